@@ -1,0 +1,143 @@
+"""Corpora: lists of recordings with a speaker and a split, decoded once into a memory-mapped cache."""
+
+import csv
+import hashlib
+import json
+import os
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import soundfile
+import soxr
+from rich.progress import track
+
+AUDIO_SUFFIXES = (".wav", ".flac", ".ogg", ".opus", ".mp3")
+
+
+@dataclass(frozen=True)
+class Recording:
+    """One file of a corpus.
+
+    Attributes:
+        path: the file.
+        speaker: who speaks, or for noise what kind of noise it is.
+        corpus: the collection that the file comes from; recordings of one collection sound alike.
+        split: "train", "valid" or "test".
+    """
+
+    path: Path
+    speaker: str
+    corpus: str = ""
+    split: str = "train"
+
+
+def read_recordings(source: str | Path, root: str | Path | None = None) -> list[Recording]:
+    """List the recordings that a CSV file or a folder describes.
+
+    Args:
+        source: a CSV file with a column `path` and, where known, `speaker` (or `kind`), `corpus` and `split`; or a folder, in which the
+            name of a file's own folder is its speaker.
+        root: folder that the CSV's paths start from; the CSV's own folder unless given.
+
+    Raises:
+        FileNotFoundError: there is no such CSV or folder, or it names a file that is not there.
+        ValueError: no recording in it, or the CSV lacks the column `path`.
+    """
+    source = Path(source)
+    if source.is_dir():
+        found = [Recording(path, path.parent.name, source.name) for path in sorted(source.rglob("*")) if path.suffix.lower() in AUDIO_SUFFIXES]
+        if not found:
+            raise ValueError(f"{source}: no audio file in this folder ({', '.join(AUDIO_SUFFIXES)})")
+        return found
+    if not source.is_file():
+        raise FileNotFoundError(f"{source}: no such CSV file or folder of recordings")
+    root = Path(root) if root is not None else source.parent
+    with source.open(newline="", encoding="utf-8") as file:
+        rows = list(csv.DictReader(file))
+    if not rows:
+        raise ValueError(f"{source}: no rows")
+    if "path" not in rows[0]:
+        raise ValueError(f"{source}: no column 'path'; it has {', '.join(rows[0])}")
+    found = []
+    for row in rows:
+        path = root / row["path"]
+        found.append(Recording(path, row.get("speaker") or row.get("kind") or path.parent.name, row.get("corpus", ""), row.get("split", "train")))
+    missing = [recording.path for recording in found if not recording.path.is_file()]
+    if missing:
+        raise FileNotFoundError(f"{missing[0]}: named in {source} but not there ({len(missing)} of {len(found)} missing); unpack the archives below {root}")
+    return found
+
+
+def check_splits(recordings: list[Recording]) -> None:
+    """Raise ValueError if a speaker stands in more than one split."""
+    splits: dict[str, str] = {}
+    for recording in recordings:
+        if splits.setdefault(recording.speaker, recording.split) != recording.split:
+            raise ValueError(f"speaker {recording.speaker} is in the splits {splits[recording.speaker]!r} and {recording.split!r}; a speaker may be in one only")
+
+
+class Corpus:
+    """Recordings decoded to mono 16-bit samples in one memory-mapped file.
+
+    Attributes:
+        recordings: what is in it, in order.
+        sample_rate: of every recording, resampled where needed [Hz].
+
+    Args:
+        recordings: the files; stereo is averaged to mono.
+        sample_rate: wanted rate [Hz].
+        cache: folder for the decoded samples. A second corpus of the same files, sizes and rate reads what the first one wrote.
+        name: what the progress bar calls it.
+
+    Raises:
+        ValueError: no recordings, or one of them cannot be decoded; the message names it.
+    """
+
+    def __init__(self, recordings: list[Recording], *, sample_rate: int, cache: str | Path, name: str = "recordings") -> None:
+        if not recordings:
+            raise ValueError(f"no {name} to decode")
+        self.recordings, self.sample_rate = recordings, sample_rate
+        identity = json.dumps([sample_rate, [[str(r.path), r.path.stat().st_size] for r in recordings]])
+        stem = Path(cache) / hashlib.sha256(identity.encode()).hexdigest()[:16]
+        samples_path, ends_path = stem.with_suffix(".i16"), stem.with_suffix(".ends.npy")
+        if not ends_path.is_file():
+            stem.parent.mkdir(parents=True, exist_ok=True)
+            self._decode(samples_path, ends_path, name)
+        self._samples = np.memmap(samples_path, np.int16, "r")
+        self._ends = np.load(ends_path)
+
+    def _decode(self, samples_path: Path, ends_path: Path, name: str) -> None:
+        lengths = []
+        beside = samples_path.with_suffix(f".{os.getpid()}.part")
+        with beside.open("wb") as file, ThreadPoolExecutor() as pool:
+            decoded = pool.map(lambda recording: read_mono(recording.path, self.sample_rate), self.recordings)
+            for samples in track(decoded, f"decoding {name}", len(self.recordings)):
+                file.write((samples.clip(-1, 1) * 32767).round().astype("<i2").tobytes())
+                lengths.append(len(samples))
+        beside.replace(samples_path)
+        np.save(ends_path, np.cumsum(lengths))
+
+    def __len__(self) -> int:
+        return len(self.recordings)
+
+    def length(self, index: int) -> int:
+        """Length of one recording [samples]."""
+        return int(self._ends[index] - (self._ends[index - 1] if index else 0))
+
+    def read(self, index: int, start: int = 0, stop: int | None = None) -> np.ndarray:
+        """Samples `start` to `stop` of one recording, float32 `(T,)` in −1…1."""
+        begin = int(self._ends[index - 1]) if index else 0
+        stop = self.length(index) if stop is None else min(stop, self.length(index))
+        return self._samples[begin + start : begin + stop].astype(np.float32) / 32767
+
+
+def read_mono(path: Path, sample_rate: int) -> np.ndarray:
+    """Decode one file of a corpus to mono float32 `(T,)` at `sample_rate` [Hz]; ValueError names a file that cannot be read."""
+    try:
+        samples, rate = soundfile.read(path, dtype="float32", always_2d=True)
+    except soundfile.LibsndfileError as error:
+        raise ValueError(f"{path}: cannot be decoded ({error.error_string})") from None
+    mono = samples.mean(axis=1)
+    return mono if rate == sample_rate else soxr.resample(mono, rate, sample_rate)

@@ -1,0 +1,197 @@
+"""Mixer: speech, noise and rooms become mixtures whose sources are known."""
+
+from collections import defaultdict
+from dataclasses import dataclass, field
+
+import numpy as np
+import soxr
+
+from unmingle.data.corpora import Corpus
+
+
+@dataclass
+class Mixture:
+    """Voices and noise, and their sum. The only thing that the data side yields.
+
+    Attributes:
+        sources: each voice as it is in the mixture, float32 `(S, T)`; a row of zeros is a voice that is absent.
+        noise: what else is in the mixture, float32 `(T,)`.
+        sample_rate: [Hz].
+        id: name of the mixture, unique in its set.
+        speakers: who speaks, one name per source; "" for one that is absent.
+    """
+
+    sources: np.ndarray
+    noise: np.ndarray
+    sample_rate: int
+    id: str
+    speakers: list[str] = field(default_factory=list)
+
+    @property
+    def mixture(self) -> np.ndarray:
+        """The sum `(T,)` of sources and noise."""
+        return self.sources.sum(axis=0) + self.noise
+
+
+def level_db(samples: np.ndarray) -> float:
+    """Root mean square over the active part (within 40 dB of the loudest 20 ms) [dB re full scale]; −inf for silence."""
+    frames = samples[: len(samples) // 320 * 320].reshape(-1, 320) if len(samples) >= 320 else samples[None]
+    power = np.square(frames, dtype=np.float64).mean(axis=1)
+    if not power.any():
+        return -np.inf
+    return float(10 * np.log10(power[power > power.max() * 1e-4].mean()))
+
+
+def at_level(samples: np.ndarray, target_db: float) -> np.ndarray:
+    """Scale `samples` so that `level_db` of them is `target_db`; silence stays silence."""
+    present = level_db(samples)
+    return samples if present == -np.inf else samples * np.float32(10 ** ((target_db - present) / 20))
+
+
+def tilt(samples: np.ndarray, rng: np.random.Generator, max_db: float) -> np.ndarray:
+    """Colour a voice as microphones do: a smooth random curve over log frequency, up to `max_db` [dB] either way."""
+    n_fft = len(samples) + 2048
+    knots = rng.uniform(-max_db, max_db, 6)
+    frequency = np.linspace(0, 1, n_fft // 2 + 1)
+    curve_db = np.interp(np.log2(1 + 31 * frequency) / 5, np.linspace(0, 1, 6), knots)
+    shaped = np.fft.irfft(np.fft.rfft(samples, n_fft) * 10 ** (curve_db / 20), n_fft)
+    return shaped[: len(samples)].astype(np.float32)
+
+
+def room(rng: np.random.Generator, sample_rate: int, t60_s: float) -> np.ndarray:
+    """A simple room response `(T,)`: the direct sound, a few early reflections, and noise that decays by 60 dB in `t60_s`."""
+    length = int(t60_s * sample_rate)
+    time = np.arange(length)
+    tail = rng.standard_normal(length) * 10 ** (-3 * time / length)
+    onset = int(0.02 * sample_rate)
+    tail[:onset] *= np.linspace(0, 1, onset) ** 2
+    direct_to_tail_db = rng.uniform(0, 12)
+    response = tail * 10 ** (-direct_to_tail_db / 20) / max(float(np.linalg.norm(tail)), 1e-9)
+    for _ in range(6):
+        response[rng.integers(int(0.001 * sample_rate), onset)] += rng.uniform(-0.4, 0.4)
+    response[0] = 1.0
+    return response.astype(np.float32)
+
+
+def convolve(samples: np.ndarray, response: np.ndarray) -> np.ndarray:
+    """`samples` through `response`, cut to the length of `samples`."""
+    n_fft = 1 << (len(samples) + len(response) - 1).bit_length()
+    return np.fft.irfft(np.fft.rfft(samples, n_fft) * np.fft.rfft(response, n_fft), n_fft)[: len(samples)].astype(np.float32)
+
+
+class Mixer:
+    """Draws mixtures; item `i` depends on `(seed, i)` alone, so any number of workers yields the same set.
+
+    All voices of a mixture come from the same corpus: otherwise a network learns to tell recording channels apart instead of voices.
+
+    Args:
+        speech: voices.
+        noise: noises, or None for none.
+        seed: of the whole set.
+        n_items: length of the set.
+        length_s: of every mixture [s].
+        n_src: number of rows in `sources`.
+        p_fewer: share of mixtures in which one voice is absent.
+        p_partial: share of mixtures whose voices overlap only partly.
+        level_db: range of the mixture's louder voice [dB re full scale].
+        difference_db: the voices' levels differ by up to this [dB].
+        speed: range of the speed perturbation; 1 leaves the voice as it is.
+        tilt_db: each voice is coloured by up to this [dB].
+        p_noise, snr_db: share of mixtures with noise, and its range below the voices [dB].
+        p_room, t60_s: share of mixtures in a room, and the range of its reverberation time [s].
+    """
+
+    def __init__(
+        self,
+        speech: Corpus,
+        noise: Corpus | None = None,
+        *,
+        seed: int,
+        n_items: int,
+        length_s: float,
+        n_src: int = 2,
+        p_fewer: float = 0.0,
+        p_partial: float = 0.0,
+        level_db: tuple[float, float] = (-30.0, -20.0),
+        difference_db: float = 5.0,
+        speed: tuple[float, float] = (1.0, 1.0),
+        tilt_db: float = 0.0,
+        p_noise: float = 0.0,
+        snr_db: tuple[float, float] = (5.0, 25.0),
+        p_room: float = 0.0,
+        t60_s: tuple[float, float] = (0.1, 0.5),
+    ) -> None:
+        if noise is not None and noise.sample_rate != speech.sample_rate:
+            raise ValueError(f"noise at {noise.sample_rate} Hz, speech at {speech.sample_rate} Hz; decode both at one rate")
+        if p_noise and noise is None:
+            raise ValueError("p_noise is set but no noise is given")
+        self.speech, self.noise = speech, noise
+        self.seed, self.n_items, self.n_src = seed, n_items, n_src
+        self.length = round(length_s * speech.sample_rate)
+        self.p_fewer, self.p_partial, self.p_noise, self.p_room = p_fewer, p_partial, p_noise, p_room
+        self.level_db, self.difference_db, self.speed, self.tilt_db = level_db, difference_db, speed, tilt_db
+        self.snr_db, self.t60_s = snr_db, t60_s
+        by_corpus: dict[str, dict[str, list[int]]] = defaultdict(lambda: defaultdict(list))
+        for index, recording in enumerate(speech.recordings):
+            by_corpus[recording.corpus][recording.speaker].append(index)
+        self._speakers = {corpus: list(of_speaker.values()) for corpus, of_speaker in by_corpus.items() if len(of_speaker) >= n_src}
+        if not self._speakers:
+            raise ValueError(f"no corpus has {n_src} speakers")
+        weights = np.array([sum(len(files) for files in speakers) for speakers in self._speakers.values()], dtype=float)
+        self._weights = weights / weights.sum()
+
+    def __len__(self) -> int:
+        return self.n_items
+
+    def __getitem__(self, index: int) -> Mixture:
+        if not 0 <= index < self.n_items:
+            raise IndexError(index)
+        rng = np.random.default_rng([self.seed, index])
+        speakers = list(self._speakers.values())[rng.choice(len(self._weights), p=self._weights)]
+        files = [int(rng.choice(speakers[k])) for k in rng.choice(len(speakers), self.n_src, replace=False)]
+        in_room = rng.random() < self.p_room
+        t60_s = rng.uniform(*self.t60_s)
+        absent = int(rng.integers(self.n_src)) if rng.random() < self.p_fewer else -1
+        partial = rng.random() < self.p_partial
+        loudest_db = rng.uniform(*self.level_db)
+        sources = np.zeros((self.n_src, self.length), dtype=np.float32)
+        for row, file in enumerate(files):
+            voice = self._voice(file, rng, t60_s if in_room else 0.0, partial)
+            if row != absent:
+                sources[row] = at_level(voice, loudest_db - (rng.uniform(0, self.difference_db) if row else 0.0))
+        noise = np.zeros(self.length, dtype=np.float32)
+        if self.noise is not None and rng.random() < self.p_noise:
+            noise = at_level(self._cut(self.noise, int(rng.integers(len(self.noise))), self.length, rng), loudest_db - rng.uniform(*self.snr_db))
+        peak = max(np.abs(sources.sum(axis=0) + noise).max(), np.abs(sources).max())
+        gain = np.float32(min(1.0, 0.99 / peak)) if peak > 0 else np.float32(1.0)
+        names = ["" if row == absent else self.speech.recordings[file].speaker for row, file in enumerate(files)]
+        return Mixture(sources * gain, noise * gain, self.speech.sample_rate, f"{index:06d}", names)
+
+    def _cut(self, corpus: Corpus, file: int, length: int, rng: np.random.Generator) -> np.ndarray:
+        """A random passage of a file; a shorter file is put at a random place in silence."""
+        present = corpus.length(file)
+        if present >= length:
+            start = int(rng.integers(present - length + 1))
+            return corpus.read(file, start, start + length)
+        samples = np.zeros(length, dtype=np.float32)
+        start = int(rng.integers(length - present + 1))
+        samples[start : start + present] = corpus.read(file)
+        return samples
+
+    def _voice(self, file: int, rng: np.random.Generator, t60_s: float, partial: bool) -> np.ndarray:
+        speed = rng.uniform(*self.speed)
+        voice = self._cut(self.speech, file, int(self.length * speed) + 1, rng)
+        if speed != 1:
+            voice = soxr.resample(voice, speed, 1.0, quality="LQ")
+        voice = np.pad(voice[: self.length], (0, max(0, self.length - len(voice))))
+        if partial:
+            # The voice is heard in one stretch of 20 to 80 % of the time.
+            keep = int(self.length * rng.uniform(0.2, 0.8))
+            start = int(rng.integers(self.length - keep + 1))
+            voice[:start] = 0
+            voice[start + keep :] = 0
+        if self.tilt_db:
+            voice = tilt(voice, rng, self.tilt_db)
+        if t60_s:
+            voice = convolve(voice, room(rng, self.speech.sample_rate, t60_s))
+        return voice

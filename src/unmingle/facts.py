@@ -1,0 +1,41 @@
+"""What a separator declares about itself; everybody reads these facts instead of asking its type."""
+
+from dataclasses import asdict, dataclass, fields
+from typing import Any, Literal
+
+
+@dataclass(frozen=True)
+class Facts:
+    """Declared facts of a separator; the PyTorch model and the compiled one declare the same.
+
+    Attributes:
+        sample_rate: of mixture and estimates [Hz].
+        n_src: number of estimates; None = any.
+        n_mics: number of microphones; None = any.
+        cues: what it needs besides the mixture, such as "faces" or "voice".
+        order: "free" (the objective permutes and the stitcher aligns), "cued" or "fixed".
+        causal: no estimate depends on a later sample than `latency` allows.
+        latency: algorithmic delay of a causal separator [samples].
+        chunk: length that suits it best [samples].
+    """
+
+    sample_rate: int
+    n_src: int | None = 2
+    n_mics: int | None = 1
+    cues: tuple[str, ...] = ()
+    order: Literal["free", "cued", "fixed"] = "free"
+    causal: bool = False
+    latency: int = 0
+    chunk: int = 160_000
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values, for a weights file's header."""
+        return {**asdict(self), "cues": list(self.cues)}
+
+    @classmethod
+    def from_dict(cls, values: dict[str, Any]) -> "Facts":
+        """The inverse of `to_dict`; ValueError names a fact that is unknown."""
+        unknown = set(values) - {field.name for field in fields(cls)}
+        if unknown:
+            raise ValueError(f"unknown facts {sorted(unknown)}; known are {[field.name for field in fields(cls)]}")
+        return cls(**{**values, "cues": tuple(values.get("cues", ()))})

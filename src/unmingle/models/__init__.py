@@ -1,0 +1,30 @@
+"""The separators: one file each, one line each in `MODELS`."""
+
+import inspect
+from typing import Any
+
+from torch import nn
+
+from unmingle.models.band_split import BandSplit
+
+MODELS: dict[str, type[nn.Module]] = {
+    "band-split": BandSplit,
+}
+
+
+def build(name: str, **arguments: Any) -> nn.Module:
+    """Make an untrained separator; its `config` holds every constructor argument, defaults included.
+
+    Raises:
+        ValueError: no such model, or it has no such argument; the message lists what exists.
+    """
+    if name not in MODELS:
+        raise ValueError(f"no model {name!r}; there are {', '.join(MODELS)}")
+    known = inspect.signature(MODELS[name]).parameters
+    unknown = set(arguments) - set(known)
+    if unknown:
+        raise ValueError(f"{name} has no argument {', '.join(sorted(unknown))}; it has {', '.join(known)}")
+    model = MODELS[name](**arguments)
+    model.name = name
+    model.config = {key: arguments.get(key, parameter.default) for key, parameter in known.items()}
+    return model

@@ -1,0 +1,1 @@
+"""What training minimises: pure functions and thin classes."""

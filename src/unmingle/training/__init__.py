@@ -1,0 +1,1 @@
+"""Recipe, trainer, evaluation and export."""
