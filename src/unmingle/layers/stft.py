@@ -38,7 +38,7 @@ class STFT(nn.Module):
         """`(B, T)` → real and imaginary part `(B, 2, F, N)`."""
         padded = functional.pad(samples[:, None], (self.n_fft - self.hop, self.n_fft - 1))
         frames = functional.conv1d(padded, self.analysis, stride=self.hop)
-        return frames.unflatten(1, (2, self.n_bins))
+        return frames.reshape(frames.shape[0], 2, self.n_bins, frames.shape[-1])
 
     def inverse(self, spectrum: Tensor, length: int) -> Tensor:
         """`(B, 2, F, N)` → `(B, length)`; `length` is that of the signal that was analysed [samples]."""

@@ -1,1 +1,18 @@
-"""What training minimises: pure functions and thin classes."""
+"""What training minimises: pure functions and thin classes, called as `objective(separator, batch) → {"loss": …, parts…}`."""
+
+from typing import Any
+
+from torch import nn
+
+from unmingle.objectives.pit import WaveformPIT
+
+OBJECTIVES: dict[str, type[nn.Module]] = {
+    "waveform-pit": WaveformPIT,
+}
+
+
+def build_objective(name: str, **arguments: Any) -> nn.Module:
+    """Make an objective by the name that recipes use; ValueError lists the known ones."""
+    if name not in OBJECTIVES:
+        raise ValueError(f"no objective {name!r}; there are {', '.join(OBJECTIVES)}")
+    return OBJECTIVES[name](**arguments)

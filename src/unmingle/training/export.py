@@ -1,0 +1,122 @@
+"""`export`: trained weights become NAME.onnx, which runs without PyTorch, with its card NAME.yaml and its float16 weights NAME.safetensors."""
+
+import hashlib
+import logging
+import warnings
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+import onnxruntime
+import torch
+import yaml
+from torch import nn
+
+from unmingle.errors import InputError
+from unmingle.models import build
+from unmingle.training.weights import FORMAT, float16_state, load_state, parameter_count, read_header, save_weights
+
+AGREEMENT_DB = 60.0
+LENGTHS = (1_000, 16_001, 56_789)
+SHIPPED = Path(__file__).parents[1] / "weights"
+LICENCES = {"code": "MIT", "weights": "MIT", "data": "CC BY 4.0 (LibriSpeech); speechocean762: free for commercial and non-commercial use"}
+
+
+def export(weights: Path, name: str, *, out: Path | None = None, default: bool = False, measured: list[dict[str, Any]] | None = None) -> Path:
+    """Write `name`.onnx, `name`.yaml and `name`.safetensors into `out` (the package's own weights folder unless given).
+
+    The weights are rounded to float16 and computed in float32; the ONNX graph is compared with PyTorch holding the same rounded weights.
+
+    Returns:
+        The card's path.
+
+    Raises:
+        InputError: not a weights file, or ONNX and PyTorch agree to less than 60 dB at one of three lengths.
+    """
+    header = read_header(weights)
+    state = float16_state(load_state(weights))
+    model = build(header["model"], **header["config"])
+    model.load_state_dict({key: value.float() for key, value in state.items()})
+    model.eval()
+    folder = out or SHIPPED
+    folder.mkdir(parents=True, exist_ok=True)
+    beside, final = folder / f".{name}.onnx.part", folder / f"{name}.onnx"
+    try:
+        graph = to_onnx(model, beside)
+        header_entries = {"format": FORMAT, "model": header["model"], "config": header["config"], "facts": header["facts"], "recipe": header["recipe"]}
+        onnx.helper.set_model_props(graph, {key: yaml.safe_dump(value, default_flow_style=True).strip() for key, value in header_entries.items()})
+        onnx.save(graph, beside)
+        worst = min(agreement_db(model, beside, length) for length in LENGTHS)
+        if worst < AGREEMENT_DB:
+            raise InputError(f"{weights}: ONNX and PyTorch agree to {worst:.0f} dB only, {AGREEMENT_DB:.0f} dB are asked for; nothing was written")
+        beside.replace(final)
+    finally:
+        beside.unlink(missing_ok=True)
+    save_weights(folder / f"{name}.safetensors", model, state, recipe=header["recipe"], training=header["training"])
+    card = {
+        "name": name, "model": header["model"], "job": "separate", "default": default, "facts": header["facts"], "config": header["config"],
+        "parameters": parameter_count(model), "size_bytes": final.stat().st_size, "sha256": hashlib.sha256(final.read_bytes()).hexdigest(),
+        "measured": [summarise(summary) for summary in measured or []], "training": describe(header), "licence": LICENCES,
+    }  # fmt: skip
+    path = folder / f"{name}.yaml"
+    path.write_text(yaml.safe_dump(card, sort_keys=False, allow_unicode=True, width=140), encoding="utf-8")
+    return path
+
+
+def summarise(summary: dict[str, Any]) -> dict[str, Any]:
+    """What a card keeps of a summary that `evaluate --json` printed."""
+    return {
+        "set": summary["set"], "n": summary["n"], "si_sdri_db": round(summary["si_sdri_db"]["mean"], 2), "snri_db": round(summary["snri_db"]["mean"], 2),
+        "command": f"unmingle evaluate {summary['model']} {summary['set']}",
+    }  # fmt: skip
+
+
+def describe(header: dict[str, Any]) -> str:
+    """One sentence on how the weights came about."""
+    training, data = header["training"], header["recipe"]["data"]
+    return (
+        f"{training['hours_of_audio']:.1f} h of mixtures drawn from {', '.join(data['corpora']) or data['speech']} in {training['steps']} steps and "
+        f"{training['minutes']:.0f} minutes ({training['clock']} time, {training['threads']} threads), by 'unmingle train'; the recipe is in the header of the weights."
+    )
+
+
+def to_onnx(model: nn.Module, path: Path) -> onnx.ModelProto:
+    """Trace the model for any batch and length; values that are float16 exactly are stored so."""
+    example = torch.randn(2, model.facts.n_mics or 1, 20_000) * 0.1
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        logging.getLogger("torch.onnx").setLevel(logging.ERROR)
+        # The TorchScript exporter: the newer one spells every slice out and freezes lengths behind recurrent layers.
+        torch.onnx.export(
+            model, (example,), path, dynamo=False, input_names=["mixture"], output_names=["estimates"], opset_version=17,
+            dynamic_axes={"mixture": {0: "B", 2: "T"}, "estimates": {0: "B", 2: "T"}},
+        )  # fmt: skip
+    graph = onnx.load(path)
+    casts = []
+    for tensor in graph.graph.initializer:
+        values = onnx.numpy_helper.to_array(tensor)
+        if values.dtype != np.float32 or values.size < 64:
+            continue
+        with np.errstate(over="ignore"):
+            rounded = values.astype(np.float16)
+        if np.array_equal(rounded.astype(np.float32), values):
+            name = tensor.name
+            tensor.CopyFrom(onnx.numpy_helper.from_array(rounded, f"{name}.float16"))
+            casts.append(onnx.helper.make_node("Cast", [f"{name}.float16"], [name], to=onnx.TensorProto.FLOAT))
+    nodes = [*casts, *graph.graph.node]
+    del graph.graph.node[:]
+    graph.graph.node.extend(nodes)
+    return graph
+
+
+def agreement_db(model: nn.Module, path: Path, length: int) -> float:
+    """Level of PyTorch's estimates over their difference from ONNX Runtime's, on noise of `length` samples [dB]."""
+    rng = np.random.default_rng(length)
+    mixture = (rng.standard_normal((1, model.facts.n_mics or 1, length)) * 0.1).astype(np.float32)
+    with torch.no_grad():
+        expected = model(torch.from_numpy(mixture)).numpy()
+    actual = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"]).run(None, {"mixture": mixture})[0]
+    if actual.shape != expected.shape:
+        return -np.inf
+    return float(10 * np.log10(np.square(expected).sum() / max(np.square(expected - actual).sum(), 1e-20)))

@@ -1,0 +1,345 @@
+"""`train`: a recipe becomes weights, with Lightning underneath."""
+
+import csv
+import json
+import time
+from collections import defaultdict
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import lightning
+import numpy as np
+import torch
+from lightning.pytorch.callbacks import Callback, RichProgressBar
+from lightning.pytorch.loggers import TensorBoardLogger
+from torch import Tensor, nn
+from torch.utils.data import DataLoader, Dataset, Sampler
+
+from unmingle.data.corpora import Corpus, Recording, check_splits, read_recordings
+from unmingle.data.mixer import Mixer, drawn_by
+from unmingle.errors import InputError, UsageError
+from unmingle.models import build
+from unmingle.objectives import build_objective
+from unmingle.training.recipe import DataRecipe, Recipe
+from unmingle.training.weights import load_state, save_weights
+
+ENDLESS = 10**9
+
+
+class Items(Dataset):
+    """A Mixer's mixtures as tensors: `mixture` `(1, T)` and `sources` `(S, T)`."""
+
+    def __init__(self, mixer: Mixer) -> None:
+        self.mixer = mixer
+
+    def __len__(self) -> int:
+        return len(self.mixer)
+
+    def __getitem__(self, index: int) -> dict[str, Tensor]:
+        item = self.mixer[index]
+        return {"mixture": torch.from_numpy(item.mixture[None]), "sources": torch.from_numpy(item.sources)}
+
+
+class From(Sampler[int]):
+    """Counts up from `start`, so that a resumed run goes on with the item after the last one seen."""
+
+    def __init__(self, start: int, stop: int) -> None:
+        self.start, self.stop = start, stop
+
+    def __iter__(self) -> Iterator[int]:
+        return iter(range(self.start, self.stop))
+
+    def __len__(self) -> int:
+        return self.stop - self.start
+
+
+def hold_out(recordings: list[Recording], n_speakers: int, seed: int) -> tuple[list[Recording], list[Recording]]:
+    """Split training recordings by speaker: all but, and only, `n_speakers` of every corpus, drawn by `seed`."""
+    rng = np.random.default_rng(seed)
+    held: set[str] = set()
+    for corpus in sorted({recording.corpus for recording in recordings}):
+        speakers = sorted({recording.speaker for recording in recordings if recording.corpus == corpus})
+        if len(speakers) < n_speakers + 2:
+            raise UsageError(f"data.held_out={n_speakers}: corpus {corpus or '(unnamed)'} has only {len(speakers)} speakers; hold out fewer or add voices")
+        held.update(str(name) for name in rng.choice(speakers, n_speakers, replace=False))
+    return [r for r in recordings if r.speaker not in held], [r for r in recordings if r.speaker in held]
+
+
+def build_mixers(data: DataRecipe) -> tuple[Mixer, Mixer]:
+    """The endless training Mixer and the fixed one of held-out training speakers.
+
+    Raises:
+        InputError: a corpus that is missing, empty or undecodable, or a speaker in two splits.
+    """
+    try:
+        recordings = read_recordings(data.speech, data.speech_root)
+        check_splits(recordings)
+        recordings = [r for r in recordings if r.split == "train" and (not data.corpora or r.corpus in data.corpora)]
+        for_training, for_choosing = hold_out(recordings, data.held_out, data.seed)
+        noise = None
+        if data.noise:
+            noises = [r for r in read_recordings(data.noise, data.noise_root) if r.split == "train"]
+            noise = Corpus(noises, sample_rate=data.sample_rate, cache=data.cache, name="noise")
+        speech = Corpus(for_training, sample_rate=data.sample_rate, cache=data.cache, name="training voices")
+        held_out = Corpus(for_choosing, sample_rate=data.sample_rate, cache=data.cache, name="held-out voices")
+    except (ValueError, FileNotFoundError) as error:
+        raise InputError(str(error)) from None
+    drawn = drawn_by(data)
+    training = Mixer(speech, noise, seed=data.seed, n_items=ENDLESS, length_s=data.length_s, **drawn)
+    drawn.update(p_fewer=0.0, p_partial=0.0, speed=(1.0, 1.0), tilt_db=0.0)
+    choosing = Mixer(held_out, noise, seed=data.seed + 1, n_items=data.n_valid, length_s=data.valid_length_s, **drawn)
+    return training, choosing
+
+
+class Training(lightning.LightningModule):
+    """One model, one objective, and the averaged weights that are evaluated and saved.
+
+    Args:
+        recipe: resolved.
+        model, objective: as the recipe names them.
+        mixers: from `build_mixers`.
+    """
+
+    def __init__(self, recipe: Recipe, model: nn.Module, objective: nn.Module, mixers: tuple[Mixer, Mixer]) -> None:
+        super().__init__()
+        self.recipe, self.model, self.objective, self.mixers = recipe, model, objective, mixers
+        self.call = torch.compile(model) if recipe.trainer.compile else model
+        self.average = {key: value.clone() for key, value in model.state_dict().items()}
+        self.minutes_before = 0.0
+        self.items_seen = 0
+        self.started = self._now()
+        self.since_validation: defaultdict[str, list[float]] = defaultdict(list)
+
+    def _now(self) -> float:
+        return time.process_time() if self.recipe.trainer.clock == "cpu" else time.perf_counter()
+
+    @property
+    def minutes(self) -> float:
+        """Time spent so far, earlier runs of the same training included [min]."""
+        return self.minutes_before + (self._now() - self.started) / 60
+
+    @property
+    def share_done(self) -> float:
+        """Part of the budget that is spent, 0 to 1."""
+        trainer = self.recipe.trainer
+        by_steps = self.global_step / trainer.steps if trainer.steps else 0.0
+        by_time = self.minutes / trainer.minutes if trainer.minutes else 0.0
+        return max(by_steps, by_time)
+
+    def configure_optimizers(self) -> Any:
+        optimizer = self.recipe.optimizer
+        settings = {"weight_decay": optimizer.weight_decay}
+        if optimizer.name == "adamw":
+            return torch.optim.AdamW(self.model.parameters(), optimizer.lr, betas=(0.9, 0.99), **settings)
+        return MuonAndAdamW(list(self.model.parameters()), lr=optimizer.lr, muon_lr=optimizer.muon_lr, **settings)
+
+    def learning_rate_factor(self) -> float:
+        """Warm-up over steps, then flat, then linear decay over the last share of the budget."""
+        optimizer = self.recipe.optimizer
+        warm = min(1.0, (self.global_step + 1) / max(optimizer.warm_up, 1))
+        left = max(0.0, 1 - self.share_done)
+        return warm * (min(1.0, left / optimizer.decay) if optimizer.decay else 1.0)
+
+    def training_step(self, batch: dict[str, Tensor], batch_idx: int) -> Tensor:
+        factor = self.learning_rate_factor()
+        for group in self.optimizers().param_groups:
+            group.setdefault("highest_lr", group["lr"])
+            group["lr"] = group["highest_lr"] * factor
+        parts = self.objective(self.call, batch)
+        self.items_seen += len(batch["mixture"])
+        for key, value in parts.items():
+            if value.isfinite():
+                self.since_validation[f"train_{key}"].append(float(value))
+        self.log_dict({f"train_{key}": value for key, value in parts.items()}, prog_bar=True)
+        self.log("hours", self.items_seen * self.recipe.data.length_s / 3600, prog_bar=True)
+        return parts["loss"]
+
+    def on_before_optimizer_step(self, optimizer: Any) -> None:
+        # A batch whose gradient is not finite is left out instead of ending the run.
+        norm = torch.nn.utils.clip_grad_norm_(self.model.parameters(), self.recipe.optimizer.clip)
+        if not torch.isfinite(norm):
+            optimizer.zero_grad()
+
+    def on_train_batch_end(self, *_: Any) -> None:
+        decay = min(self.recipe.trainer.ema, (1 + self.global_step) / (10 + self.global_step))
+        with torch.no_grad():
+            for key, value in self.model.state_dict().items():
+                mean = self.average[key]
+                if mean.device != value.device:
+                    mean = self.average[key] = mean.to(value.device)
+                if value.is_floating_point():
+                    mean.lerp_(value, 1 - decay)
+                else:
+                    mean.copy_(value)
+        if self.share_done >= 1:
+            self.trainer.should_stop = True  # Lightning validates once more, then stops.
+
+    def on_validation_start(self) -> None:
+        self._live = {key: value.clone() for key, value in self.model.state_dict().items()}
+        self.model.load_state_dict(self.average)
+
+    def on_validation_end(self) -> None:
+        self.model.load_state_dict(self._live)
+        del self._live
+
+    def validation_step(self, batch: dict[str, Tensor], batch_idx: int) -> None:
+        parts = self.objective(self.model, batch)
+        self.log_dict({f"valid_{key}": value for key, value in parts.items()}, prog_bar=True, batch_size=len(batch["mixture"]))
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        checkpoint["unmingle"] = {"minutes": self.minutes, "items_seen": self.items_seen, "average": self.average}
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        kept = checkpoint["unmingle"]
+        self.minutes_before, self.items_seen, self.average = kept["minutes"], kept["items_seen"], kept["average"]
+        self.started = self._now()
+
+    def _loader(self, mixer: Mixer, sampler: Sampler[int] | None) -> DataLoader:
+        trainer = self.recipe.trainer
+        return DataLoader(Items(mixer), trainer.batch_size, sampler=sampler, num_workers=trainer.workers, persistent_workers=trainer.workers > 0)
+
+    def train_dataloader(self) -> DataLoader:
+        return self._loader(self.mixers[0], From(self.items_seen, len(self.mixers[0])))
+
+    def val_dataloader(self) -> DataLoader:
+        return self._loader(self.mixers[1], None)
+
+
+class MuonAndAdamW(torch.optim.Optimizer):
+    """Muon for the matrices, AdamW for everything else, stepping as one optimizer.
+
+    References:
+        K. Jordan et al., "Muon: an optimizer for hidden layers in neural networks", 2024.
+    """
+
+    def __init__(self, parameters: list[nn.Parameter], *, lr: float, muon_lr: float, weight_decay: float) -> None:
+        matrices = [p for p in parameters if p.ndim == 2]
+        rest = [p for p in parameters if p.ndim != 2]
+        self.parts = [
+            torch.optim.Muon(matrices, lr=muon_lr, weight_decay=weight_decay, adjust_lr_fn="match_rms_adamw"),
+            torch.optim.AdamW(rest, lr, betas=(0.9, 0.99), weight_decay=weight_decay),
+        ]
+        super().__init__(parameters, {})
+        self.param_groups = [group for part in self.parts for group in part.param_groups]
+
+    @torch.no_grad()
+    def step(self, closure: Any = None) -> Any:  # type: ignore[override]
+        loss = None
+        if closure is not None:
+            with torch.enable_grad():
+                loss = closure()
+        for part in self.parts:
+            part.step()
+        return loss
+
+    def state_dict(self) -> dict[str, Any]:
+        return {"parts": [part.state_dict() for part in self.parts], "state": {}, "param_groups": []}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        for part, state in zip(self.parts, state_dict["parts"], strict=True):
+            part.load_state_dict(state)
+        self.param_groups = [group for part in self.parts for group in part.param_groups]
+
+
+class Keeper(Callback):
+    """After every validation: the resumable checkpoint `last.ckpt`, averaged weights `last.safetensors`, `best.safetensors`, a row of `curves.csv`."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.best = -float("inf")
+
+    def on_validation_end(self, trainer: lightning.Trainer, module: Any) -> None:
+        if trainer.sanity_checking:
+            return
+        score = float(trainer.callback_metrics["valid_si_sdri"])
+        training = {
+            "steps": module.global_step, "hours_of_audio": round(module.items_seen * module.recipe.data.length_s / 3600, 3),
+            "minutes": round(module.minutes, 2), "clock": module.recipe.trainer.clock, "threads": torch.get_num_threads(),
+            "held_out_si_sdri_db": round(score, 3),
+        }  # fmt: skip
+        row = {
+            "step": module.global_step, "minutes": training["minutes"], "hours_of_audio": training["hours_of_audio"],
+            **{key: round(sum(values) / max(len(values), 1), 4) for key, values in module.since_validation.items()},
+            **{key: round(float(value), 4) for key, value in trainer.callback_metrics.items() if key.startswith("valid_")},
+        }  # fmt: skip
+        module.since_validation.clear()
+        curves = self.folder / "curves.csv"
+        with curves.open("a", newline="", encoding="utf-8") as file:
+            writer = csv.DictWriter(file, row)
+            if not file.tell():
+                writer.writeheader()
+            writer.writerow(row)
+        names = ["last"]
+        if score > self.best:
+            self.best = score
+            names.append("best")
+        for name in names:
+            save_weights(self.folder / f"{name}.safetensors", module.model, module.average, recipe=module.recipe.to_dict(), training=training)
+        beside = self.folder / "last.part"
+        trainer.save_checkpoint(beside)
+        beside.replace(self.folder / "last.ckpt")
+
+    def state_dict(self) -> dict[str, Any]:
+        return {"best": self.best}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        self.best = state_dict["best"]
+
+
+def computes_bfloat16() -> bool:
+    """Whether this machine multiplies bfloat16 faster than float32."""
+    if torch.cuda.is_available():
+        return torch.cuda.is_bf16_supported()
+    capabilities = torch.cpu.get_capabilities() if hasattr(torch.cpu, "get_capabilities") else {}
+    return bool(capabilities.get("avx512_bf16") or capabilities.get("amx_bf16"))
+
+
+def train(recipe: Recipe, out: Path, *, resume: bool = False, init: Path | None = None, progress: bool = True) -> Path:
+    """Train what the recipe says into the folder `out`, and return the best weights there.
+
+    Args:
+        resume: go on from `out/last.ckpt`, to the step.
+        init: start from these weights instead of random ones.
+
+    Raises:
+        UsageError: `out` holds a training already and `resume` is not set, or there is nothing to resume.
+        InputError: data or weights that cannot be read, or weights of another model.
+    """
+    checkpoint = out / "last.ckpt"
+    if resume and not checkpoint.is_file():
+        raise UsageError(f"{checkpoint}: nothing to resume; leave out --resume to start")
+    if not resume and checkpoint.exists():
+        raise UsageError(f"{out}: holds a training already; add --resume to go on with it or choose another --out")
+    settings = recipe.trainer
+    if settings.threads:
+        torch.set_num_threads(settings.threads)
+    lightning.seed_everything(settings.seed, verbose=False)
+    try:
+        arguments = {key: value for key, value in recipe.model.items() if key != "name"}
+        model = build(recipe.model["name"], **arguments)
+        objective = build_objective(recipe.objective["name"], **{key: value for key, value in recipe.objective.items() if key != "name"})
+    except (ValueError, TypeError) as error:
+        raise UsageError(f"recipe: {error}") from None
+    if model.facts.sample_rate != recipe.data.sample_rate:
+        raise UsageError(f"recipe: the model works at {model.facts.sample_rate} Hz, data.sample_rate is {recipe.data.sample_rate}; make them equal")
+    if init is not None:
+        try:
+            model.load_state_dict(load_state(init))
+        except RuntimeError as error:
+            raise InputError(f"{init}: weights of another model ({str(error).splitlines()[1].strip()})") from None
+    module = Training(recipe, model, objective, build_mixers(recipe.data))
+    out.mkdir(parents=True, exist_ok=True)
+    (out / "recipe.json").write_text(json.dumps(recipe.to_dict(), indent=1), encoding="utf-8")
+    precision = settings.precision if settings.precision != "auto" else ("bf16-mixed" if computes_bfloat16() else "32-true")
+    trainer = lightning.Trainer(
+        accelerator=settings.device, devices=1, precision=precision, max_epochs=-1,
+        check_val_every_n_epoch=None, val_check_interval=settings.validate_every, num_sanity_val_steps=0, log_every_n_steps=50,
+        logger=TensorBoardLogger(out, name="", version="tensorboard"),
+        callbacks=[Keeper(out)] + ([RichProgressBar()] if progress else []), enable_progress_bar=progress,
+        enable_checkpointing=False, enable_model_summary=False,
+    )  # fmt: skip
+    trainer.fit(module, ckpt_path=checkpoint if resume else None, weights_only=True)
+    if trainer.interrupted:
+        return out / "last.safetensors"
+    return out / "best.safetensors"
