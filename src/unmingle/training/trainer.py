@@ -2,6 +2,7 @@
 
 import csv
 import json
+import logging
 import time
 from collections import defaultdict
 from collections.abc import Iterator
@@ -132,7 +133,7 @@ class Training(lightning.LightningModule):
         settings = {"weight_decay": optimizer.weight_decay}
         if optimizer.name == "adamw":
             return torch.optim.AdamW(self.model.parameters(), optimizer.lr, betas=(0.9, 0.99), **settings)
-        return MuonAndAdamW(list(self.model.parameters()), lr=optimizer.lr, muon_lr=optimizer.muon_lr, **settings)
+        return MuonAndAdamW(self.model, lr=optimizer.lr, muon_lr=optimizer.muon_lr, **settings)
 
     def learning_rate_factor(self) -> float:
         """Warm-up over steps, then flat, then linear decay over the last share of the budget."""
@@ -150,7 +151,7 @@ class Training(lightning.LightningModule):
         self.items_seen += len(batch["mixture"])
         for key, value in parts.items():
             if value.isfinite():
-                self.since_validation[f"train_{key}"].append(float(value))
+                self.since_validation[f"train_{key}"].append(float(value.detach()))
         self.log_dict({f"train_{key}": value for key, value in parts.items()}, prog_bar=True)
         self.log("hours", self.items_seen * self.recipe.data.length_s / 3600, prog_bar=True)
         return parts["loss"]
@@ -179,7 +180,8 @@ class Training(lightning.LightningModule):
         self._live = {key: value.clone() for key, value in self.model.state_dict().items()}
         self.model.load_state_dict(self.average)
 
-    def on_validation_end(self) -> None:
+    def on_validation_epoch_end(self) -> None:
+        # Before callbacks write their checkpoints, which must hold the live weights.
         self.model.load_state_dict(self._live)
         del self._live
 
@@ -207,17 +209,23 @@ class Training(lightning.LightningModule):
 
 
 class MuonAndAdamW(torch.optim.Optimizer):
-    """Muon for the matrices, AdamW for everything else, stepping as one optimizer.
+    """Muon for matrices (linear, recurrent and dense convolution weights, flattened), AdamW for everything else, stepping as one.
 
     References:
         K. Jordan et al., "Muon: an optimizer for hidden layers in neural networks", 2024.
     """
 
-    def __init__(self, parameters: list[nn.Parameter], *, lr: float, muon_lr: float, weight_decay: float) -> None:
-        matrices = [p for p in parameters if p.ndim == 2]
-        rest = [p for p in parameters if p.ndim != 2]
+    def __init__(self, model: nn.Module, *, lr: float, muon_lr: float, weight_decay: float) -> None:
+        dense = (nn.Conv1d, nn.Conv2d, nn.ConvTranspose1d, nn.ConvTranspose2d)
+        kernels = {id(module.weight) for module in model.modules() if isinstance(module, dense) and module.weight.shape[1] > 1}
+        parameters = list(model.parameters())
+        self.matrices = [p for p in parameters if p.ndim == 2 or id(p) in kernels]
+        chosen = {id(p) for p in self.matrices}
+        # The same storage seen as two axes, which is what Muon takes.
+        self.views = [nn.Parameter(p.detach().flatten(1)) for p in self.matrices]
+        rest = [p for p in parameters if id(p) not in chosen]
         self.parts = [
-            torch.optim.Muon(matrices, lr=muon_lr, weight_decay=weight_decay, adjust_lr_fn="match_rms_adamw"),
+            torch.optim.Muon(self.views, lr=muon_lr, weight_decay=weight_decay, adjust_lr_fn="match_rms_adamw"),
             torch.optim.AdamW(rest, lr, betas=(0.9, 0.99), weight_decay=weight_decay),
         ]
         super().__init__(parameters, {})
@@ -229,9 +237,15 @@ class MuonAndAdamW(torch.optim.Optimizer):
         if closure is not None:
             with torch.enable_grad():
                 loss = closure()
+        for view, matrix in zip(self.views, self.matrices, strict=True):
+            view.grad = None if matrix.grad is None else matrix.grad.flatten(1)
         for part in self.parts:
             part.step()
         return loss
+
+    def zero_grad(self, set_to_none: bool = True) -> None:
+        for parameter in [*self.matrices, *self.parts[1].param_groups[0]["params"]]:
+            parameter.grad = None
 
     def state_dict(self) -> dict[str, Any]:
         return {"parts": [part.state_dict() for part in self.parts], "state": {}, "param_groups": []}
@@ -315,6 +329,8 @@ def train(recipe: Recipe, out: Path, *, resume: bool = False, init: Path | None 
     if settings.threads:
         torch.set_num_threads(settings.threads)
     lightning.seed_everything(settings.seed, verbose=False)
+    # Lightning announces the hardware and what it might sell; its warnings stay.
+    logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)
     try:
         arguments = {key: value for key, value in recipe.model.items() if key != "name"}
         model = build(recipe.model["name"], **arguments)

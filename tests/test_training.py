@@ -1,0 +1,138 @@
+"""The training floor end to end, on made voices: train, resume, start from weights, export, evaluate."""
+
+import csv
+import json
+import re
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+import yaml
+from test_data import voices  # noqa: F401
+from typer import Typer
+from typer.testing import CliRunner
+from unmingle.errors import InputError, UsageError
+from unmingle.training.commands import register
+from unmingle.training.recipe import read_recipe
+from unmingle.training.trainer import MuonAndAdamW, train
+from unmingle.training.weights import load_model, load_state, read_header
+
+SMALL = {"name": "band-split", "n_features": 8, "hidden": 8, "n_blocks": 1}
+
+
+@pytest.fixture
+def recipe_path(voices: Path, tmp_path: Path) -> Path:  # noqa: F811
+    recipe = {
+        "model": SMALL,
+        "objective": {"name": "waveform-pit", "si_sdr": 0.5, "snr": 0.5},
+        "data": {"speech": str(voices / "voices.csv"), "cache": str(tmp_path / "cache"), "held_out": 2, "n_valid": 2, "length_s": 0.5, "valid_length_s": 0.5},
+        "optimizer": {"name": "muon", "warm_up": 2},
+        "trainer": {"steps": 6, "batch_size": 2, "validate_every": 3, "precision": "32-true", "device": "cpu"},
+    }
+    path = tmp_path / "small.yaml"
+    path.write_text(yaml.safe_dump(recipe))
+    return path
+
+
+def test_a_training_leaves_weights_curves_and_a_checkpoint(recipe_path: Path, tmp_path: Path) -> None:
+    best = train(read_recipe(recipe_path), tmp_path / "run", progress=False)
+    assert load_model(best).config == {**load_model(best).config, "n_features": 8}
+    header = read_header(tmp_path / "run/last.safetensors")
+    assert header["training"]["steps"] == 6
+    assert header["recipe"]["trainer"]["steps"] == 6
+    with (tmp_path / "run/curves.csv").open() as file:
+        assert [row["step"] for row in csv.DictReader(file)] == ["3", "6"]
+    assert (tmp_path / "run/last.ckpt").is_file()
+
+
+def test_a_resumed_training_equals_one_in_a_single_run(recipe_path: Path, tmp_path: Path) -> None:
+    whole = read_recipe(recipe_path, ["optimizer.decay=0"])
+    train(whole, tmp_path / "whole", progress=False)
+    train(read_recipe(recipe_path, ["optimizer.decay=0", "trainer.steps=3"]), tmp_path / "parts", progress=False)
+    train(whole, tmp_path / "parts", resume=True, progress=False)
+    one, two = (load_state(tmp_path / name / "last.safetensors") for name in ("whole", "parts"))
+    assert all(torch.equal(one[key], two[key]) for key in one)
+
+
+def test_training_refuses_to_write_over_another(recipe_path: Path, tmp_path: Path) -> None:
+    recipe = read_recipe(recipe_path, ["trainer.steps=3"])
+    train(recipe, tmp_path / "run", progress=False)
+    with pytest.raises(UsageError, match="--resume"):
+        train(recipe, tmp_path / "run", progress=False)
+    with pytest.raises(UsageError, match="nothing to resume"):
+        train(recipe, tmp_path / "other", resume=True, progress=False)
+
+
+def test_training_can_start_from_weights(recipe_path: Path, tmp_path: Path) -> None:
+    recipe = read_recipe(recipe_path, ["trainer.steps=3"])
+    first = train(recipe, tmp_path / "run", progress=False)
+    frozen = read_recipe(recipe_path, ["trainer.steps=1", "trainer.validate_every=1", "optimizer.lr=0", "optimizer.muon_lr=0"])
+    second = train(frozen, tmp_path / "second", init=first, progress=False)
+    one, two = load_state(first), load_state(second)
+    assert all(torch.allclose(one[key], two[key]) for key in one)
+    other = read_recipe(recipe_path, ["model.n_features=12"])
+    with pytest.raises(InputError, match="weights of another model"):
+        train(other, tmp_path / "third", init=first, progress=False)
+
+
+def test_muon_and_adamw_move_every_parameter_once() -> None:
+    model = torch.nn.Sequential(torch.nn.Conv1d(4, 6, 3), torch.nn.Conv1d(6, 6, 3, groups=6), torch.nn.Flatten(), torch.nn.Linear(36, 2))
+    before = [p.detach().clone() for p in model.parameters()]
+    optimizer = MuonAndAdamW(model, lr=0.01, muon_lr=0.01, weight_decay=0.0)
+    model(torch.randn(3, 4, 10)).square().sum().backward()
+    optimizer.step()
+    assert all((p != old).any() for p, old in zip(model.parameters(), before, strict=True))
+    optimizer.zero_grad()
+    assert all(p.grad is None for p in model.parameters())
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ("trainer.stepz=3", r"small.yaml: unknown key 'trainer.stepz'; known are trainer.steps"),
+        ("trainer.steps=many", "trainer.steps is 'many'"),
+        ("optimizer.name=sgd", "optimizer.name is 'sgd'; expected one of adamw, muon"),
+        ("data.speed=[1, fast]", "data.speed"),
+        ("colour=red", "unknown key 'colour'"),
+        ("steps", "key=value"),
+    ],
+)
+def test_a_recipe_names_the_key_that_is_wrong(recipe_path: Path, change: str, message: str) -> None:
+    with pytest.raises(UsageError, match=message):
+        read_recipe(recipe_path, [change])
+
+
+def test_a_model_argument_that_does_not_exist_is_refused(recipe_path: Path, tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="band-split has no argument width; it has n_src"):
+        train(read_recipe(recipe_path, ["model.width=3"]), tmp_path / "run", progress=False)
+
+
+def test_weights_of_another_kind_are_refused(tmp_path: Path) -> None:
+    (tmp_path / "x.safetensors").write_bytes(b"pickle")
+    with pytest.raises(InputError, match="not a weights file"):
+        load_model(tmp_path / "x.safetensors")
+
+
+def test_the_four_commands_work_one_after_the_other(recipe_path: Path, tmp_path: Path) -> None:
+    app = Typer()
+    register(app)
+
+    def run(*arguments: object) -> str:
+        result = CliRunner().invoke(app, [str(argument) for argument in arguments], catch_exceptions=False)
+        assert result.exit_code == 0, result.output
+        return result.stdout
+
+    out = run("train", recipe_path, "trainer.steps=3", "--out", tmp_path / "run", "--quiet")
+    best = Path(re.search(r"weights: (.+)", out)[1])  # type: ignore[index]
+    run("mix", recipe_path, "data.length_s=1.0", "--out", tmp_path / "set", "--n", 3)
+    card = Path(run("export", best, "tiny", "--out", tmp_path / "weights").strip())
+    assert yaml.safe_load(card.read_text())["sha256"]
+    onnx = card.with_suffix(".onnx")
+    by_onnx = json.loads(run("evaluate", onnx, tmp_path / "set", "--json", "--csv", tmp_path / "rows.csv", "--backend", "onnxruntime"))
+    by_torch = json.loads(run("evaluate", card.with_suffix(".safetensors"), tmp_path / "set", "--json"))
+    assert by_onnx["n"] == 3
+    assert by_onnx["si_sdri_db"]["mean"] == pytest.approx(by_torch["si_sdri_db"]["mean"], abs=0.01)
+    with (tmp_path / "rows.csv").open() as file:
+        rows = list(csv.DictReader(file))
+    assert np.mean([float(row["si_sdri"]) for row in rows]) == pytest.approx(by_onnx["si_sdri_db"]["mean"], abs=1e-3)
