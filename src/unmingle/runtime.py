@@ -72,6 +72,10 @@ class Card:
         wrong = needed ^ (needed & set(values)) | (set(values) - set(known)) if isinstance(values, dict) else needed
         if wrong:
             raise InputError(f"{path}: card entries missing or unknown: {', '.join(sorted(wrong))}; 'unmingle export' writes a whole card")
+        try:
+            Facts.from_dict(values["facts"])
+        except (TypeError, ValueError) as error:
+            raise InputError(f"{path}: {error}; export it again, or use the version of unmingle that wrote it") from None
         return cls(**values)
 
 
@@ -178,7 +182,7 @@ def _open(path: Path, backend: str) -> Separator:
             return Separator(_onnxruntime(path), card=card, backend=backend)
         infer, precision = _openvino(path, card)
         return Separator(infer, card=card, backend="openvino" if precision == "f32" else "openvino-bf16")
-    except RuntimeError as error:
+    except Exception as error:  # each runtime has its own kinds, without a common base
         raise InputError(f"{path}: {backend} cannot run it ({str(error).splitlines()[0]:.200}); try another backend, or export it again") from None
 
 

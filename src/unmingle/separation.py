@@ -194,7 +194,7 @@ def separate_file(
         UsageError: no such model, format, channel, number of speakers or passage.
         Cancelled: by `progress`; nothing is left behind.
     """
-    from unmingle.media import FORMATS, OutputFolder, open_audio
+    from unmingle.media import FORMATS, AudioWriter, OutputFolder, open_audio
 
     if format not in FORMATS:
         raise UsageError(f"no format {format!r}; choose from {', '.join(FORMATS)}")
@@ -208,7 +208,9 @@ def separate_file(
         separation = Separation(separator, rate)
         names = [f"speaker-{index + 1}" for index in range(separation.n_src)] + ["rest"] * rest
         staged = stack.enter_context(OutputFolder(folder, overwrite))
-        tracks = stack.enter_context(Tracks([staged / f"{name}.{format}" for name in names], rate, format))
+        paths = [staged / f"{name}.{format}" for name in names]
+        tracks = stack.enter_context(Tracks(paths, rate, format))
+        drawn = stack.enter_context(AudioWriter(staged / "mixture.wav", sample_rate=rate)) if plot else None
         levels, stereo, waiting, n_read = np.zeros(separation.n_src + 1), StereoCall(rate), Queue(), 0
 
         def write(voices: np.ndarray) -> None:
@@ -217,6 +219,8 @@ def separate_file(
             mixture = waiting.take(voices.shape[1])
             rows = [*voices, mixture - voices.sum(axis=0)] if rest else list(voices)
             tracks.write(np.stack(rows))
+            if drawn:
+                drawn.write(mixture[None])
             levels[:] += [np.vdot(row, row) for row in (*voices, mixture)]
 
         for block in reader.blocks(BLOCK_S * rate):
@@ -230,10 +234,12 @@ def separate_file(
         write(separation.flush())
         gain = tracks.finish()
         report(progress, n_read / rate, n_read / rate)
-        if plot:
+        if drawn:
             from unmingle.pictures import plot_separation
 
-            plot_separation([staged / f"{name}.{format}" for name in names], staged / "spectrogram.png")
+            drawn.close()
+            plot_separation(drawn.path, paths[: separation.n_src], staged / "spectrogram.png")
+            drawn.path.unlink()
     silent = [index for index in range(separation.n_src) if levels[index] <= 10 ** (SILENT_DB / 10) * levels[-1]]
     heard = separation.n_src - len(silent)
     notes = list(reader.warnings)
