@@ -3,6 +3,7 @@
 import json
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import lru_cache
 from pathlib import Path
 
 import numpy as np
@@ -34,6 +35,7 @@ def noise(n: int, seed: int = 0) -> np.ndarray:
     return (0.1 * np.random.default_rng(seed).standard_normal(n)).astype(np.float32)
 
 
+@lru_cache
 def voice(pitch: float, formant: float, seconds: float, seed: int = 0, rate: int = RATE) -> np.ndarray:
     """Harmonics of a wavering pitch around one formant, syllable after syllable."""
     rng = np.random.default_rng(seed)
@@ -102,15 +104,15 @@ def test_feeding_blocks_of_any_length_equals_feeding_everything_at_once(rate: in
     assert np.abs(np.concatenate(ready, axis=1) - whole).max() < 1e-6
 
 
-@pytest.mark.parametrize("seed", range(4))
+@pytest.mark.parametrize("seed", range(3))
 def test_voices_swapped_at_random_per_chunk_come_out_in_constant_order(seed: int) -> None:
-    low, high = voice(110, 500, 60, 1), voice(230, 2000, 60, 2)
+    low, high = voice(110, 500, 40, 1), voice(230, 2000, 40, 2)
     voices = separate(low + high, RATE, model=swapping(seed))
     best = voices if db(low, voices[0] - low) > db(low, voices[1] - low) else voices[::-1]
     assert min(db(low, best[0] - low), db(high, best[1] - high)) > 25
 
 
-@pytest.mark.parametrize("seed", range(4))
+@pytest.mark.parametrize("seed", range(3))
 def test_a_voice_keeps_its_track_across_pauses(seed: int) -> None:
     low = spans(voice(110, 500, 80, 1), (0, 9), (25, 39), (60, 66))
     high = spans(voice(230, 2000, 80, 2), (12, 22), (30, 48), (69, 80))
@@ -260,7 +262,7 @@ def talk(tmp_path: Path) -> Path:
     """Two synthetic voices at 44.1 kHz."""
     path = tmp_path / "in" / "a talk.wav"
     path.parent.mkdir()
-    soundfile.write(path, voice(110, 300, 12, 1, 44_100) + voice(230, 2500, 12, 2, 44_100), 44_100, "FLOAT")
+    soundfile.write(path, voice(110, 300, 11, 1, 44_100) + voice(230, 2500, 11, 2, 44_100), 44_100, "FLOAT")
     return path
 
 
@@ -273,7 +275,7 @@ def test_a_file_gives_what_the_array_gives(talk: Path, tmp_path: Path) -> None:
     mixture, rate = soundfile.read(talk, dtype="float32")
     assert [path.relative_to(tmp_path / "out").as_posix() for path in result.outputs] == ["a talk/speaker-1.wav", "a talk/speaker-2.wav"]
     assert np.abs(read(result) - separate(mixture, rate, model=Fake(split_bands))).max() < 1e-6
-    assert (result.speakers, result.silent, result.duration_s, result.sample_rate) == (2, [], 12.0, 44_100)
+    assert (result.speakers, result.silent, result.duration_s, result.sample_rate) == (2, [], 11.0, 44_100)
 
 
 def test_voices_and_rest_sum_to_the_mixture(talk: Path, tmp_path: Path) -> None:

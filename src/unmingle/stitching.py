@@ -134,7 +134,7 @@ class Voices:
     """
 
     OVERLAP_WEIGHT, DIFFERENT, LIMIT = 10.0, 4.0, 2.0
-    ENOUGH, MOST = 100, 2000  # frames (of 16 ms) after which a voice counts as known, and over which it is averaged
+    ENOUGH, MOST = 50, 1000  # frames (of 32 ms) after which a voice counts as known, and over which it is averaged
 
     def __init__(self, sample_rate: int, n_src: int) -> None:
         self._sample_rate = sample_rate
@@ -176,13 +176,13 @@ def voice_features(estimates: np.ndarray, sample_rate: int) -> list[tuple[np.nda
     n = int(0.064 * sample_rate)
     if estimates.shape[1] < n:
         return [None] * len(estimates)
-    frames = np.lib.stride_tricks.sliding_window_view(estimates, n, axis=1)[:, :: n // 4]  # (S, N, n)
+    frames = np.lib.stride_tricks.sliding_window_view(estimates, n, axis=1)[:, :: n // 2]  # (S, N, n)
     energy = np.einsum("snt,snt->sn", frames, frames)
     active = (energy > 10**-2.5 * energy.max()) & (energy > 0.5 * energy.sum(axis=0))
     window, bank = np.hanning(n).astype(np.float32), mel_bank(sample_rate, 2 * n)
     found: list[tuple[np.ndarray, int] | None] = []
     for track, chosen in zip(frames, active, strict=True):
-        if chosen.sum() < 20:
+        if chosen.sum() < 10:
             found.append(None)
             continue
         power = np.abs(np.fft.rfft(track[chosen] * window, 2 * n)) ** 2
