@@ -1,0 +1,402 @@
+"""separate(): the one path from samples to samples, for any length and sample rate; separate_file(): the same from disk to disk."""
+
+import re
+import tempfile
+import time
+from collections.abc import Callable
+from contextlib import ExitStack
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import IO, Any, BinaryIO
+
+import numpy as np
+import soxr
+
+from unmingle.errors import Cancelled, InputError, UsageError
+from unmingle.runtime import load
+from unmingle.stitching import Queue, SeparatorLike, Stitcher
+
+SAMPLE_RATES = (8_000, 192_000)
+BLOCK_S = 5
+SILENT_DB = -40.0
+
+Progress = Callable[[float, float | None], bool | None]  # done [s], total [s] or None if unknown; False cancels
+Model = str | Path | SeparatorLike | None
+
+
+class Separation:
+    """Separates a recording as it comes, at its own sample rate, in constant memory.
+
+    What the calls return is, joined, exactly as long as what was fed, and aligned to the sample. What the separator's sample rate cannot
+    hold, the highs of a 44.1 kHz recording, is shared between the voices as they share the highest band that it does hold.
+
+    Args:
+        separator: anything that declares `facts` and turns `(1, T)` into `(n_src, T)`.
+        sample_rate: of what will be fed [Hz].
+
+    Raises:
+        InputError: sample rate out of range.
+        UsageError: the separator does not say how many voices it returns.
+    """
+
+    def __init__(self, separator: SeparatorLike, sample_rate: int) -> None:
+        if not SAMPLE_RATES[0] <= sample_rate <= SAMPLE_RATES[1]:
+            raise InputError(f"sample rate {sample_rate} Hz is out of range; resample to {SAMPLE_RATES[0]} to {SAMPLE_RATES[1]} Hz")
+        inside = separator.facts.sample_rate
+        same = inside == sample_rate
+        self._stitcher = Stitcher(separator, None if same else min(inside, sample_rate) / 2)
+        self.n_src, self.sample_rate, self._ratio = self._stitcher.n_src, sample_rate, inside / sample_rate
+        self._in = None if same else soxr.ResampleStream(sample_rate, inside, 1, dtype="float32")
+        self._out = None if same else soxr.ResampleStream(inside, sample_rate, self.n_src + 1, dtype="float32")
+        self._mixture, self._shares = Queue(), Queue()
+        self._n_done, self._n_shares_gone = 0, 0
+
+    def feed(self, samples: np.ndarray) -> np.ndarray:
+        """Take `(T,)` float32; return the voices `(n_src, t)` that are ready, often none."""
+        samples = np.array(samples, np.float32)  # a copy: the caller may use its buffer again
+        if self._in is None:
+            return self._stitcher.feed(samples)[: self.n_src]
+        self._mixture.push(samples)
+        return self._full_band(self._stitcher.feed(self._in.resample_chunk(samples)))
+
+    def flush(self) -> np.ndarray:
+        """Return the voices `(n_src, t)` that are left. Nothing can be fed afterwards."""
+        if self._in is None:
+            return self._stitcher.flush()[: self.n_src]
+        end = np.zeros(int(1 / self._ratio) + 1, np.float32)  # so that even one sample is one inside
+        rows = self._stitcher.feed(self._in.resample_chunk(end, last=True))
+        return self._full_band(np.concatenate([rows, self._stitcher.flush()], axis=1), last=True)
+
+    def _full_band(self, rows: np.ndarray, last: bool = False) -> np.ndarray:
+        """From estimates, shares and the mixture at the separator's rate `(2 n_src + 1, t)` to the voices at the input's."""
+        assert self._out is not None
+        estimates, shares, mixture = np.split(rows, (self.n_src, 2 * self.n_src))
+        self._shares.push(shares)
+        low = self._out.resample_chunk(np.concatenate([estimates, mixture]).T.copy(), last).T
+        n = min(low.shape[1], len(self._mixture))
+        if not n:
+            return np.zeros((self.n_src, 0), np.float32)
+        at = (self._n_done + np.arange(n)) * self._ratio - self._n_shares_gone  # where the samples lie among the shares that are kept
+        kept = self._shares.peek(len(self._shares))
+        high = self._mixture.take(n) - low[-1, :n]
+        voices = np.stack([low[s, :n] + np.interp(at, np.arange(kept.shape[1]), kept[s]) * high for s in range(self.n_src)])
+        gone = min(int(at[-1]), kept.shape[1] - 1)
+        self._shares.take(gone)
+        self._n_done, self._n_shares_gone = self._n_done + n, self._n_shares_gone + gone
+        return voices.astype(np.float32)
+
+
+def separate(samples: Any, sample_rate: int, speakers: int = 2, model: Model = None, progress: Progress | None = None) -> np.ndarray:
+    """Separate an array into one row per voice, in the level that each has in the mixture.
+
+    Args:
+        samples: `(T,)` or `(channels, T)`, whatever converts to a NumPy array; never changed. Channels are averaged. Integers are scaled by
+            their type's full range (int16 by 1/32768).
+        sample_rate: [Hz], 8,000 to 192,000.
+        speakers: number of voices.
+        model: as for `load`; or a separator: one that was loaded, or any callable with `facts`.
+        progress: called with the seconds done and in all; returning False cancels.
+
+    Returns:
+        `(n_src, T)` float32.
+
+    Raises:
+        InputError: no samples, not finite, a shape that is no recording, or a sample rate out of range.
+        UsageError: no such model, or none for this number of speakers.
+        Cancelled: by `progress`.
+    """
+    mixture = as_mono(samples)
+    separation = Separation(as_separator(model, speakers), sample_rate)
+    voices = np.empty((separation.n_src, len(mixture)), np.float32)
+    filled = 0
+    block = BLOCK_S * sample_rate
+    for start in range(0, len(mixture), block):
+        report(progress, start / sample_rate, len(mixture) / sample_rate)
+        ready = separation.feed(mixture[start : start + block])
+        voices[:, filled : filled + ready.shape[1]] = ready
+        filled += ready.shape[1]
+    voices[:, filled:] = separation.flush()
+    report(progress, len(mixture) / sample_rate, len(mixture) / sample_rate)
+    return voices
+
+
+@dataclass(frozen=True)
+class FileResult:
+    """What became of one input.
+
+    Attributes:
+        input: its name.
+        outputs: one file per voice.
+        speakers: how many voices were heard.
+        silent: the outputs in which none was.
+        duration_s: of the passage separated [s].
+        sample_rate: of the outputs [Hz].
+        model: name of the weights.
+        real_time_factor: processing time over duration.
+        rest: what no voice has, if asked for.
+        plot: picture of the spectrograms, if asked for.
+        notes: one sentence each: what was downmixed, scaled, resampled or doubtful.
+    """
+
+    input: str
+    outputs: list[Path]
+    speakers: int
+    silent: list[Path]
+    duration_s: float
+    sample_rate: int
+    model: str
+    real_time_factor: float
+    rest: Path | None
+    plot: Path | None
+    notes: list[str]
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values, for JSON: paths as text, `rest` and `plot` only if they were asked for."""
+        values = {key: value for key, value in asdict(self).items() if value is not None}
+        return {
+            key: list(map(str, value)) if isinstance(value, list) else str(value) if isinstance(value, Path) else value
+            for key, value in values.items()
+        }
+
+
+def separate_file(
+    source: str | Path | BinaryIO,
+    out: str | Path = "separated",
+    *,
+    speakers: int = 2,
+    model: Model = None,
+    format: str = "wav",
+    channel: str | int = "mix",
+    start_s: float | None = None,
+    end_s: float | None = None,
+    rest: bool = False,
+    plot: bool = False,
+    overwrite: bool = False,
+    progress: Progress | None = None,
+    stem: str | None = None,
+) -> FileResult:
+    """Separate a file into `out/<stem>/speaker-1.wav`, `speaker-2.wav`, …: read, separated and written block by block.
+
+    Args:
+        source: path, or binary file object.
+        out: folder for the outputs; all of them appear, or none.
+        speakers, model, progress: as for `separate`.
+        format: "wav" (32-bit float), "flac", "mp3", "m4a" or "opus".
+        channel: "mix", or the number of the one channel to separate, from 1.
+        start_s, end_s: passage [s].
+        rest: also write `rest.wav`: the mixture minus all voices.
+        plot: also draw `spectrogram.png`; needs matplotlib.
+        overwrite: replace outputs of an earlier run.
+        stem: name of the folder; the input's own unless given.
+
+    Raises:
+        InputError: the input cannot be read, or the outputs cannot be written.
+        UsageError: no such model, format, channel, number of speakers or passage.
+        Cancelled: by `progress`; nothing is left behind.
+    """
+    from unmingle.media import FORMATS, AudioWriter, OutputFolder, open_audio
+
+    if format not in FORMATS:
+        raise UsageError(f"no format {format!r}; choose from {', '.join(FORMATS)}")
+    separator = as_separator(model, speakers)
+    began = time.perf_counter()
+    with ExitStack() as stack:
+        reader = stack.enter_context(open_audio(source, start_s=start_s, end_s=end_s))
+        rate, estimated = reader.sample_rate, reader.n_samples
+        pick = pick_channel(channel, reader.n_channels, reader.name)
+        folder = Path(out) / (stem or output_stems([reader.name])[0])
+        separation = Separation(separator, rate)
+        names = [f"speaker-{index + 1}" for index in range(separation.n_src)] + ["rest"] * rest
+        staged = stack.enter_context(OutputFolder(folder, overwrite))
+        paths = [staged / f"{name}.{format}" for name in names]
+        tracks = stack.enter_context(Tracks(paths, rate, format))
+        drawn = stack.enter_context(AudioWriter(staged / "mixture.wav", sample_rate=rate)) if plot else None
+        levels, stereo, waiting, n_read = np.zeros(separation.n_src + 1), StereoCall(rate), Queue(), 0
+
+        def write(voices: np.ndarray) -> None:
+            if not voices.shape[1]:
+                return
+            mixture = waiting.take(voices.shape[1])
+            rows = [*voices, mixture - voices.sum(axis=0)] if rest else list(voices)
+            tracks.write(np.stack(rows))
+            if drawn:
+                drawn.write(mixture[None])
+            levels[:] += [np.vdot(row, row) for row in (*voices, mixture)]
+
+        for block in reader.blocks(BLOCK_S * rate):
+            report(progress, n_read / rate, None if estimated is None else max(estimated, n_read) / rate)
+            mono = block.mean(axis=0) if pick is None else block[pick]
+            if pick is None and reader.n_channels == 2:
+                stereo.feed(block)
+            waiting.push(mono)
+            write(separation.feed(mono))
+            n_read += block.shape[1]
+        write(separation.flush())
+        gain = tracks.finish()
+        report(progress, n_read / rate, n_read / rate)
+        if drawn:
+            from unmingle.pictures import plot_separation
+
+            drawn.close()
+            plot_separation(drawn.path, paths[: separation.n_src], staged / "spectrogram.png")
+            drawn.path.unlink()
+    silent = [index for index in range(separation.n_src) if levels[index] <= 10 ** (SILENT_DB / 10) * levels[-1]]
+    heard = separation.n_src - len(silent)
+    notes = list(reader.warnings)
+    if pick is None and reader.n_channels > 1:
+        notes.append(f"{reader.n_channels} channels were mixed to mono")
+    if stereo.recognised():
+        notes.append("each channel seems to hold a voice of its own, as in a stereo call; --channel 1 and --channel 2 give each side untouched")
+    if gain < 1:
+        notes.append(f"all outputs were lowered by {-20 * np.log10(gain):.1f} dB, because {format} would have clipped")
+    if tracks.sample_rate != rate:
+        notes.append(f"{format} has no {rate} Hz: written at {tracks.sample_rate} Hz")
+    if silent:
+        notes.append(f"{' and '.join(names[index] for index in silent)} silent: {heard or 'no'} voice{'' if heard == 1 else 's'} heard")
+    files = [folder / f"{name}.{format}" for name in names]
+    return FileResult(
+        input=reader.name,
+        outputs=files[: separation.n_src],
+        speakers=heard,
+        silent=[files[index] for index in silent],
+        duration_s=n_read / rate,
+        sample_rate=tracks.sample_rate,
+        model=getattr(separator, "name", type(separator).__name__),
+        real_time_factor=(time.perf_counter() - began) * rate / n_read,
+        rest=files[-1] if rest else None,
+        plot=folder / "spectrogram.png" if plot else None,
+        notes=notes,
+    )
+
+
+class Tracks:
+    """The files of one recording, written together; a context manager.
+
+    WAV holds floats and is written at once. A format that clips waits in a temporary file of floats beside the outputs until it is known how
+    loud the loudest of them is; then all are written with one common gain.
+
+    Attributes:
+        sample_rate: of the files: the nearest that the format has [Hz].
+    """
+
+    def __init__(self, paths: list[Path], sample_rate: int, format: str) -> None:
+        from unmingle.media import AudioWriter
+
+        self._writers = [AudioWriter(path, sample_rate=sample_rate, format=format) for path in paths]
+        self.sample_rate = self._writers[0].sample_rate
+        self._peak, self._folder, self._clips = 0.0, paths[0].parent, format != "wav"
+        self._stack = ExitStack()
+
+    def __enter__(self) -> "Tracks":
+        for writer in self._writers:
+            self._stack.enter_context(writer)
+        if self._clips:
+            self._floats: IO[bytes] = self._stack.enter_context(tempfile.TemporaryFile(dir=self._folder))
+        return self
+
+    def __exit__(self, *error: Any) -> None:
+        self._stack.__exit__(*error)
+
+    def write(self, rows: np.ndarray) -> None:
+        """Append `(files, t)`."""
+        if not self._clips:
+            for writer, row in zip(self._writers, rows, strict=True):
+                writer.write(row[None])
+        elif rows.size:
+            self._peak = max(self._peak, float(np.abs(rows).max()))
+            self._floats.write(rows.T.astype("<f4").tobytes())
+
+    def finish(self) -> float:
+        """Complete the files; return the gain that was applied to all of them."""
+        gain = min(1.0, 1 / self._peak) if self._peak else 1.0
+        if self._clips:
+            self._floats.seek(0)
+            while block := self._floats.read(4 * len(self._writers) * 2**18):
+                for writer, row in zip(self._writers, np.frombuffer(block, "<f4").reshape(-1, len(self._writers)).T, strict=True):
+                    writer.write(np.float32(gain) * row[None])
+        for writer in self._writers:
+            writer.close()
+        return gain
+
+
+class StereoCall:
+    """Recognises two channels that hold a voice each: while one is active the other mostly is not, or they have nothing in common."""
+
+    def __init__(self, sample_rate: int) -> None:
+        self._frame = sample_rate // 20
+        self._levels_db: list[np.ndarray] = []  # (2, N) of frames of 50 ms, a few hundred kilobytes per hour
+        self._products = np.zeros(3)  # of left with itself, right with itself, left with right
+
+    def feed(self, block: np.ndarray) -> None:
+        """Take `(2, t)`."""
+        self._products += [np.vdot(block[i], block[j]) for i, j in ((0, 0), (1, 1), (0, 1))]
+        n = block.shape[1] // self._frame
+        if n:
+            frames = block[:, : n * self._frame].reshape(2, n, self._frame)
+            self._levels_db.append((10 * np.log10(np.mean(np.square(frames), axis=2) + 1e-12)).astype(np.float32))
+
+    def recognised(self) -> bool:
+        """Whether both channels are active (within 25 dB) and neither their samples nor their levels go together."""
+        left, right, both = self._products
+        if not self._levels_db or min(left, right) <= 10**-2.5 * max(left, right) or abs(both) > 0.3 * np.sqrt(left * right):
+            return False
+        levels = np.concatenate(self._levels_db, axis=1)
+        levels = levels.clip(min=levels.max(axis=1, keepdims=True) - 40)
+        active = levels[:, (levels > levels.max(axis=1, keepdims=True) - 30).any(axis=0)]
+        return active.shape[1] >= 40 and bool((active.std(axis=1) > 0).all()) and float(np.corrcoef(active)[0, 1]) < 0.3
+
+
+def as_separator(model: Model, speakers: int) -> SeparatorLike:
+    """What `model` names, or itself if it is a separator; UsageError if it returns another number of voices."""
+    if model is None or isinstance(model, str | Path):
+        return load(model, speakers=speakers)
+    if model.facts.n_src != speakers:
+        raise UsageError(f"this separator returns {model.facts.n_src} voices, not {speakers}; ask for speakers={model.facts.n_src}")
+    return model
+
+
+def as_mono(samples: Any) -> np.ndarray:
+    """Check an array `(T,)` or `(channels, T)` and average its channels to float32 `(T,)`; InputError says what is wrong with it."""
+    array = np.asarray(samples)
+    if array.ndim not in (1, 2) or array.dtype.kind not in "iuf":
+        raise InputError(f"samples of shape {array.shape} and type {array.dtype} are no recording; give (T,) or (channels, T), floats or integers")
+    if not array.size:
+        raise InputError("no samples to separate; give at least one")
+    if array.ndim == 2 and array.shape[0] > array.shape[1] and array.shape[1] <= 8:
+        raise InputError(f"samples of shape {array.shape} look like (T, channels); give (channels, T), that is samples.T")
+    if array.dtype.kind in "iu":
+        half = 2.0 ** (8 * array.dtype.itemsize - 1)
+        array = array / half - (array.dtype.kind == "u")
+    if not np.isfinite(array).all():
+        raise InputError("samples hold NaN or infinite values; remove them first")
+    return np.array(array if array.ndim == 1 else array.mean(axis=0), np.float32)
+
+
+def pick_channel(channel: str | int, n_channels: int, name: str) -> int | None:
+    """Index of the channel to separate, from its number; None = all, mixed."""
+    if channel == "mix":
+        return None
+    if str(channel).isdecimal() and 1 <= int(channel) <= n_channels:
+        return int(channel) - 1
+    raise UsageError(f"{name}: no channel {channel!r}; choose mix or a number from 1 to {n_channels}")
+
+
+def report(progress: Progress | None, done_s: float, total_s: float | None) -> None:
+    """Tell how far it is; Cancelled if the answer is False."""
+    if progress is not None and progress(done_s, total_s) is False:
+        raise Cancelled(f"cancelled after {done_s:.1f} s of audio")
+
+
+def output_stems(names: list[str]) -> list[str]:
+    """A folder name for each input: its file name without suffix, numbered where several, whatever their case, have the same."""
+    stems: list[str] = []
+    taken: set[str] = set()
+    for name in names:
+        stem = re.sub(r'[<>:"/\\|?*\x00-\x1f]', "_", Path(name).stem).strip(" .") or "recording"
+        candidate, count = stem, 1
+        while candidate.casefold() in taken:
+            count += 1
+            candidate = f"{stem}-{count}"
+        taken.add(candidate.casefold())
+        stems.append(candidate)
+    return stems

@@ -1,0 +1,205 @@
+"""load(): a weights file becomes a separator that runs, the same on every runtime, or a message that says why not."""
+
+import hashlib
+import subprocess
+import sys
+from dataclasses import asdict
+from pathlib import Path
+
+import numpy as np
+import onnx
+import pytest
+import yaml
+from onnx import TensorProto, helper, numpy_helper
+
+from unmingle import runtime
+from unmingle.errors import InputError, UsageError
+from unmingle.runtime import cards, load
+from unmingle.separation import separate
+
+FACTS = {"sample_rate": 16_000, "n_src": 2, "n_mics": 1, "order": "free", "chunk": 32_000}
+SHIPPED = [card.name for card in cards()]
+
+
+@pytest.fixture(autouse=True)
+def own_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Nothing is read from or left in the user's cache folder."""
+    cache = tmp_path / "cache"
+    for variable in ("XDG_CACHE_HOME", "LOCALAPPDATA", "HOME"):
+        monkeypatch.setenv(variable, str(cache))
+    return cache
+
+
+@pytest.fixture
+def tiny(tmp_path: Path) -> Path:
+    """A convolution that gives two voices: a smoothed mixture and the rest of it; with its card."""
+    kernel = np.zeros((2, 1, 5), np.float32)
+    kernel[0], kernel[1] = 0.2, -0.2
+    kernel[1, 0, 2] += 1
+    graph = helper.make_graph(
+        [helper.make_node("Conv", ["mixture", "kernel"], ["estimates"], pads=[2, 2])],
+        "tiny",
+        [helper.make_tensor_value_info("mixture", TensorProto.FLOAT, ["B", 1, "T"])],
+        [helper.make_tensor_value_info("estimates", TensorProto.FLOAT, ["B", 2, "T"])],
+        [numpy_helper.from_array(kernel, "kernel")],
+    )
+    path = tmp_path / "tiny model.onnx"
+    onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=9), path)
+    write_card(path)
+    return path
+
+
+def write_card(path: Path, **changes: object) -> None:
+    values = {"name": path.stem, "model": "tiny", "facts": FACTS, "parameters": 10, "size_bytes": path.stat().st_size}
+    values |= {"sha256": hashlib.sha256(path.read_bytes()).hexdigest(), **changes}
+    path.with_suffix(".yaml").write_text(yaml.safe_dump(values), encoding="utf-8")
+
+
+def noise(n: int) -> np.ndarray:
+    return (0.1 * np.random.default_rng(0).standard_normal((1, n))).astype(np.float32)
+
+
+def agreement_db(estimates: np.ndarray, reference: np.ndarray) -> float:
+    return 10 * np.log10(np.sum(reference**2) / (np.sum((estimates - reference) ** 2) + 1e-30))
+
+
+@pytest.mark.parametrize("backend", ["openvino", "onnxruntime"])
+@pytest.mark.parametrize("n", [1, 2, 159, 16_000])
+def test_a_weights_file_runs_at_any_length(tiny: Path, backend: str, n: int) -> None:
+    mixture = noise(n)
+    smoothed = np.convolve(mixture[0], np.full(5, 0.2), "same") if n > 4 else np.convolve(np.pad(mixture[0], 2), np.full(5, 0.2), "valid")
+    estimates = load(tiny, backend=backend)(mixture)
+    assert estimates.shape == (2, n) and estimates.dtype == np.float32
+    assert agreement_db(estimates, np.stack([smoothed, mixture[0] - smoothed])) > 40
+
+
+def test_estimates_are_not_overwritten_by_the_next_call(tiny: Path) -> None:
+    separator = load(tiny)
+    first = separator(noise(1000))
+    before = first.copy()
+    separator(-noise(1000))
+    assert np.array_equal(first, before)
+
+
+def test_a_separator_shows_its_declared_facts(tiny: Path) -> None:
+    separator = load(tiny)
+    assert (separator.name, separator.sample_rate, separator.n_src, separator.facts.chunk) == ("tiny model", 16_000, 2, 32_000)
+    with pytest.raises(AttributeError):
+        _ = separator.colour
+
+
+def test_a_loaded_separator_separates(tiny: Path) -> None:
+    voices = separate(noise(100_000)[0], 16_000, model=load(tiny))
+    assert agreement_db(voices.sum(axis=0), noise(100_000)[0]) > 40
+
+
+def test_a_path_is_a_model(tiny: Path) -> None:
+    assert separate(noise(1000)[0], 16_000, model=str(tiny)).shape == (2, 1000)
+
+
+def test_damaged_weights_are_refused_by_their_hash(tiny: Path) -> None:
+    tiny.write_bytes(tiny.read_bytes()[:-1] + b"\0")
+    with pytest.raises(InputError, match=r"tiny model\.onnx: damaged, its SHA-256"):
+        load(tiny)
+
+
+def test_an_onnx_file_that_is_none_is_refused_in_one_line(tiny: Path) -> None:
+    tiny.write_bytes(b"no graph")
+    write_card(tiny)
+    for backend in ("openvino", "onnxruntime"):
+        with pytest.raises(InputError, match=f"{backend} cannot run it") as caught:
+            load(tiny, backend=backend)
+        assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("text", ["", "- a list", "name: x", "{", "name: tiny\nspell: abracadabra", "!!python/object:os.system {}"])
+def test_a_card_that_is_none_is_refused_by_name(tiny: Path, text: str) -> None:
+    tiny.with_suffix(".yaml").write_text(text)
+    with pytest.raises(InputError, match=r"tiny model\.yaml: "):
+        load(tiny)
+
+
+def test_weights_without_a_card_are_refused(tiny: Path) -> None:
+    tiny.with_suffix(".yaml").unlink()
+    with pytest.raises(InputError, match=r"tiny model\.yaml: cannot read"):
+        load(tiny)
+
+
+def test_a_card_with_unknown_facts_is_refused(tiny: Path) -> None:
+    write_card(tiny, facts={**FACTS, "colour": "blue"})
+    with pytest.raises(InputError, match="colour"):
+        load(tiny)
+
+
+@pytest.mark.parametrize(
+    ("name", "said"), [("no-such-model", "no model 'no-such-model'; there are"), ("none.onnx", "no such weights file"), ("a.pt", "no model")]
+)
+def test_an_unknown_model_is_refused_with_what_exists(name: str, said: str) -> None:
+    with pytest.raises(UsageError, match=said):
+        load(name)
+
+
+def test_an_unknown_backend_is_refused_with_what_exists(tiny: Path) -> None:
+    with pytest.raises(UsageError, match="auto, openvino, onnxruntime, torch"):
+        load(tiny, backend="abacus")
+
+
+@pytest.mark.parametrize("speakers", [0, -1, 99])
+def test_a_number_of_speakers_that_no_model_has_is_refused(speakers: int) -> None:
+    with pytest.raises(UsageError, match=f"no model separates {speakers} speakers; there are: "):
+        load(speakers=speakers)
+
+
+def test_a_model_of_another_number_of_speakers_is_refused(tiny: Path) -> None:
+    with pytest.raises(UsageError, match="separates 2 speakers, not 3"):
+        load(tiny, speakers=3)
+
+
+def test_without_any_runtime_the_remedy_is_said(tiny: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(runtime, "BACKENDS", ())
+    with pytest.raises(InputError, match="pip install openvino"):
+        load(tiny)
+
+
+def test_a_second_start_finds_the_compiled_model_and_the_verdict_on_precision(tiny: Path, own_cache: Path) -> None:
+    load(tiny, backend="openvino")
+    kept = sorted(path for path in own_cache.rglob("*") if path.is_file())
+    load(tiny, backend="openvino")
+    assert kept and kept == sorted(path for path in own_cache.rglob("*") if path.is_file())
+
+
+def test_a_cache_folder_that_cannot_be_made_does_no_harm(tiny: Path, own_cache: Path) -> None:
+    own_cache.parent.mkdir(exist_ok=True)
+    own_cache.write_text("a file stands where the folder should be")
+    assert load(tiny, backend="openvino").backend == "openvino"
+
+
+@pytest.mark.parametrize("error_db", [30, 50])
+def test_bfloat16_needs_agreement(tiny: Path, error_db: float) -> None:
+    exact = load(tiny, backend="onnxruntime")
+
+    def slow(mixture: np.ndarray) -> np.ndarray:
+        for _ in range(20):
+            exact(mixture[0])
+        return exact(mixture[0])[None]
+
+    assert runtime.bf16_pays(slow, lambda mixture: exact(mixture[0])[None] * (1 + 10 ** (-error_db / 20)), exact.facts) == (error_db > 40)
+
+
+def test_importing_unmingle_loads_no_runtime() -> None:
+    code = "import sys, unmingle; assert unmingle.__version__; print([m for m in ('numpy', 'openvino', 'torch', 'av', 'soxr') if m in sys.modules])"
+    assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.strip() == "[]"
+
+
+@pytest.mark.parametrize("name", SHIPPED)
+def test_shipped_weights_agree_on_all_runtimes(name: str) -> None:
+    mixture = noise(32_000)
+    reference = load(name, backend="onnxruntime")(mixture)
+    found = load(name, backend="openvino")
+    assert agreement_db(found(mixture), reference) > (40 if found.backend == "openvino" else 30)
+
+
+@pytest.mark.parametrize("name", SHIPPED)
+def test_shipped_cards_say_what_they_must(name: str) -> None:
+    card = next(card for card in cards() if card.name == name)
+    assert set(card.licence) == {"code", "weights", "data"} and card.training and asdict(card)["size_bytes"] <= 10e6
