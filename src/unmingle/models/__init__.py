@@ -6,9 +6,15 @@ from typing import Any
 from torch import nn
 
 from unmingle.models.band_split import BandSplit
+from unmingle.models.dprnn import DPRNN
+from unmingle.models.sepreformer import SepReformer
+from unmingle.models.sudormrf import SuDoRMRF
 
 MODELS: dict[str, type[nn.Module]] = {
     "band-split": BandSplit,
+    "dprnn": DPRNN,
+    "sepreformer": SepReformer,
+    "sudormrf": SuDoRMRF,
 }
 
 

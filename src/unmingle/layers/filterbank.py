@@ -1,0 +1,45 @@
+"""A learned analysis of waveforms into frames and a learned synthesis back."""
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+
+class LearnedFilterbank(nn.Module):
+    """A convolution in place of the spectrogram and a transposed one in place of its inverse; neither is tied to the other.
+
+    Both run in float32 even under autocast: the waveform goes through them and must keep its precision.
+
+    Args:
+        n_filters: basis signals.
+        kernel_size: their length [samples].
+        stride: distance between frames [samples].
+        multiple: the number of frames is rounded up to a multiple of this.
+
+    References:
+        Y. Luo and N. Mesgarani, "TasNet: time-domain audio separation network for real-time, single-channel speech separation", 2018.
+    """
+
+    def __init__(self, *, n_filters: int, kernel_size: int, stride: int, multiple: int = 1) -> None:
+        super().__init__()
+        if kernel_size < stride:
+            raise ValueError(f"kernel_size ({kernel_size}) must be at least as long as stride ({stride}), or samples are lost between frames")
+        self.kernel_size, self.stride, self.multiple = kernel_size, stride, multiple
+        self.analysis = nn.Conv1d(1, n_filters, kernel_size, stride=stride, bias=False)
+        self.synthesis = nn.ConvTranspose1d(n_filters, 1, kernel_size, stride=stride, bias=False)
+
+    def forward(self, samples: Tensor) -> Tensor:
+        """`(B, T)` → frames `(B, F, N)`; every sample lies in as many frames as every other."""
+        length = samples.shape[-1]
+        before = self.kernel_size - self.stride
+        step = self.stride * self.multiple
+        behind = (-(length + before)) % step + before
+        with torch.autocast(samples.device.type, enabled=False):
+            return self.analysis(functional.pad(samples[:, None].float(), (before, behind)))
+
+    def inverse(self, frames: Tensor, length: int) -> Tensor:
+        """`(B, F, N)` → `(B, length)`; `length` is that of the signal that was analysed [samples]."""
+        with torch.autocast(frames.device.type, enabled=False):
+            samples = self.synthesis(frames.float())
+        start = self.kernel_size - self.stride
+        return samples[:, 0, start : start + length]

@@ -1,0 +1,100 @@
+"""Dual-path recurrent network."""
+
+import torch
+from torch import Tensor, nn
+
+from unmingle.facts import Facts
+from unmingle.layers.dual_path import overlap_add, segment
+from unmingle.layers.filterbank import LearnedFilterbank
+from unmingle.layers.norms import GlobalLayerNorm
+
+
+class DPRNN(nn.Module):
+    """Masks on a learned filterbank, found by recurrent layers that walk within short segments and across them in turn.
+
+    A sequence of thousands of frames is too long for a recurrent layer. Cut into half-overlapping segments of about its square root, no walk is
+    longer than some hundred steps: the first layer of a block reads each segment (what is spoken now), the second reads the same position
+    of all segments (who speaks, over the whole utterance). Letters of the paper: N = `n_features`, H = `hidden`, L = `kernel_size`, K = `segment_size`, B = `n_blocks`.
+
+    Differs from the paper: the defaults are the paper's L = 16 variant carried over to 16 kHz; the number of filters and of features can differ.
+
+    Args:
+        n_src: voices to find.
+        sample_rate: [Hz].
+        n_filters: basis signals of the filterbank.
+        kernel_size: their length [samples].
+        stride: distance between frames [samples].
+        n_features: width of the dual-path blocks.
+        hidden: LSTM units per direction.
+        segment_size: frames per segment, even.
+        n_blocks: each one walk within and one across.
+
+    References:
+        Y. Luo, Z. Chen and T. Yoshioka, "Dual-path RNN: efficient long sequence modeling for time-domain single-channel speech separation", 2020.
+    """
+
+    def __init__(
+        self,
+        *,
+        n_src: int = 2,
+        sample_rate: int = 16_000,
+        n_filters: int = 64,
+        kernel_size: int = 32,
+        stride: int = 16,
+        n_features: int = 64,
+        hidden: int = 128,
+        segment_size: int = 100,
+        n_blocks: int = 6,
+    ) -> None:
+        super().__init__()
+        if segment_size % 2:
+            raise ValueError(f"segment_size ({segment_size}) must be even: segments overlap by half")
+        self.facts = Facts(sample_rate=sample_rate, n_src=n_src)
+        self.n_src, self.segment_size = n_src, segment_size
+        self.filterbank = LearnedFilterbank(n_filters=n_filters, kernel_size=kernel_size, stride=stride)
+        self.norm = GlobalLayerNorm(n_filters)
+        self.bottleneck = nn.Linear(n_filters, n_features)
+        self.blocks = nn.ModuleList(DualPathBlock(n_features, hidden) for _ in range(n_blocks))
+        self.split = nn.Sequential(nn.PReLU(), nn.Linear(n_features, n_src * n_features))
+        self.gated = nn.Linear(n_features, n_features)
+        self.gate = nn.Linear(n_features, n_features)
+        self.mask = nn.Sequential(nn.Linear(n_features, n_filters), nn.ReLU())
+
+    def forward(self, mixture: Tensor) -> Tensor:
+        """`(B, 1, T)` → `(B, S, T)`."""
+        frames = self.filterbank(mixture[:, 0])  # B F N
+        x = segment(self.bottleneck(self.norm(frames).transpose(1, 2)), self.segment_size)  # B K P D
+        for block in self.blocks:
+            x = block(x)
+        x = overlap_add(self.split(x), frames.shape[-1])  # B N (S D)
+        x = x.unflatten(-1, (self.n_src, -1)).transpose(1, 2)  # B S N D
+        masks = self.mask(torch.tanh(self.gated(x)) * torch.sigmoid(self.gate(x))).float()
+        voices = masks.transpose(2, 3) * frames[:, None]  # B S F N
+        return self.filterbank.inverse(voices.flatten(0, 1), mixture.shape[-1]).unflatten(0, (-1, self.n_src))
+
+
+class DualPathBlock(nn.Module):
+    """One walk within the segments and one across them: `(B, K, P, D)` → the same."""
+
+    def __init__(self, n_features: int, hidden: int) -> None:
+        super().__init__()
+        self.within = Walk(n_features, hidden)
+        self.across = Walk(n_features, hidden)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = x + self.within(x)
+        return x + self.across(x.transpose(1, 2)).transpose(1, 2)
+
+
+class Walk(nn.Module):
+    """A bidirectional LSTM along the third axis, back to the input's width, normalised: `(B, K, P, D)` → the same."""
+
+    def __init__(self, n_features: int, hidden: int) -> None:
+        super().__init__()
+        self.lstm = nn.LSTM(n_features, hidden, batch_first=True, bidirectional=True)
+        self.linear = nn.Linear(2 * hidden, n_features)
+        self.norm = GlobalLayerNorm(n_features, channels_last=True)
+
+    def forward(self, x: Tensor) -> Tensor:
+        y, _ = self.lstm(x.flatten(0, 1))
+        return self.norm(self.linear(y).reshape(x.shape))
