@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import soundfile
+
 from unmingle.data.corpora import Corpus, Recording, check_splits, read_recordings
 from unmingle.data.mixer import Mixer, level_db
 from unmingle.data.sets import read_set, write_set
@@ -125,7 +126,7 @@ def test_mixers_of_a_recipe_share_no_speaker(voices: Path, tmp_path: Path) -> No
 
 def test_a_missing_file_is_named(tmp_path: Path) -> None:
     (tmp_path / "v.csv").write_text("path,speaker\nnowhere.flac,x\n")
-    with pytest.raises(FileNotFoundError, match="nowhere.flac"):
+    with pytest.raises(FileNotFoundError, match=r"nowhere\.flac"):
         read_recordings(tmp_path / "v.csv")
 
 
@@ -163,5 +164,5 @@ def test_a_csv_finds_its_utterances_by_id_in_the_public_corpus(voices: Path, tmp
 
 def test_a_wrong_folder_says_what_was_expected(tmp_path: Path) -> None:
     (tmp_path / "noise").mkdir()
-    with pytest.raises(InputError, match="expected the folders s1, s2.*found noise"):
+    with pytest.raises(InputError, match=r"expected the folders s1, s2.*found noise"):
         read_set(tmp_path)

@@ -12,6 +12,7 @@ import yaml
 from test_data import voices  # noqa: F401
 from typer import Typer
 from typer.testing import CliRunner
+
 from unmingle.errors import InputError, UsageError
 from unmingle.training.commands import register
 from unmingle.training.recipe import read_recipe
@@ -26,7 +27,9 @@ def recipe_path(voices: Path, tmp_path: Path) -> Path:  # noqa: F811
     recipe = {
         "model": SMALL,
         "objective": {"name": "waveform-pit", "si_sdr": 0.5, "snr": 0.5},
-        "data": {"speech": str(voices / "voices.csv"), "cache": str(tmp_path / "cache"), "held_out": 2, "n_valid": 2, "length_s": 0.5, "valid_length_s": 0.5},
+        "data": {
+            "speech": str(voices / "voices.csv"), "cache": str(tmp_path / "cache"), "held_out": 2, "n_valid": 2, "length_s": 0.5, "valid_length_s": 0.5
+        },
         "optimizer": {"name": "muon", "warm_up": 2},
         "trainer": {"steps": 6, "batch_size": 2, "validate_every": 3, "precision": "32-true", "device": "cpu"},
     }

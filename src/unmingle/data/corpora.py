@@ -11,7 +11,8 @@ from pathlib import Path
 import numpy as np
 import soundfile
 import soxr
-from rich.progress import track
+
+from unmingle.console import track
 
 AUDIO_SUFFIXES = (".wav", ".flac", ".ogg", ".opus", ".mp3")
 
@@ -66,7 +67,8 @@ def read_recordings(source: str | Path, root: str | Path | None = None) -> list[
         found.append(Recording(path, row.get("speaker") or row.get("kind") or path.parent.name, row.get("corpus", ""), row.get("split", "train")))
     missing = [recording.path for recording in found if not recording.path.is_file()]
     if missing:
-        raise FileNotFoundError(f"{missing[0]}: named in {source} but not there ({len(missing)} of {len(found)} missing); unpack the archives below {root}")
+        count = f"{len(missing)} of {len(found)} missing"
+        raise FileNotFoundError(f"{missing[0]}: named in {source} but not there ({count}); unpack the archives below {root}")
     return found
 
 
@@ -74,8 +76,9 @@ def check_splits(recordings: list[Recording]) -> None:
     """Raise ValueError if a speaker stands in more than one split."""
     splits: dict[str, str] = {}
     for recording in recordings:
-        if splits.setdefault(recording.speaker, recording.split) != recording.split:
-            raise ValueError(f"speaker {recording.speaker} is in the splits {splits[recording.speaker]!r} and {recording.split!r}; a speaker may be in one only")
+        first = splits.setdefault(recording.speaker, recording.split)
+        if first != recording.split:
+            raise ValueError(f"speaker {recording.speaker} is in the splits {first!r} and {recording.split!r}; a speaker may be in one only")
 
 
 class Corpus:

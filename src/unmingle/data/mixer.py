@@ -82,7 +82,7 @@ def convolve(samples: np.ndarray, response: np.ndarray) -> np.ndarray:
 
 def drawn_by(recipe: Any) -> dict[str, Any]:
     """The arguments of `Mixer` that a recipe's data part sets under the same names."""
-    keys = "n_src p_fewer p_partial level_db difference_db speed tilt_db p_noise snr_db p_room t60_s".split()
+    keys = ["n_src", "p_fewer", "p_partial", "level_db", "difference_db", "speed", "tilt_db", "p_noise", "snr_db", "p_room", "t60_s"]
     return {key: getattr(recipe, key) for key in keys}
 
 

@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import soundfile
-from rich.progress import track
 
+from unmingle.console import track
 from unmingle.data.corpora import AUDIO_SUFFIXES
 from unmingle.data.mixer import Mixture
 from unmingle.errors import InputError
@@ -90,7 +90,8 @@ def _folder(path: Path) -> list[Entry]:
     mixtures = next((path / name for name in MIXTURE_FOLDERS if (path / name).is_dir()), None)
     if not sources or mixtures is None:
         there = ", ".join(sorted(entry.name for entry in path.iterdir())[:8]) or "nothing"
-        raise InputError(f"{path}: expected the folders s1, s2, … and one of {', '.join(MIXTURE_FOLDERS)} (LibriMix, for example wav16k/min/test); found {there}")
+        expected = f"the folders s1, s2, … and one of {', '.join(MIXTURE_FOLDERS)} (LibriMix, for example wav16k/min/test)"
+        raise InputError(f"{path}: expected {expected}; found {there}")
     files = sorted(file for file in mixtures.iterdir() if file.suffix.lower() in AUDIO_SUFFIXES)
     if not files:
         raise InputError(f"{mixtures}: no audio files in it")
@@ -122,8 +123,8 @@ def _read(path: Path) -> tuple[np.ndarray, int]:
 def write_set(data: "DataRecipe", out: Path, n_items: int, *, overwrite: bool = False) -> None:
     """Draw `n_items` mixtures as a recipe's data part says and write them as a folder that `read_set` reads.
 
-    It holds `mix_clean/` (`mix_both/` where there may be noise, with `noise/`), `s1/`, `s2/`, … as 32-bit float WAV, `set.json` with how they were drawn, and `SHA256SUMS`. The folder appears whole or
-    not at all.
+    It holds `mix_clean/` (`mix_both/` where there may be noise, with `noise/`), `s1/`, `s2/`, … as 32-bit float WAV, `set.json` with how
+    they were drawn, and `SHA256SUMS` of the samples. The folder appears whole or not at all.
 
     Raises:
         InputError: `out` exists and `overwrite` is not set, or the corpora cannot be read.

@@ -4,6 +4,7 @@ from collections.abc import Callable
 from itertools import permutations
 from typing import Any
 
+import numpy as np
 import torch
 from scipy.optimize import linear_sum_assignment
 from torch import Tensor, nn
@@ -35,7 +36,7 @@ def best_permutation(scores: Tensor) -> tuple[Tensor, Tensor]:
     else:
         table = scores.detach().float().cpu().numpy()
         rows = [linear_sum_assignment(table[b].T, maximize=True)[1] for b in range(n_batch)]
-        permutation = torch.as_tensor(rows, device=scores.device)
+        permutation = torch.as_tensor(np.array(rows), device=scores.device)
     return scores.gather(1, permutation[:, None]).squeeze(1).mean(-1), permutation
 
 

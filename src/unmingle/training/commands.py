@@ -59,7 +59,7 @@ def train(
 def evaluate(
     model: Annotated[str, typer.Argument(help="Name of a shipped model, or weights (.onnx, .safetensors).")],
     set_: Annotated[Path, typer.Argument(help="CSV of mixtures, or a LibriMix folder.", metavar="SET")],
-    speech: Annotated[Path | None, typer.Option(help="Folder with the utterances that the CSV names (LibriSpeech, or where the archives lie unpacked).")] = None,
+    speech: Annotated[Path | None, typer.Option(help="Folder with the utterances that the CSV names, such as LibriSpeech/.")] = None,
     csv: Annotated[Path | None, typer.Option(help="Write one row per mixture here.")] = None,
     first: Annotated[int | None, typer.Option(min=1, help="Only the first N mixtures.")] = None,
     backend: Annotated[str, typer.Option(help="auto, openvino, onnxruntime or torch.")] = "auto",
@@ -83,7 +83,7 @@ def export(
     name: Annotated[str, typer.Argument(help="Name under which the model is to be loaded.")],
     out: Annotated[Path | None, typer.Option(help="Folder for the files; the package's own weights unless given.")] = None,
     default: Annotated[bool, typer.Option(help="Make it the model that is used when none is named.")] = False,
-    measured: Annotated[list[Path] | None, typer.Option(help="Summary that 'evaluate --json' printed, to stand in the card; may be given again.")] = None,
+    measured: Annotated[list[Path] | None, typer.Option(help="What 'evaluate --json' printed, to stand in the card; repeatable.")] = None,
 ) -> None:
     """Make trained weights into a model that runs without PyTorch: NAME.onnx and its card NAME.yaml."""
     _need_training_floor()

@@ -6,9 +6,9 @@ from typing import Any
 
 import numpy as np
 from rich.console import Console
-from rich.progress import track
 from rich.table import Table
 
+from unmingle.console import track
 from unmingle.data.sets import read_set
 from unmingle.errors import InputError
 from unmingle.runtime import load

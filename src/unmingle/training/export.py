@@ -1,6 +1,7 @@
 """`export`: trained weights become NAME.onnx, which runs without PyTorch, with its card NAME.yaml and its float16 weights NAME.safetensors."""
 
 import hashlib
+import json
 import logging
 import warnings
 from pathlib import Path
@@ -44,8 +45,8 @@ def export(weights: Path, name: str, *, out: Path | None = None, default: bool =
     beside, final = folder / f".{name}.onnx.part", folder / f"{name}.onnx"
     try:
         graph = to_onnx(model, beside)
-        header_entries = {"format": FORMAT, "model": header["model"], "config": header["config"], "facts": header["facts"], "recipe": header["recipe"]}
-        onnx.helper.set_model_props(graph, {key: yaml.safe_dump(value, default_flow_style=True).strip() for key, value in header_entries.items()})
+        entries = {"format": FORMAT, **{key: header[key] for key in ("model", "config", "facts", "recipe")}}
+        onnx.helper.set_model_props(graph, {key: json.dumps(value) for key, value in entries.items()})
         onnx.save(graph, beside)
         worst = min(agreement_db(model, beside, length) for length in LENGTHS)
         if worst < AGREEMENT_DB:
@@ -66,18 +67,17 @@ def export(weights: Path, name: str, *, out: Path | None = None, default: bool =
 
 def summarise(summary: dict[str, Any]) -> dict[str, Any]:
     """What a card keeps of a summary that `evaluate --json` printed."""
-    return {
-        "set": summary["set"], "n": summary["n"], "si_sdri_db": round(summary["si_sdri_db"]["mean"], 2), "snri_db": round(summary["snri_db"]["mean"], 2),
-        "command": f"unmingle evaluate {summary['model']} {summary['set']}",
-    }  # fmt: skip
+    means = {f"{name}_db": round(summary[f"{name}_db"]["mean"], 2) for name in ("si_sdri", "snri")}
+    return {"set": summary["set"], "n": summary["n"], **means, "command": f"unmingle evaluate {summary['model']} benchmarks/{summary['set']} --speech data"}
 
 
 def describe(header: dict[str, Any]) -> str:
     """One sentence on how the weights came about."""
     training, data = header["training"], header["recipe"]["data"]
+    time = f"{training['minutes']:.0f} minutes ({training['clock']} time, {training['threads']} threads)"
     return (
-        f"{training['hours_of_audio']:.1f} h of mixtures drawn from {', '.join(data['corpora']) or data['speech']} in {training['steps']} steps and "
-        f"{training['minutes']:.0f} minutes ({training['clock']} time, {training['threads']} threads), by 'unmingle train'; the recipe is in the header of the weights."
+        f"{training['hours_of_audio']:.1f} h of mixtures drawn from {', '.join(data['corpora']) or data['speech']}, in {training['steps']} steps and {time}, "
+        "by 'unmingle train'; the recipe is in the header of the weights"
     )
 
 

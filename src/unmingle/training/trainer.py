@@ -4,6 +4,7 @@ import csv
 import json
 import logging
 import time
+import warnings
 from collections import defaultdict
 from collections.abc import Iterator
 from pathlib import Path
@@ -62,7 +63,8 @@ def hold_out(recordings: list[Recording], n_speakers: int, seed: int) -> tuple[l
     for corpus in sorted({recording.corpus for recording in recordings}):
         speakers = sorted({recording.speaker for recording in recordings if recording.corpus == corpus})
         if len(speakers) < n_speakers + 2:
-            raise UsageError(f"data.held_out={n_speakers}: corpus {corpus or '(unnamed)'} has only {len(speakers)} speakers; hold out fewer or add voices")
+            found = f"corpus {corpus or '(unnamed)'} has only {len(speakers)} speakers"
+            raise UsageError(f"data.held_out={n_speakers}: {found}; hold out fewer or add voices")
         held.update(str(name) for name in rng.choice(speakers, n_speakers, replace=False))
     return [r for r in recordings if r.speaker not in held], [r for r in recordings if r.speaker in held]
 
@@ -257,7 +259,7 @@ class MuonAndAdamW(torch.optim.Optimizer):
 
 
 class Keeper(Callback):
-    """After every validation: the resumable checkpoint `last.ckpt`, averaged weights `last.safetensors`, `best.safetensors`, a row of `curves.csv`."""
+    """After every validation: a row of `curves.csv`, `last.ckpt` to resume from, averaged weights as `last.safetensors` and the best of them."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
@@ -330,7 +332,12 @@ def train(recipe: Recipe, out: Path, *, resume: bool = False, init: Path | None 
         torch.set_num_threads(settings.threads)
     lightning.seed_everything(settings.seed, verbose=False)
     # Lightning announces the hardware and what it might sell; its warnings stay.
-    logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)
+    for name in ("lightning.pytorch", "lightning.fabric"):
+        logging.getLogger(name).setLevel(logging.WARNING)
+    warnings.filterwarnings("ignore", message=".*LeafSpec.*")
+    # The sampler goes on with the next item itself, which Lightning cannot know.
+    warnings.filterwarnings("ignore", message=".*dataloader is not resumable.*")
+    warnings.filterwarnings("ignore", message=".*does not have many workers.*")
     try:
         arguments = {key: value for key, value in recipe.model.items() if key != "name"}
         model = build(recipe.model["name"], **arguments)
