@@ -334,6 +334,12 @@ def test_stereo_of_one_scene_is_no_stereo_call(tmp_path: Path) -> None:
     assert not any("stereo call" in note for note in result.notes)
 
 
+def test_stereo_noise_is_no_stereo_call(tmp_path: Path) -> None:
+    soundfile.write(tmp_path / "noise.wav", np.stack([noise(12 * RATE, 1), noise(12 * RATE, 2)]).T, RATE, "FLOAT")
+    result = separate_file(tmp_path / "noise.wav", tmp_path / "out", model=IDENTITY)
+    assert not any("stereo call" in note for note in result.notes)
+
+
 def test_a_channel_that_is_not_there_is_refused(talk: Path, tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="from 1 to 1"):
         separate_file(talk, tmp_path / "out", model=IDENTITY, channel=2)

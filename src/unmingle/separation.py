@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass
+from importlib.util import find_spec
 from pathlib import Path
 from typing import IO, Any, BinaryIO
 
@@ -198,6 +199,8 @@ def separate_file(
 
     if format not in FORMATS:
         raise UsageError(f"no format {format!r}; choose from {', '.join(FORMATS)}")
+    if plot and not find_spec("matplotlib"):
+        raise UsageError("a picture needs matplotlib; pip install 'unmingle[plot]'")
     separator = as_separator(model, speakers)
     began = time.perf_counter()
     with ExitStack() as stack:
@@ -320,7 +323,7 @@ class Tracks:
 
 
 class StereoCall:
-    """Recognises two channels that hold a voice each: while one is active the other mostly is not, or they have nothing in common."""
+    """Recognises two channels that hold a voice each: both come and go, each in its own time, and their samples have nothing in common."""
 
     def __init__(self, sample_rate: int) -> None:
         self._frame = sample_rate // 20
@@ -336,14 +339,14 @@ class StereoCall:
             self._levels_db.append((10 * np.log10(np.mean(np.square(frames), axis=2) + 1e-12)).astype(np.float32))
 
     def recognised(self) -> bool:
-        """Whether both channels are active (within 25 dB) and neither their samples nor their levels go together."""
+        """Whether both channels hold speech (within 25 dB, of levels that vary) and neither their samples nor their levels go together."""
         left, right, both = self._products
         if not self._levels_db or min(left, right) <= 10**-2.5 * max(left, right) or abs(both) > 0.3 * np.sqrt(left * right):
             return False
         levels = np.concatenate(self._levels_db, axis=1)
         levels = levels.clip(min=levels.max(axis=1, keepdims=True) - 40)
         active = levels[:, (levels > levels.max(axis=1, keepdims=True) - 30).any(axis=0)]
-        return active.shape[1] >= 40 and bool((active.std(axis=1) > 0).all()) and float(np.corrcoef(active)[0, 1]) < 0.3
+        return active.shape[1] >= 40 and bool((active.std(axis=1) > 4).all()) and float(np.corrcoef(active)[0, 1]) < 0.3
 
 
 def as_separator(model: Model, speakers: int) -> SeparatorLike:
