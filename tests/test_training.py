@@ -28,7 +28,8 @@ def recipe_path(voices: Path, tmp_path: Path) -> Path:  # noqa: F811
         "model": SMALL,
         "objective": {"name": "waveform-pit", "si_sdr": 0.5, "snr": 0.5},
         "data": {
-            "speech": str(voices / "voices.csv"), "cache": str(tmp_path / "cache"), "held_out": 2, "n_valid": 2, "length_s": 0.5, "valid_length_s": 0.5
+            "speech": str(voices / "voices.csv"), "cache": str(tmp_path / "cache"), "held_out": 2, "n_valid": 2,
+            "length_s": 0.5, "valid_length_s": 0.5,
         },
         "optimizer": {"name": "muon", "warm_up": 2},
         "trainer": {"steps": 6, "batch_size": 2, "validate_every": 3, "precision": "32-true", "device": "cpu"},

@@ -19,6 +19,9 @@ class STFT(nn.Module):
         D. W. Griffin and J. S. Lim, "Signal estimation from modified short-time Fourier transform", 1984.
     """
 
+    analysis: Tensor
+    synthesis: Tensor
+
     def __init__(self, *, n_fft: int, hop: int) -> None:
         super().__init__()
         if n_fft % hop or n_fft < 2 * hop:

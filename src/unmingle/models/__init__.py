@@ -18,8 +18,8 @@ MODELS: dict[str, type[nn.Module]] = {
 }
 
 
-def build(name: str, **arguments: Any) -> nn.Module:
-    """Make an untrained separator; its `config` holds every constructor argument, defaults included.
+def build(name: str, **arguments: Any) -> Any:
+    """Make an untrained separator: a module with `name`, `facts`, and `config`, which holds every constructor argument, defaults included.
 
     Raises:
         ValueError: no such model, or it has no such argument; the message lists what exists.
@@ -30,7 +30,7 @@ def build(name: str, **arguments: Any) -> nn.Module:
     unknown = set(arguments) - set(known)
     if unknown:
         raise ValueError(f"{name} has no argument {', '.join(sorted(unknown))}; it has {', '.join(known)}")
-    model = MODELS[name](**arguments)
+    model: Any = MODELS[name](**arguments)
     model.name = name
     model.config = {key: arguments.get(key, parameter.default) for key, parameter in known.items()}
     return model

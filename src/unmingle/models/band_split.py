@@ -35,6 +35,10 @@ class BandSplit(nn.Module):
         Z.-Q. Wang et al., "TF-GridNet: integrating full- and sub-band modeling for speech separation", 2023.
     """
 
+    bins: Tensor
+    valid: Tensor
+    place: Tensor
+
     def __init__(
         self, *, n_src: int = 2, sample_rate: int = 16_000, n_fft: int = 512, hop: int = 256,
         n_features: int = 64, hidden: int = 64, n_blocks: int = 4, attention: bool = True,

@@ -12,7 +12,6 @@ import onnx
 import onnxruntime
 import torch
 import yaml
-from torch import nn
 
 from unmingle.errors import InputError
 from unmingle.models import build
@@ -68,7 +67,8 @@ def export(weights: Path, name: str, *, out: Path | None = None, default: bool =
 def summarise(summary: dict[str, Any]) -> dict[str, Any]:
     """What a card keeps of a summary that `evaluate --json` printed."""
     means = {f"{name}_db": round(summary[f"{name}_db"]["mean"], 2) for name in ("si_sdri", "snri")}
-    return {"set": summary["set"], "n": summary["n"], **means, "command": f"unmingle evaluate {summary['model']} benchmarks/{summary['set']} --speech data"}
+    command = f"unmingle evaluate {summary['model']} benchmarks/{summary['set']} --speech data"
+    return {"set": summary["set"], "n": summary["n"], **means, "command": command}
 
 
 def describe(header: dict[str, Any]) -> str:
@@ -76,12 +76,13 @@ def describe(header: dict[str, Any]) -> str:
     training, data = header["training"], header["recipe"]["data"]
     time = f"{training['minutes']:.0f} minutes ({training['clock']} time, {training['threads']} threads)"
     return (
-        f"{training['hours_of_audio']:.1f} h of mixtures drawn from {', '.join(data['corpora']) or data['speech']}, in {training['steps']} steps and {time}, "
+        f"{training['hours_of_audio']:.1f} h of mixtures drawn from {', '.join(data['corpora']) or data['speech']}, "
+        f"in {training['steps']} steps and {time}, "
         "by 'unmingle train'; the recipe is in the header of the weights"
     )
 
 
-def to_onnx(model: nn.Module, path: Path) -> onnx.ModelProto:
+def to_onnx(model: Any, path: Path) -> onnx.ModelProto:
     """Trace the model for any batch and length; values that are float16 exactly are stored so."""
     example = torch.randn(2, model.facts.n_mics or 1, 20_000) * 0.1
     with warnings.catch_warnings():
@@ -110,7 +111,7 @@ def to_onnx(model: nn.Module, path: Path) -> onnx.ModelProto:
     return graph
 
 
-def agreement_db(model: nn.Module, path: Path, length: int) -> float:
+def agreement_db(model: Any, path: Path, length: int) -> float:
     """Level of PyTorch's estimates over their difference from ONNX Runtime's, on noise of `length` samples [dB]."""
     rng = np.random.default_rng(length)
     mixture = (rng.standard_normal((1, model.facts.n_mics or 1, length)) * 0.1).astype(np.float32)

@@ -104,7 +104,7 @@ class Training(lightning.LightningModule):
         mixers: from `build_mixers`.
     """
 
-    def __init__(self, recipe: Recipe, model: nn.Module, objective: nn.Module, mixers: tuple[Mixer, Mixer]) -> None:
+    def __init__(self, recipe: Recipe, model: Any, objective: nn.Module, mixers: tuple[Mixer, Mixer]) -> None:
         super().__init__()
         self.recipe, self.model, self.objective, self.mixers = recipe, model, objective, mixers
         self.call = torch.compile(model) if recipe.trainer.compile else model
@@ -132,10 +132,10 @@ class Training(lightning.LightningModule):
 
     def configure_optimizers(self) -> Any:
         optimizer = self.recipe.optimizer
-        settings = {"weight_decay": optimizer.weight_decay}
+        decay = optimizer.weight_decay
         if optimizer.name == "adamw":
-            return torch.optim.AdamW(self.model.parameters(), optimizer.lr, betas=(0.9, 0.99), **settings)
-        return MuonAndAdamW(self.model, lr=optimizer.lr, muon_lr=optimizer.muon_lr, **settings)
+            return torch.optim.AdamW(self.model.parameters(), optimizer.lr, betas=(0.9, 0.99), weight_decay=decay)
+        return MuonAndAdamW(self.model, lr=optimizer.lr, muon_lr=optimizer.muon_lr, weight_decay=decay)
 
     def learning_rate_factor(self) -> float:
         """Warm-up over steps, then flat, then linear decay over the last share of the budget."""
@@ -146,7 +146,7 @@ class Training(lightning.LightningModule):
 
     def training_step(self, batch: dict[str, Tensor], batch_idx: int) -> Tensor:
         factor = self.learning_rate_factor()
-        for group in self.optimizers().param_groups:
+        for group in self.trainer.optimizers[0].param_groups:
             group.setdefault("highest_lr", group["lr"])
             group["lr"] = group["highest_lr"] * factor
         parts = self.objective(self.call, batch)
@@ -234,7 +234,7 @@ class MuonAndAdamW(torch.optim.Optimizer):
         self.param_groups = [group for part in self.parts for group in part.param_groups]
 
     @torch.no_grad()
-    def step(self, closure: Any = None) -> Any:  # type: ignore[override]
+    def step(self, closure: Any = None) -> Any:
         loss = None
         if closure is not None:
             with torch.enable_grad():

@@ -16,7 +16,7 @@ from unmingle.models import build
 FORMAT = "unmingle-1"
 
 
-def save_weights(path: Path, model: nn.Module, state: dict[str, Tensor], *, recipe: dict[str, Any], training: dict[str, Any]) -> None:
+def save_weights(path: Path, model: Any, state: dict[str, Tensor], *, recipe: dict[str, Any], training: dict[str, Any]) -> None:
     """Write `state` with the model's name, arguments and facts, the resolved recipe and what training says of itself, by renaming into place."""
     header = {"format": FORMAT, "model": model.name, "config": model.config, "facts": model.facts.to_dict(), "recipe": recipe, "training": training}
     beside = path.with_suffix(".part")
@@ -43,7 +43,7 @@ def load_state(path: str | Path) -> dict[str, Tensor]:
         return {key: file.get_tensor(key).float() for key in file.keys()}  # noqa: SIM118 (a safetensors file is no dict)
 
 
-def load_model(path: str | Path) -> nn.Module:
+def load_model(path: str | Path) -> Any:
     """Build the model that the header describes, with its weights, in evaluation mode."""
     header = read_header(path)
     model = build(header["model"], **header["config"])
