@@ -293,17 +293,17 @@ def _is_cut_short(file: BinaryIO) -> bool:
     file.seek(0)
     magic = file.read(12)
     if magic[:4] in (b"RIFF", b"RF64") and magic[8:] == b"WAVE":
-        return _wav_end(file) > size
+        return _wav_end(file, size) > size
     if magic[:4] == b"\x1a\x45\xdf\xa3":
-        return _matroska_end(file) > size
+        return _matroska_end(file, size) > size
     return magic[4:8] in (b"ftyp", b"moov", b"mdat", b"wide", b"free", b"skip") and _mp4_end(file, size) > size
 
 
-def _wav_end(file: BinaryIO) -> int:
+def _wav_end(file: BinaryIO, size: int) -> int:
     """Where a WAV file's samples should end [bytes]; 0 = not declared."""
     position, long_length = 12, 0
     while True:
-        file.seek(position)
+        file.seek(min(position, size))
         header = file.read(24)
         if len(header) < 8:
             return 0
@@ -317,12 +317,12 @@ def _wav_end(file: BinaryIO) -> int:
         position += 8 + length + length % 2
 
 
-def _matroska_end(file: BinaryIO) -> int:
+def _matroska_end(file: BinaryIO, size: int) -> int:
     """Where a Matroska or WebM file's segment should end [bytes]; 0 = not declared."""
     position = length = 0
     for _element in ("EBML header", "segment"):
         position += length + 4  # each begins with an identifier of 4 bytes and a length of 1 to 8
-        file.seek(position)
+        file.seek(min(position, size))
         head = file.read(8)
         width = 9 - head[0].bit_length() if head else 9
         if width > len(head):
