@@ -256,6 +256,11 @@ def test_a_bad_file_is_named_in_one_line_with_what_is_wrong_and_what_to_do(tmp_p
     assert message.startswith(f"{path}: ") and "\n" not in message and ";" in message and capfd.readouterr() == ("", "")
 
 
+@pytest.mark.parametrize(("start_s", "end_s"), [(None, 0.5), (0.501, None)])
+def test_a_passage_beside_a_nan_is_read(tmp_path, start_s, end_s):
+    assert read(a_nan(tmp_path), start_s=start_s, end_s=end_s)[0] in (4000, 3992)
+
+
 def test_a_file_object_that_holds_nothing_is_named():
     with pytest.raises(InputError, match="file object: empty"):
         open_audio(io.BytesIO())

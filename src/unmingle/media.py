@@ -91,7 +91,7 @@ class AudioReader:
         warnings: what is doubtful about the file; complete once all blocks are read.
 
     Args:
-        source: path, or binary file object; one that cannot seek is first copied to a temporary file.
+        source: path, or binary file object, read from its beginning; one that cannot seek is first copied to a temporary file.
         start_s: where the passage begins, to the sample [s].
         end_s: where it ends [s]; the file's end if that is earlier.
 
@@ -196,7 +196,7 @@ class AudioReader:
             if frames is None:
                 break
             if frames and damage and self._n_decoded:
-                raise InputError(f"{self.name}: damaged at {self._seconds():.2f} s ({damage}); get it again, or choose a passage without the damage")
+                raise InputError(f"{self.name}: damaged at {self._seconds():.2f} s ({damage}); get it again, or choose an end before that")
             yield from frames
         if damage and not self._n_decoded:
             raise InputError(f"{self.name}: its audio cannot be decoded ({damage}); {PLAYS}")
@@ -204,7 +204,7 @@ class AudioReader:
             self.warnings.append(f"damaged after {self._seconds():.2f} s ({damage}); what comes before is read")
 
     def _decode(self) -> Iterator[np.ndarray]:
-        """Frames as float32 `(channels, n)`, checked; at the end also whether all that the container declares was there."""
+        """Frames as float32 `(channels, n)`; at the end also whether all that the container declares was there."""
         for frame in self._frames():
             facts = frame.sample_rate, frame.layout.nb_channels
             if not self._n_decoded:  # the first frame decides: the headers of some codecs tell half the sample rate
@@ -214,10 +214,6 @@ class AudioReader:
             if facts != (self.sample_rate, self.n_channels):
                 raise InputError(f"{self.name}: changes its sample rate or channels at {self._seconds():.2f} s; convert it to WAV")
             block = _to_float(frame)
-            finite = np.isfinite(block).all(axis=0)
-            if not finite.all():
-                at_s = self._seconds() + int(np.argmin(finite)) / self.sample_rate
-                raise InputError(f"{self.name}: holds NaN or infinite samples at {at_s:.3f} s; export it again from its source")
             self._n_decoded += block.shape[1]
             yield block
         kind, declared = self._container.format.name, 0
@@ -240,11 +236,15 @@ class AudioReader:
             yield block
 
     def _cut_passage(self, blocks: Iterator[np.ndarray]) -> Iterator[np.ndarray]:
-        """What lies between `start_s` and `end_s`, to the sample."""
+        """What lies between `start_s` and `end_s`, to the sample, checked to be finite."""
         position = 0
         for block in blocks:
             start, stop = (round(min(second, 1e9) * self.sample_rate) for second in (self._start_s, self._end_s))
             wanted = block[:, max(0, start - position) : max(0, max(stop, start + 1) - position)]
+            finite = np.isfinite(wanted).all(axis=0)
+            if not finite.all():
+                at_s = (max(start, position) + int(np.argmin(finite))) / self.sample_rate
+                raise InputError(f"{self.name}: holds NaN or infinite samples at {at_s:.3f} s; export it again from its source")
             position += block.shape[1]
             if wanted.shape[1]:
                 yield wanted
