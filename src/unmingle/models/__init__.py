@@ -6,12 +6,14 @@ from typing import Any
 from torch import nn
 
 from unmingle.models.band_split import BandSplit
+from unmingle.models.conv_tasnet import ConvTasNet
 from unmingle.models.dprnn import DPRNN
 from unmingle.models.sepreformer import SepReformer
 from unmingle.models.sudormrf import SuDoRMRF
 
 MODELS: dict[str, type[nn.Module]] = {
     "band-split": BandSplit,
+    "conv-tasnet": ConvTasNet,
     "dprnn": DPRNN,
     "sepreformer": SepReformer,
     "sudormrf": SuDoRMRF,

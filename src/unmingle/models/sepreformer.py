@@ -18,8 +18,8 @@ class SepReformer(nn.Module):
     depthwise convolution), each followed by a gated feed-forward layer.
 
     Differs from the paper: the defaults are its size T carried over to 16 kHz (kernel and stride doubled); LayerNorm where it has BatchNorm, so that
-    an item does not depend on its batch; relative positions up to `max_distance` frames of the lowest rate; what each stage's auxiliary
-    output needs is a linear layer of its own.
+    an item does not depend on its batch, and for the norm of the split voices one for each voice. Of the 3.88 M parameters at size T (paper: 3.7 M)
+    0.20 M are the masks of the auxiliary estimates, `forward_stages`, which only training needs.
 
     Args:
         n_src: voices to find.
@@ -84,7 +84,7 @@ class SepReformer(nn.Module):
 
         self.encoder = nn.ModuleList(nn.ModuleList(pair(stage, False) for _ in range(n_encoder_blocks)) for stage in range(n_stages + 1))
         self.down = nn.ModuleList(Down(n_features) for _ in range(n_stages))
-        self.split = nn.ModuleList(Split(n_features, n_src) for _ in range(n_stages + 1))
+        self.split = Split(n_features, n_src)
         self.fuse = nn.ModuleList(nn.Linear(2 * n_features, n_features) for _ in range(n_stages))
         self.decoder = nn.ModuleList(nn.ModuleList(pair(stage, True) for _ in range(n_decoder_blocks)) for stage in range(n_stages))
         self.mask = Mask(n_features, n_filters)
@@ -113,7 +113,7 @@ class SepReformer(nn.Module):
         for stage, blocks in enumerate(self.encoder):
             for block in blocks:
                 x = block(x, self.positions)
-            skips.append(self.split[stage](x))
+            skips.append(self.split(x))
             if stage < len(self.down):
                 x = self.down[stage](x)
         x = skips.pop()
@@ -291,4 +291,4 @@ class Mask(nn.Sequential):
     """Features `(…, D)` → masks that are not negative `(…, F)`."""
 
     def __init__(self, n_features: int, n_filters: int) -> None:
-        super().__init__(nn.Linear(n_features, 2 * n_filters), nn.GLU(), nn.ReLU())
+        super().__init__(nn.Linear(n_features, 4 * n_features), nn.GLU(), nn.Linear(2 * n_features, n_filters), nn.ReLU())
