@@ -18,7 +18,11 @@ SAMPLE_RATE = 16_000
 LEVEL = 0.06  # root mean square over the whole length, of full scale
 
 VOICES = {  # flite's name: when it begins [s], what it says
-    "slt": (0.0, "The harbour was quiet that morning. Only two small boats had gone out before the fog came in, and nobody looked for them before dark."),
+    "slt": (
+        0.0,
+        "The harbour was quiet that morning. Only two small boats had gone out before the fog came in, "
+        "and nobody looked for them before dark.",
+    ),
     "rms": (0.7, "We counted every box twice, but the number on the list never agreed with what was standing on the floor of the shop."),
 }
 

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from unmingle.runtime import Card
 
 INTERRUPTED = 130
+MEASURED = "SI-SDRi {si_sdri_db:.2f} dB, SNRi {snri_db:.2f} dB on {n} mixtures of {set}"
 
 app = typer.Typer(
     name="unmingle",
@@ -199,8 +200,9 @@ def progress_bar(name: str) -> Iterator[Callable[[float, float | None], None] | 
     from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
 
     text = TextColumn("{task.description} {task.fields[speed]}", markup=False)
+    columns = (text, BarColumn(), TaskProgressColumn(), TimeRemainingColumn(), TextColumn("left"))
     began = time.perf_counter()
-    with Progress(text, BarColumn(), TaskProgressColumn(), TimeRemainingColumn(), TextColumn("left"), console=Console(stderr=True), transient=True) as bar:
+    with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
         task = bar.add_task(name, total=None, speed="")
 
         def show(done_s: float, total_s: float | None) -> None:
@@ -233,7 +235,7 @@ def describe(card: "Card") -> str:
     rows = [
         ("job", f"{card.job}, {n_src or 'any number of'} speakers, {sample_rate / 1000:g} kHz"),
         ("size", f"{card.parameters / 1e6:.2f} M parameters, {card.size_bytes / 1e6:.1f} MB ({card.model})"),
-        *(("measured", f"SI-SDRi {row['si_sdri_db']:.2f} dB, SNRi {row['snri_db']:.2f} dB on {row['n']} mixtures of {row['set']}") for row in card.measured),
+        *(("measured", MEASURED.format(**row)) for row in card.measured),
         ("trained", " ".join(str(card.training).split())),
         *((f"licence of {what}", text) for what, text in card.licence.items()),
     ]
