@@ -1,0 +1,16 @@
+.PHONY: setup test check picture
+
+setup:
+	python3 -m venv .venv
+	.venv/bin/pip install -q -c constraints.txt -e '.[train,plot,dev]'
+
+test: setup
+	.venv/bin/python -m pytest
+
+check: setup
+	.venv/bin/ruff check
+	.venv/bin/mypy
+
+picture: setup
+	.venv/bin/unmingle separate examples/two-voices.flac --plot --overwrite
+	cp separated/two-voices/spectrogram.png docs/two-voices.png

@@ -1,0 +1,49 @@
+"""Spectrograms and curves: what is drawn is what the files hold."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile
+
+from unmingle.pictures import MAX_COLUMNS, plot_curves, spectrogram
+
+pytest.importorskip("matplotlib")
+
+
+def test_a_tone_stands_at_its_frequency_with_its_level(tmp_path: Path) -> None:
+    t = np.arange(2 * 16_000) / 16_000
+    soundfile.write(tmp_path / "tone.wav", 0.1 * np.sin(2 * np.pi * 1_000 * t), 16_000, "FLOAT")
+    levels, duration_s, top_hz = spectrogram(tmp_path / "tone.wav")
+    loudest = levels[:, 100].argmax()
+    assert loudest * top_hz / (len(levels) - 1) == 1_000
+    assert levels[loudest, 100] == pytest.approx(-20, abs=0.01)
+    assert (duration_s, top_hz) == (2, 8_000)
+
+
+def test_a_long_file_takes_no_more_columns_and_keeps_its_power(tmp_path: Path) -> None:
+    noise = np.random.default_rng(0).standard_normal(8_000 * 60).astype(np.float32) * 0.1
+    noise[len(noise) // 2 :] *= 0.1
+    soundfile.write(tmp_path / "long.wav", noise, 8_000, "FLOAT")
+    levels, _, top_hz = spectrogram(tmp_path / "long.wav")
+    assert MAX_COLUMNS / 2 < levels.shape[1] <= MAX_COLUMNS
+    assert top_hz == 4_000
+    first, second = np.array_split(levels, 2, axis=1)
+    assert np.median(first) - np.median(second) == pytest.approx(20, abs=0.5)
+
+
+@pytest.mark.parametrize("n", [1, 100, 129])
+def test_a_file_shorter_than_a_window_has_a_spectrogram(n: int, tmp_path: Path) -> None:
+    soundfile.write(tmp_path / "short.wav", np.zeros(n), 16_000)
+    levels, _, _ = spectrogram(tmp_path / "short.wav")
+    assert levels.shape[1] >= 1
+    assert np.isfinite(levels).all()
+
+
+@pytest.mark.parametrize(
+    "table", ["step,minutes,train_loss,valid_si_sdri\n1,0.1,2.5,\n2,0.2,,1.5\n", "step,lr\n1,0.1\n", "loss\n1\n2\n", "step\n", ""]
+)
+def test_curves_are_drawn_of_whatever_columns_there_are(table: str, tmp_path: Path) -> None:
+    (tmp_path / "curves.csv").write_text(table)
+    plot_curves(tmp_path / "curves.csv", tmp_path / "curves.png")
+    assert (tmp_path / "curves.png").read_bytes().startswith(b"\x89PNG")
