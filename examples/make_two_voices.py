@@ -1,0 +1,50 @@
+"""Make the example: two synthetic voices talking at once, and each of them alone.
+
+    python examples/make_two_voices.py
+
+needs flite (http://cmuflite.org; "apt install flite" on Debian) with its voices slt and rms, NumPy and soundfile. It writes two-voices.flac and
+its references beside this file; the mixture is their sum, to the bit.
+"""
+
+import subprocess
+import tempfile
+from pathlib import Path
+
+import numpy as np
+import soundfile
+
+LENGTH = 8 * 16_000
+SAMPLE_RATE = 16_000
+LEVEL = 0.06  # root mean square over the whole length, of full scale
+
+VOICES = {  # flite's name: when it begins [s], what it says
+    "slt": (0.0, "The harbour was quiet that morning. Only two small boats had gone out before the fog came in, and nobody looked for them before dark."),
+    "rms": (0.7, "We counted every box twice, but the number on the list never agreed with what was standing on the floor of the shop."),
+}
+
+
+def speak(voice: str, start_s: float, text: str) -> np.ndarray:
+    """One voice, `(LENGTH,)` int16, silent before and after it speaks."""
+    with tempfile.TemporaryDirectory() as folder:
+        spoken = Path(folder) / "spoken.wav"
+        subprocess.run(["flite", "-voice", voice, "-t", text, "-o", spoken], check=True)
+        samples, sample_rate = soundfile.read(spoken)
+    assert sample_rate == SAMPLE_RATE, f"flite's voice {voice} speaks at {sample_rate} Hz, not {SAMPLE_RATE}"
+    start = round(start_s * SAMPLE_RATE)
+    assert start + len(samples) <= LENGTH, f"{voice} speaks for {len(samples) / SAMPLE_RATE:.1f} s; shorten the text"
+    placed = np.zeros(LENGTH)
+    placed[start : start + len(samples)] = samples
+    return np.rint(placed * LEVEL / np.sqrt(np.mean(placed**2)) * 2**15).astype(np.int16)
+
+
+def main() -> None:
+    """Write the three files."""
+    folder = Path(__file__).parent
+    references = [speak(voice, start_s, text) for voice, (start_s, text) in VOICES.items()]
+    for number, reference in enumerate(references, 1):
+        soundfile.write(folder / f"two-voices.reference-{number}.flac", reference, SAMPLE_RATE)
+    soundfile.write(folder / "two-voices.flac", sum(references), SAMPLE_RATE)
+
+
+if __name__ == "__main__":
+    main()

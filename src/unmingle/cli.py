@@ -1,0 +1,245 @@
+"""The command line. To separate it calls `separate_file` and nothing else; what takes long to import is imported where it is used."""
+
+import json
+import os
+import signal
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import asdict
+from importlib.util import find_spec
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, BinaryIO
+
+import typer
+
+from unmingle import __version__
+from unmingle.errors import UnmingleError, UsageError
+from unmingle.training.commands import register
+
+if TYPE_CHECKING:
+    from unmingle.runtime import Card
+
+INTERRUPTED = 130
+
+app = typer.Typer(
+    name="unmingle",
+    help="Recordings in which people talk over each other go in; each voice comes out.",
+    epilog="Start with: unmingle separate talk.mp3",
+    context_settings={"help_option_names": ["-h", "--help"]},
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+    add_completion=False,
+)
+
+
+@app.callback(invoke_without_command=True)
+def about(context: typer.Context, version: Annotated[bool, typer.Option("--version", help="Print the version.")] = False) -> None:
+    if version:
+        print(f"unmingle {__version__}")
+    elif context.invoked_subcommand is None:
+        print(context.get_help())
+
+
+@app.command(epilog="Example: unmingle separate talk.mp3 meetings/ --out voices --format flac")
+def separate(
+    inputs: Annotated[list[str], typer.Argument(metavar="INPUT", help="Audio or video files; folders are walked; - is standard input.")],
+    out: Annotated[Path, typer.Option(help="Folder for the results, one folder per input in it.")] = Path("separated"),
+    speakers: Annotated[int, typer.Option(help="Number of voices.")] = 2,
+    model: Annotated[str | None, typer.Option(help="A name from 'unmingle models', or a weights file. [default: the best for --speakers]")] = None,
+    format: Annotated[str, typer.Option(help="wav, flac, mp3, m4a or opus.")] = "wav",
+    channel: Annotated[str, typer.Option(help="mix, or the number of the one channel to separate.")] = "mix",
+    start: Annotated[str | None, typer.Option(help="Where the passage begins: seconds, mm:ss or hh:mm:ss.")] = None,
+    end: Annotated[str | None, typer.Option(help="Where the passage ends.")] = None,
+    rest: Annotated[bool, typer.Option("--rest", help="Also write what no voice has.")] = False,
+    plot: Annotated[bool, typer.Option("--plot", help="Also draw the spectrograms (needs unmingle[plot]).")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print what was done as JSON.")] = False,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace earlier results.")] = False,
+) -> None:
+    """Separate recordings of people talking at once: one file per voice, as long as the input and in step with it."""
+    from unmingle.media import FORMATS
+    from unmingle.runtime import load
+    from unmingle.separation import output_stems, separate_file
+
+    start_s, end_s = seconds("--start", start), seconds("--end", end)
+    if end_s is not None and end_s <= (start_s or 0):
+        raise UsageError(f"--end {end} is not after --start {start or 0}; choose a later end")
+    if format not in FORMATS:
+        raise UsageError(f"--format {format}: unknown; choose from {', '.join(FORMATS)}")
+    if channel != "mix" and not (channel.isdecimal() and int(channel) > 0):
+        raise UsageError(f"--channel {channel}: unknown; choose mix, or a number from 1")
+    if plot and not find_spec("matplotlib"):
+        raise UsageError("--plot needs matplotlib: pip install 'unmingle[plot]'")
+    sources = list_sources(inputs, out)
+    separator = load(model, speakers=speakers)
+    entries: list[dict[str, Any]] = []
+    code = 0
+    with stopping_cleanly():
+        for (name, source), stem in zip(sources, output_stems(["stdin" if name == "<stdin>" else name for name, _ in sources]), strict=True):
+            try:
+                with progress_bar(name) as progress:
+                    result = separate_file(
+                        source, out, speakers=speakers, model=separator, format=format, channel=channel, start_s=start_s, end_s=end_s,
+                        rest=rest, plot=plot, overwrite=overwrite, progress=progress, stem=stem,
+                    )  # fmt: skip
+            except Exception as error:
+                line, its_code = explain(error)
+                line = line if name in line else f"{name}: {line}"
+                code = its_code if len(sources) == 1 else 1
+                say(line)
+                entries.append({"input": name, "error": line})
+                continue
+            entries.append(result.to_dict())
+            for note in result.notes:
+                say(f"{name}: {note}")
+            if not as_json:
+                print(*result.outputs, *filter(None, (result.rest, result.plot)), sep="\n")
+    if as_json:
+        print(json.dumps({"inputs": entries}, indent=1))
+    raise typer.Exit(code)
+
+
+@app.command(epilog="Example: unmingle models --json")
+def models(as_json: Annotated[bool, typer.Option("--json", help="Print all that the cards say, as JSON.")] = False) -> None:
+    """List the models that come with unmingle: what they do, how well, and under which licences."""
+    from unmingle.runtime import cards
+
+    if as_json:
+        print(json.dumps({"models": [asdict(card) for card in cards()]}, indent=1))
+    else:
+        print("\n\n".join(describe(card) for card in cards()))
+
+
+register(app)
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run the command line; return its exit code: 0, 1 for a file that failed, 2 for wrong usage, 130 when interrupted."""
+    if hasattr(sys.stdout, "reconfigure"):
+        sys.stdout.reconfigure(errors="backslashreplace")  # a file name that the terminal cannot show is no reason to fail
+    try:
+        code = app(arguments, prog_name="unmingle", standalone_mode=False) or 0
+        print(end="", flush=True)
+    except (KeyboardInterrupt, typer.Abort):
+        code = INTERRUPTED
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # so that Python's own last flush finds a reader
+        return 1
+    except Exception as error:
+        line, code = explain(error)
+        say(line)
+    if code == INTERRUPTED:
+        say("interrupted; nothing half-written was left behind")
+    return code
+
+
+def explain(error: Exception) -> tuple[str, int]:
+    """One line for a person, and the exit code. An error that nobody foresaw is raised again if UNMINGLE_DEBUG is set."""
+    if isinstance(error, UnmingleError):
+        return " ".join(str(error).split()), 2 if isinstance(error, UsageError) else 1
+    if hasattr(error, "format_message"):  # the parser's own errors, whose class differs between Typer's versions
+        context = getattr(error, "ctx", None)
+        path = context.command_path if context else "unmingle"
+        return f"{' '.join(error.format_message().split()).rstrip('.')}; see {path} --help", 2
+    if os.environ.get("UNMINGLE_DEBUG"):
+        raise error
+    return f"unexpected {type(error).__name__}: {' '.join(str(error).split())}; set UNMINGLE_DEBUG=1 to see where, and please report it", 1
+
+
+def say(line: str) -> None:
+    """One line on standard error."""
+    print(f"unmingle: {line}", file=sys.stderr)
+
+
+def seconds(option: str, text: str | None) -> float | None:
+    """Read "90", "1:30" or "0:01:30.5" as seconds.
+
+    Raises:
+        UsageError: it is none of these.
+    """
+    if text is None:
+        return None
+    parts = text.split(":")
+    if len(parts) > 3 or not all(part.replace(".", "", index == len(parts) - 1).isdecimal() for index, part in enumerate(parts)):
+        raise UsageError(f"{option} {text}: not a time; write seconds, mm:ss or hh:mm:ss, such as 90, 1:30 or 0:01:30.5")
+    return sum(float(part) * 60**power for power, part in enumerate(reversed(parts)))
+
+
+def list_sources(inputs: list[str], out: Path) -> list[tuple[str, Path | BinaryIO]]:
+    """Name and source of every input, each once. Results of an earlier run are left out where a folder is walked.
+
+    Raises:
+        UsageError: standard input is a terminal.
+    """
+    from unmingle.media import find_inputs
+
+    sources: dict[str, Path | BinaryIO] = {}
+    for text in inputs:
+        if text == "-":
+            if sys.stdin.isatty():
+                raise UsageError("- reads a file from standard input, which is the keyboard here; write: unmingle separate - < talk.mp3")
+            sources["<stdin>"] = sys.stdin.buffer
+            continue
+        results = out.resolve()
+        for path in find_inputs([text]):
+            is_result = Path(text).resolve() in results.parents and results in path.resolve().parents
+            if not is_result:
+                sources[str(path)] = path
+    return list(sources.items())
+
+
+@contextmanager
+def progress_bar(name: str) -> Iterator[Callable[[float, float | None], None] | None]:
+    """A bar with speed and time left on standard error; nothing where that is no terminal."""
+    if not sys.stderr.isatty():
+        yield None
+        return
+    from rich.console import Console
+    from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
+
+    text = TextColumn("{task.description} {task.fields[speed]}", markup=False)
+    began = time.perf_counter()
+    with Progress(text, BarColumn(), TaskProgressColumn(), TimeRemainingColumn(), TextColumn("left"), console=Console(stderr=True), transient=True) as bar:
+        task = bar.add_task(name, total=None, speed="")
+
+        def show(done_s: float, total_s: float | None) -> None:
+            speed = done_s / (time.perf_counter() - began)
+            bar.update(task, completed=done_s, total=total_s, speed=f"({speed:.1f} × real time)")
+
+        yield show
+
+
+@contextmanager
+def stopping_cleanly() -> Iterator[None]:
+    """Ctrl-C and SIGTERM interrupt once; impatient further ones do not disturb the cleaning up."""
+
+    def interrupt(*_: object) -> None:
+        for number in (signal.SIGINT, signal.SIGTERM):
+            signal.signal(number, signal.SIG_IGN)
+        raise KeyboardInterrupt
+
+    before = {number: signal.signal(number, interrupt) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def describe(card: "Card") -> str:
+    """A card as text: one line per fact."""
+    n_src, sample_rate = card.facts["n_src"], card.facts["sample_rate"]
+    rows = [
+        ("job", f"{card.job}, {n_src or 'any number of'} speakers, {sample_rate / 1000:g} kHz"),
+        ("size", f"{card.parameters / 1e6:.2f} M parameters, {card.size_bytes / 1e6:.1f} MB ({card.model})"),
+        *(("measured", f"SI-SDRi {row['si_sdri_db']:.2f} dB, SNRi {row['snri_db']:.2f} dB on {row['n']} mixtures of {row['set']}") for row in card.measured),
+        ("trained", " ".join(str(card.training).split())),
+        *((f"licence of {what}", text) for what, text in card.licence.items()),
+    ]
+    heading = f"{card.name} (default for {n_src} speakers)" if card.default else card.name
+    return "\n".join([heading, *(f"  {label:<19}{text}" for label, text in rows)])
+
+
+if __name__ == "__main__":
+    sys.exit(main())
