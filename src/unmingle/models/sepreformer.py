@@ -1,5 +1,7 @@
 """Separate and reconstruct: an asymmetric encoder and decoder with attention."""
 
+from typing import cast
+
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
@@ -111,7 +113,7 @@ class SepReformer(nn.Module):
         x = self.bottleneck(frames).transpose(1, 2)  # B N D
         skips = []
         for stage, blocks in enumerate(self.encoder):
-            for block in blocks:
+            for block in cast(nn.ModuleList, blocks):
                 x = block(x, self.positions)
             skips.append(self.split(x))
             if stage < len(self.down):
@@ -120,7 +122,7 @@ class SepReformer(nn.Module):
         stages = [x]
         for stage in reversed(range(len(self.decoder))):
             x = self.fuse[stage](torch.cat([x.repeat_interleave(2, 1), skips.pop()], -1))
-            for block in self.decoder[stage]:
+            for block in cast(nn.ModuleList, self.decoder[stage]):
                 x = block(x, self.positions)
             stages.append(x)
         return frames, stages

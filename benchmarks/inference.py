@@ -1,0 +1,139 @@
+"""Speed of the shipped model beside Asteroid's Conv-TasNet, in one run, taking turns; and how long the command line takes to start.
+
+    benchmarks/setup_asteroid.sh && python benchmarks/inference.py
+
+Both separate the same 16 kHz mixture in memory on the same two cores: unmingle through `separate()`, chunks, overlap and stitching included;
+Asteroid by one forward pass over the whole mixture, which is the most that it can be given.
+"""
+
+import argparse
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from functools import partial
+from importlib.util import find_spec
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+import numpy as np
+import report
+import soundfile
+
+import unmingle
+
+SAMPLE_RATE = 16_000
+COMMAND = [sys.executable, "-m", "unmingle.cli"]
+
+
+class Asteroid:
+    """Conv-TasNet in another virtual environment; calling it separates the mixture there and returns the seconds that it took."""
+
+    def __init__(self, venv: Path, mixture: Path, threads: int) -> None:
+        worker = [str(venv / "bin/python"), str(report.HERE / "asteroid_worker.py"), str(mixture), str(threads)]
+        environment = {key: value for key, value in os.environ.items() if key != "PYTHONPATH"}
+        self._process = subprocess.Popen(worker, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=environment)
+        self.name = self._answer()
+
+    def __call__(self) -> float:
+        assert self._process.stdin
+        print("separate", file=self._process.stdin, flush=True)
+        return float(self._answer())
+
+    def _answer(self) -> str:
+        assert self._process.stdout
+        line = self._process.stdout.readline().strip()
+        if not line:
+            sys.exit("Asteroid's worker ended; its message is above")
+        return line
+
+    def close(self) -> None:
+        assert self._process.stdin
+        self._process.stdin.close()
+        self._process.wait()
+
+
+def speed(model: str | None, asteroid: Path, length_s: float, repeats: int, threads: int) -> tuple[list[dict], list[dict]]:
+    """Take turns: every contender once to warm up, then `repeats` rounds. Return the summary and every round."""
+    mixture = report.talk(length_s, SAMPLE_RATE)
+    contenders: dict[str, Callable[[], float]] = {}
+    for backend in ("openvino", "onnxruntime"):
+        if find_spec(backend):
+            separator = unmingle.load(model, backend=backend)
+            name = f"unmingle {separator.name} {separator.card.parameters / 1e6:.1f} M, {separator.backend}"
+            contenders[name] = partial(timed, unmingle.separate, mixture, SAMPLE_RATE, model=separator)
+    with tempfile.TemporaryDirectory() as folder:
+        np.save(Path(folder) / "mixture.npy", mixture)
+        other = Asteroid(asteroid, Path(folder) / "mixture.npy", threads)
+        contenders[other.name] = other
+        for run in contenders.values():
+            run()
+        rounds = [{name: run() for name, run in contenders.items()} for _ in range(repeats)]
+        other.close()
+    rows = []
+    for name in contenders:
+        factors = [turn[name] / length_s for turn in rounds]
+        gains = [turn[other.name] / turn[name] for turn in rounds]
+        rows.append({
+            "separator": name, "real-time factor": median(factors), "× real time": 1 / median(factors),
+            "faster than Asteroid (median of pairs)": f"{median(gains):.2f}", "range": f"{min(gains):.2f} to {max(gains):.2f}",
+        })  # fmt: skip
+    return rows, [{"round": index, **turn} for index, turn in enumerate(rounds)]
+
+
+def timed(call: Callable, *arguments: Any, **options: Any) -> float:
+    """Seconds that a call takes."""
+    began = time.perf_counter()
+    call(*arguments, **options)
+    return time.perf_counter() - began
+
+
+def cold_start(model: str | None, repeats: int) -> list[dict]:
+    """Seconds from the start of a fresh process to its end; the files that it reads are in the system's own cache."""
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        soundfile.write(folder / "talk.wav", report.talk(10, SAMPLE_RATE), SAMPLE_RATE)
+        separate = ["separate", str(folder / "talk.wav"), "--out", str(folder / "out"), "--overwrite", *(["--model", model] if model else [])]
+
+        def started(arguments: list[str], cache: str) -> float:
+            environment = {**os.environ, **report.cache_in(folder / cache)}
+            return timed(subprocess.run, [*COMMAND, *arguments], env=environment, check=True, capture_output=True)
+
+        runs = {
+            "unmingle --version": [started(["--version"], "kept") for _ in range(repeats + 1)][1:],
+            "unmingle --help": [started(["--help"], "kept") for _ in range(repeats + 1)][1:],
+            "unmingle separate, 10 s, nothing cached": [started(separate, f"new-{index}") for index in range(repeats)],
+            "unmingle separate, 10 s, compiled model cached": [started(separate, "kept") for _ in range(repeats + 1)][1:],
+        }
+    return [{"command": name, "median [s]": median(times), "range [s]": f"{min(times):.2f} to {max(times):.2f}"} for name, times in runs.items()]
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--model", help="name or .onnx file; the default model unless given")
+    parser.add_argument("--asteroid", type=Path, default=Path(".cache/asteroid"), help="virtual environment that setup_asteroid.sh made")
+    parser.add_argument("--threads", type=int, default=2, help="cores for each")
+    parser.add_argument("--seconds", type=float, default=30, help="length of the mixture")
+    parser.add_argument("--repeats", type=int, default=9)
+    parser.add_argument("--quick", action="store_true", help="only see that it runs: 4 s, twice; nothing is kept")
+    options = parser.parse_args()
+    if options.quick:
+        options.seconds, options.repeats = 4, 2
+    if not (options.asteroid / "bin/python").exists():
+        sys.exit(f"{options.asteroid}: no such virtual environment; make it with benchmarks/setup_asteroid.sh {options.asteroid}")
+    if hasattr(os, "sched_setaffinity"):  # unmingle takes one thread per core that it sees
+        os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[: options.threads])
+    before = report.machine()
+    rows, rounds = speed(options.model, options.asteroid, options.seconds, options.repeats, options.threads)
+    heading = f"Separating {options.seconds:g} s of 16 kHz, {options.repeats} rounds in turns on {options.threads} threads:"
+    parts = [before, heading, report.table(rows), "From the start of a process to its end:", report.table(cold_start(options.model, options.repeats))]
+    report.publish("inference", parts, keep=not options.quick)
+    if not options.quick:
+        report.write_rows("inference", rounds)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,69 @@
+"""Peak memory of `unmingle separate`, from disk to disk, for a minute, ten minutes and an hour.
+
+    python benchmarks/memory.py
+
+Each length is a process of its own; the system says how much memory it ever held at once (Linux and macOS). The first one, six seconds long,
+finds no compiled model in the cache and has to make it.
+"""
+
+import argparse
+import json
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+import report
+import soundfile
+
+MINUTES = (0.1, 1, 10, 60)
+
+
+def peak(source: Path, out: Path, cache: Path, model: str | None) -> tuple[float, float]:
+    """Peak resident memory [MB] and real-time factor of separating a file."""
+    command = [sys.executable, "-m", "unmingle.cli", "separate", str(source), "--out", str(out), "--json", *(["--model", model] if model else [])]
+    with tempfile.TemporaryFile() as answer:
+        process = subprocess.Popen(command, stdout=answer, env={**os.environ, **report.cache_in(cache)})
+        _, status, usage = os.wait4(process.pid, 0)
+        process.returncode = os.waitstatus_to_exitcode(status)
+        if process.returncode:
+            sys.exit(f"{' '.join(command)} failed")
+        answer.seek(0)
+        result = json.load(answer)["inputs"][0]
+    unit = 1 if sys.platform == "darwin" else 1024  # of ru_maxrss [bytes]
+    return usage.ru_maxrss * unit / 1e6, result["real_time_factor"]
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--model", help="name or .onnx file; the default model unless given")
+    parser.add_argument("--rates", type=int, nargs="+", default=[16_000, 44_100], help="sample rates of the recordings [Hz]")
+    parser.add_argument("--folder", type=Path, help="where the recordings are made and separated, 2 GB for a while; a temporary one unless given")
+    parser.add_argument("--quick", action="store_true", help="only see that it runs: 3, 6, 12 and 30 s; nothing is kept")
+    options = parser.parse_args()
+    minutes = (0.05, 0.1, 0.2, 0.5) if options.quick else MINUTES
+    before = report.machine()
+    rows = []
+    with tempfile.TemporaryDirectory(dir=options.folder) as name:
+        source, out = Path(name) / "talk.wav", Path(name) / "out"
+        for rate in options.rates:
+            minute = report.talk(60, rate)
+            for length in minutes:
+                n_samples = round(length * 60 * rate)
+                with soundfile.SoundFile(source, "w", rate, 1, "PCM_16") as file:
+                    for start in range(0, n_samples, len(minute)):
+                        file.write(minute[: n_samples - start])
+                peak_mb, factor = peak(source, out, Path(name) / f"cache-{rate}", options.model)
+                shutil.rmtree(out)
+                rows.append({"sample rate [Hz]": rate, "length [min]": length, "peak memory [MB]": peak_mb, "real-time factor": factor})
+    parts = [before, report.table(rows)]
+    for index, rate in enumerate(options.rates):
+        ten_minutes, hour = (row["peak memory [MB]"] for row in rows[4 * index + 2 : 4 * index + 4])
+        parts.append(f"At {rate} Hz, {minutes[3]} minutes take {hour / ten_minutes:.3f} times the memory of {minutes[2]} minutes.")
+    report.publish("memory", parts, keep=not options.quick)
+
+
+if __name__ == "__main__":
+    main()
