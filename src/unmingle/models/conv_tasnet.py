@@ -17,7 +17,7 @@ class ConvTasNet(nn.Module):
     H = `n_hidden`, Sc = `n_skip`, P = `tcn_kernel_size`, X = `n_blocks`, R = `n_repeats`.
 
     Differs from the paper: the last block's residual output, which nothing reads, is left out (4.98 M parameters instead of 5.05 M);
-    defaults are for 16 kHz, where L is doubled to keep it at 2 ms. The analysis is linear, as in the authors' later code; masks end in a ReLU.
+    masks end in a ReLU instead of a sigmoid; the defaults are for 16 kHz, where L is doubled to stay at 2 ms.
 
     Args:
         n_src: voices to find.

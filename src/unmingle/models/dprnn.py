@@ -12,12 +12,12 @@ from unmingle.layers.norms import GlobalLayerNorm
 class DPRNN(nn.Module):
     """Masks on a learned filterbank, found by recurrent layers that walk within short segments and across them in turn.
 
-    A sequence of thousands of frames is too long for a recurrent layer. Cut into half-overlapping segments of about its square root, no walk is
-    longer than some hundred steps: the first layer of a block reads each segment (what is spoken now), the second reads the same position
+    A sequence of thousands of frames is too long for a recurrent layer. Cut into half-overlapping segments of about its square root, no walk
+    is longer than some hundred steps: the first layer of a block reads each segment (what is spoken now), the second reads the same position
     of all segments (who speaks, over the whole utterance). Letters of the paper: N = `n_features`, H = `hidden`, L = `kernel_size`,
     K = `segment_size`, B = `n_blocks`.
 
-    Differs from the paper: the defaults are the paper's L = 16 variant carried over to 16 kHz; the number of filters and of features can differ.
+    Differs from the paper: the defaults are its L = 16 variant carried over to 16 kHz; the number of filters and of features can differ.
 
     Args:
         n_src: voices to find.

@@ -1,0 +1,72 @@
+"""Layers that models share: closed forms and inverses."""
+
+import pytest
+import torch
+from torch.nn import functional
+
+from unmingle.layers.dual_path import overlap_add, segment
+from unmingle.layers.filterbank import LearnedFilterbank
+from unmingle.layers.norms import CumulativeLayerNorm, GlobalLayerNorm
+from unmingle.layers.stft import STFT
+from unmingle.models.sepreformer import RelativePositions
+
+
+def noise(*shape: int) -> torch.Tensor:
+    return torch.randn(*shape, generator=torch.Generator().manual_seed(0))
+
+
+@pytest.mark.parametrize(("n_fft", "hop"), [(512, 128), (512, 256), (64, 16)])
+@pytest.mark.parametrize("length", [1, 511, 16_001])
+def test_an_inverse_stft_gives_the_signal_back(n_fft: int, hop: int, length: int) -> None:
+    stft, samples = STFT(n_fft=n_fft, hop=hop), noise(2, length)
+    assert torch.allclose(stft.inverse(stft(samples), length), samples, atol=1e-5)
+
+
+def test_a_spectrum_equals_that_of_torch() -> None:
+    samples = noise(1, 4096)
+    expected = torch.stft(samples, 512, 128, window=torch.hann_window(512).sqrt(), center=False, normalized=True, return_complex=True)
+    real, imaginary = STFT(n_fft=512, hop=128)(samples)[:, :, :, 3 : 3 + expected.shape[-1]].unbind(1)
+    assert torch.allclose(torch.complex(real, imaginary), expected, atol=1e-4)
+
+
+@pytest.mark.parametrize("n_frames", [1, 9, 10, 57])
+def test_overlap_add_of_segments_is_twice_the_sequence(n_frames: int) -> None:
+    sequence = noise(2, n_frames, 3)
+    assert torch.equal(overlap_add(segment(sequence, 10), n_frames), 2 * sequence)
+
+
+def test_segments_overlap_by_half() -> None:
+    segments = segment(noise(2, 57, 3), 10)
+    assert torch.equal(segments[:, 1:, :5], segments[:, :-1, 5:])
+
+
+def test_global_layer_norm_equals_its_formula_on_either_axis() -> None:
+    x = noise(2, 5, 7) * 3 + 1
+    expected = (x - x.mean((1, 2), keepdim=True)) / x.var((1, 2), keepdim=True, correction=0).sqrt()
+    assert torch.allclose(GlobalLayerNorm(5)(x), expected, atol=1e-5)
+    assert torch.allclose(GlobalLayerNorm(7, channels_last=True)(x), expected, atol=1e-5)
+
+
+def test_cumulative_layer_norm_of_a_frame_equals_the_global_one_of_all_frames_up_to_it() -> None:
+    x = noise(2, 5, 30) * 3 + 1
+    cumulative = CumulativeLayerNorm(5)(x)
+    for frame in (0, 7, 29):
+        assert torch.allclose(cumulative[:, :, frame], GlobalLayerNorm(5)(x[:, :, : frame + 1])[:, :, frame], atol=1e-4)
+
+
+@pytest.mark.parametrize("length", [1, 31, 32, 33, 1000])
+def test_every_sample_lies_in_the_same_number_of_frames(length: int) -> None:
+    bank = LearnedFilterbank(n_filters=1, kernel_size=32, stride=8, multiple=4)
+    torch.nn.init.ones_(bank.synthesis.weight)
+    frames = bank(torch.zeros(1, length))
+    assert frames.shape[-1] % 4 == 0
+    assert torch.equal(bank.inverse(torch.ones_like(frames), length), torch.full((1, length), 4.0))
+
+
+def test_relative_positions_equal_the_sum_over_pairs() -> None:
+    positions, queries = RelativePositions(4, max_distance=3), noise(2, 3, 9, 4)
+    scores = positions(queries)
+    for row in range(9):
+        for column in range(9):
+            embedding = positions.embedding[max(-3, min(3, column - row)) + 3]
+            assert torch.allclose(scores[:, :, row, column], functional.linear(queries[:, :, row], embedding[None])[..., 0], atol=1e-5)

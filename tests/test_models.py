@@ -1,0 +1,230 @@
+"""What every separator must keep to, and what each of them promises by itself."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from unmingle.layers.norms import NORMS
+from unmingle.layers.tcn import TCN
+from unmingle.models import MODELS, build
+from unmingle.objectives.pit import WaveformPIT
+from unmingle.training.export import AGREEMENT_DB, LENGTHS, agreement_db, to_onnx
+
+#: Constructor arguments of a version of each model that runs in milliseconds.
+TINY: dict[str, dict[str, Any]] = {
+    "band-split": {"n_features": 16, "hidden": 8, "n_blocks": 1},
+    "conv-tasnet": {"n_filters": 16, "n_features": 8, "n_hidden": 16, "n_skip": 8, "n_blocks": 2, "n_repeats": 2},
+    "dprnn": {"n_filters": 16, "n_features": 8, "hidden": 8, "segment_size": 10, "n_blocks": 1},
+    "sepreformer": {
+        "n_filters": 16, "stride": 16, "n_features": 8, "n_heads": 2, "n_stages": 1, "n_encoder_blocks": 1, "n_decoder_blocks": 1,
+        "local_kernel_size": 5, "max_distance": 20, "dropout": 0.0, "layer_scale": 0.5,
+    },
+    "sudormrf": {"n_filters": 16, "n_features": 8, "n_hidden": 16, "n_blocks": 2, "n_levels": 3},
+}  # fmt: skip
+
+#: Of a version that is large enough to learn two mixtures by heart.
+SMALL: dict[str, dict[str, Any]] = {
+    "band-split": {"n_features": 32, "hidden": 32, "n_blocks": 2},
+    "conv-tasnet": {"n_filters": 64, "n_features": 32, "n_hidden": 64, "n_skip": 32, "n_blocks": 4, "n_repeats": 2},
+    "dprnn": {"n_features": 32, "hidden": 32, "segment_size": 20, "n_blocks": 2},
+    "sepreformer": {
+        "n_filters": 64, "stride": 16, "n_features": 32, "n_heads": 4, "n_stages": 1, "n_encoder_blocks": 1, "n_decoder_blocks": 1,
+        "local_kernel_size": 17, "dropout": 0.0, "layer_scale": 0.1,
+    },
+    "sudormrf": {"n_filters": 64, "n_features": 32, "n_hidden": 64, "n_blocks": 4, "n_levels": 4},
+}  # fmt: skip
+
+every_model = pytest.mark.parametrize("name", MODELS)
+
+
+def tiny(name: str, **arguments: Any) -> Any:
+    torch.manual_seed(0)
+    return build(name, **TINY[name], **arguments).eval()
+
+
+def noise(*shape: int, level: float = 0.1) -> Tensor:
+    return torch.randn(*shape, generator=torch.Generator().manual_seed(0)) * level
+
+
+def everything_it_says(model: nn.Module, mixture: Tensor) -> Tensor:
+    """Sum of squares of the estimates, of those that serve only training too."""
+    stages = model.forward_stages(mixture) if hasattr(model, "forward_stages") else [model(mixture)]
+    return torch.stack([estimates.square().sum() for estimates in stages]).sum()
+
+
+def voices(n_samples: int) -> Tensor:
+    """Two mixtures of two voices: harmonics of a moving pitch, `(2, 2, T)`."""
+    time = torch.arange(n_samples) / 16_000
+    rows = []
+    for number, pitch in enumerate((110, 210, 140, 250)):
+        phase = 2 * torch.pi * (pitch * (1 + 0.1 * torch.sin(20 * time + number)) / 16_000).cumsum(0)
+        harmonics = torch.stack([torch.sin(k * phase) / k for k in range(1, 12)]).sum(0)
+        rows.append(0.05 * harmonics * (0.6 + 0.4 * torch.sin(25 * time + number)))
+    return torch.stack(rows).reshape(2, 2, n_samples)
+
+
+def test_every_model_is_tested() -> None:
+    assert set(TINY) == set(SMALL) == set(MODELS)
+
+
+@every_model
+@pytest.mark.parametrize("length", [1, 5, 1601])
+def test_estimates_are_as_long_as_the_mixture(name: str, length: int) -> None:
+    assert tiny(name)(noise(2, 1, length)).shape == (2, 2, length)
+
+
+@every_model
+def test_declared_sample_rate_and_number_of_sources_are_those_asked_for(name: str) -> None:
+    model = tiny(name, n_src=3, sample_rate=8000)
+    assert (model.facts.sample_rate, model.facts.n_src) == (8000, 3)
+    assert model(noise(1, 1, 800)).shape == (1, 3, 800)
+
+
+@every_model
+@pytest.mark.parametrize(
+    "mixture",
+    [torch.zeros(1, 1, 4000), noise(1, 1, 4000, level=100.0).clamp(-1, 1), noise(1, 1, 4000, level=1e-6)],
+    ids=["silent", "clipped", "tiny"],
+)
+def test_estimates_and_gradients_are_finite(name: str, mixture: Tensor) -> None:
+    model = tiny(name).train()
+    mixture = mixture.clone().requires_grad_()
+    everything_it_says(model, mixture).backward()
+    assert model(mixture).isfinite().all()
+    assert all(parameter.grad.isfinite().all() for parameter in [mixture, *model.parameters()])
+
+
+@every_model
+def test_a_gradient_reaches_every_parameter(name: str) -> None:
+    model = tiny(name).train()
+    everything_it_says(model, noise(2, 1, 4000)).backward()
+    assert [key for key, parameter in model.named_parameters() if parameter.grad is None or not parameter.grad.any()] == []
+
+
+@every_model
+def test_an_item_alone_equals_the_item_in_a_batch(name: str) -> None:
+    model, batch = tiny(name), noise(3, 1, 4000) * torch.tensor([1.0, 0.01, 3.0])[:, None, None]
+    together = model(batch)
+    alone = torch.cat([model(item[None]) for item in batch])
+    assert torch.allclose(alone, together, atol=1e-4 * together.abs().max().item())
+
+
+@every_model
+def test_it_can_be_built_again_from_its_config_and_its_weights(name: str) -> None:
+    model = tiny(name)
+    again = build(name, **model.config).eval()
+    again.load_state_dict(model.state_dict())
+    assert set(TINY[name]) < set(again.config)
+    assert again.config == model.config
+    assert torch.equal(again(noise(1, 1, 4000)), model(noise(1, 1, 4000)))
+
+
+@every_model
+def test_under_bfloat16_autocast_it_trains_and_its_estimates_stay_float32(name: str) -> None:
+    model = tiny(name).train()
+    with torch.autocast("cpu", torch.bfloat16):
+        estimates = model(noise(1, 1, 4000))
+    estimates.square().sum().backward()
+    full = model(noise(1, 1, 4000))
+    assert estimates.dtype == torch.float32
+    assert (estimates - full).norm() < 0.1 * full.norm()
+
+
+@every_model
+def test_its_onnx_graph_says_the_same(name: str, tmp_path: Path) -> None:
+    model, path = tiny(name), tmp_path / "model.onnx"
+    to_onnx(model, path)
+    assert min(agreement_db(model, path, length) for length in LENGTHS) > AGREEMENT_DB
+
+
+@every_model
+def test_it_learns_two_mixtures_by_heart(name: str) -> None:
+    torch.manual_seed(0)
+    model = build(name, **SMALL[name])
+    objective, optimizer = WaveformPIT(stages=0.4), torch.optim.AdamW(model.parameters(), 3e-3)
+    sources = voices(3000)
+    for _ in range(300):
+        parts = objective(model, {"mixture": sources.sum(1, keepdim=True), "sources": sources})
+        if parts["si_sdri"] >= 10:
+            return
+        optimizer.zero_grad()
+        parts["loss"].backward()
+        nn.utils.clip_grad_norm_(model.parameters(), 5.0)
+        optimizer.step()
+    pytest.fail(f"{float(parts['si_sdri']):.1f} dB after 300 steps")
+
+
+@pytest.mark.parametrize(
+    ("name", "arguments", "counted", "published"),
+    [
+        ("conv-tasnet", {"kernel_size": 16}, 4_984_881, 5.05e6),
+        ("dprnn", {"kernel_size": 16, "stride": 8}, 2_609_921, 2.6e6),
+        ("sepreformer", {"kernel_size": 16, "stride": 4}, 3_907_336, 3.7e6),
+        ("sudormrf", {"kernel_size": 21, "stride": 10, "n_filters": 512, "n_hidden": 512, "n_blocks": 16}, 2_704_640, 2.66e6),
+    ],
+)
+def test_at_the_size_of_its_paper_it_has_as_many_parameters(name: str, arguments: dict[str, Any], counted: int, published: float) -> None:
+    n_parameters = sum(parameter.numel() for parameter in build(name, sample_rate=8000, **arguments).parameters())
+    assert n_parameters == counted
+    assert n_parameters == pytest.approx(published, rel=0.1)
+
+
+def test_conv_tasnet_with_the_residual_that_nobody_reads_has_the_5_05_million_of_its_paper() -> None:
+    model = build("conv-tasnet", sample_rate=8000, kernel_size=16)
+    unread = sum(parameter.numel() for parameter in model.tcn.blocks[0].residual.parameters())
+    assert (sum(parameter.numel() for parameter in model.parameters()) + unread) / 1e6 == pytest.approx(5.05, abs=0.005)
+
+
+def test_conv_tasnet_sees_1531_ms_at_8_khz(monkeypatch: pytest.MonkeyPatch) -> None:
+    # Norms look at everything; without them, what a gradient reaches is what the convolutions see.
+    monkeypatch.setitem(NORMS, "none", lambda n_features: nn.Identity())
+    network = TCN(n_features=2, n_hidden=4, n_skip=2, kernel_size=3, n_blocks=8, n_repeats=3, norm="none").double()
+    frames = noise(1, 2, 2001).double().requires_grad_()
+    network(frames)[0, :, 1000].sum().backward()
+    seen = frames.grad.abs().sum((0, 1)).nonzero()
+    assert int(seen.max() - seen.min()) + 1 == network.receptive_field
+    assert network.receptive_field * 8 / 8000 == 1.531
+
+
+def test_a_causal_conv_tasnet_ignores_what_comes_later_than_its_latency() -> None:
+    model = tiny("conv-tasnet", norm="cLN")
+    mixture, now = noise(1, 1, 4000), 2345
+    changed = mixture.clone()
+    changed[..., now + model.facts.latency + 1 :] = 1
+    assert model.facts.causal
+    assert torch.equal(model(changed)[..., : now + 1], model(mixture)[..., : now + 1])
+
+
+def test_the_declared_latency_of_a_causal_conv_tasnet_is_not_longer_than_it_is() -> None:
+    model = tiny("conv-tasnet", norm="cLN")
+    mixture, now = noise(1, 1, 4000), 16 * 100
+    changed = mixture.clone()
+    changed[..., now + model.facts.latency] += 1
+    assert not torch.equal(model(changed)[..., now], model(mixture)[..., now])
+
+
+def test_the_last_stage_of_sepreformer_is_its_estimate() -> None:
+    model, mixture = tiny("sepreformer"), noise(1, 1, 4000)
+    stages = model.forward_stages(mixture)
+    assert len(stages) == 1 + TINY["sepreformer"]["n_stages"]
+    assert all(stage.shape == (1, 2, 4000) for stage in stages)
+    assert torch.equal(stages[-1], model(mixture))
+
+
+@pytest.mark.parametrize(
+    ("name", "arguments", "message"),
+    [
+        ("conv-tasnet", {"norm": "BN"}, "there are gLN, cLN"),
+        ("dprnn", {"segment_size": 99}, "must be even"),
+        ("dprnn", {"kernel_size": 8, "stride": 16}, "at least as long as stride"),
+        ("sepreformer", {"n_heads": 7}, "multiple of n_heads"),
+        ("dprnn", {"n_filter": 8}, "dprnn has no argument n_filter; it has n_src"),
+        ("dprrn", {}, "no model 'dprrn'; there are band-split, conv-tasnet"),
+    ],
+)
+def test_arguments_that_make_no_sense_are_refused(name: str, arguments: dict[str, Any], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        build(name, **arguments)
