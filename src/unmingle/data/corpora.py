@@ -38,8 +38,8 @@ def read_recordings(source: str | Path, root: str | Path | None = None) -> list[
     """List the recordings that a CSV file or a folder describes.
 
     Args:
-        source: a CSV file with a column `path` and, where known, `speaker` (or `kind`), `corpus` and `split`; or a folder, in which the
-            name of a file's own folder is its speaker.
+        source: a CSV file with a column `path` and, where known, `speaker` (or `kind`), `corpus` and `split`; or a folder that holds one
+            folder per speaker, such as LibriSpeech/train-clean-100.
         root: folder that the CSV's paths start from; the CSV's own folder unless given.
 
     Raises:
@@ -48,7 +48,8 @@ def read_recordings(source: str | Path, root: str | Path | None = None) -> list[
     """
     source = Path(source)
     if source.is_dir():
-        found = [Recording(path, path.parent.name, source.name) for path in sorted(source.rglob("*")) if path.suffix.lower() in AUDIO_SUFFIXES]
+        files = sorted(path for path in source.rglob("*") if path.suffix.lower() in AUDIO_SUFFIXES)
+        found = [Recording(path, path.relative_to(source).parts[0], source.name) for path in files]
         if not found:
             raise ValueError(f"{source}: no audio file in this folder ({', '.join(AUDIO_SUFFIXES)})")
         return found
