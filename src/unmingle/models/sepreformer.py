@@ -17,9 +17,9 @@ class SepReformer(nn.Module):
     given what the others claim. Each stage has a global block (attention at the lowest rate, gated back to its own) and a local one (a long
     depthwise convolution), each followed by a gated feed-forward layer.
 
-    Differs from the paper: the defaults are its size T carried over to 16 kHz (kernel and stride doubled); LayerNorm where it has BatchNorm, so that
-    an item does not depend on its batch, and for the norm of the split voices one for each voice. Of the 3.91 M parameters at size T (paper: 3.7 M)
-    0.20 M are the masks of the auxiliary estimates, `forward_stages`, which only training needs.
+    Differs from the paper: the defaults are its size T carried over to 16 kHz (kernel and stride doubled); LayerNorm takes the place of BatchNorm,
+    so that an item does not depend on its batch. Of the 3.91 M parameters at size T (paper: 3.7 M) 0.20 M are the masks of the auxiliary
+    estimates, `forward_stages`, which only training needs.
 
     Args:
         n_src: voices to find.
