@@ -125,11 +125,12 @@ def main(arguments: list[str] | None = None) -> int:
     except (KeyboardInterrupt, typer.Abort):
         code = INTERRUPTED
     except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # so that Python's own last flush finds a reader
-        return 1
+        code = 1
     except Exception as error:
         line, code = explain(error)
         say(line)
+    finally:
+        drop_what_is_not_taken()
     if code == INTERRUPTED:
         say("interrupted; nothing half-written was left behind")
     return code
@@ -146,6 +147,14 @@ def explain(error: Exception) -> tuple[str, int]:
     if os.environ.get("UNMINGLE_DEBUG"):
         raise error
     return f"unexpected {type(error).__name__}: {' '.join(str(error).split())}; set UNMINGLE_DEBUG=1 to see where, and please report it", 1
+
+
+def drop_what_is_not_taken() -> None:
+    """Forget what standard output, a full disk or a closed pipe, does not take; Python would complain of it once more when it ends."""
+    try:
+        print(end="", flush=True)
+    except OSError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def say(line: str) -> None:
