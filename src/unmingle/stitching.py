@@ -10,7 +10,7 @@ from unmingle.facts import Facts
 
 CHUNK_LEVEL_DB = -25.0  # level at which a chunk is separated, over its active part [dBFS]
 MAX_GAIN_DB = 60.0  # what is fainter than this lifts stays faint: silence is not blown up
-PAUSE_DB, LEAK_DB, LEAK_LIKENESS, GATE_DB = -25.0, -8.0, 0.6, -40.0
+PAUSE_DB, LEAK_DB, LEAK_LIKENESS, GATE_DB = -25.0, -10.0, 0.6, -40.0
 FRAME_S = 0.01
 TINY = 1e-30
 
