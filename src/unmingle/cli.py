@@ -173,6 +173,8 @@ def seconds(option: str, text: str | None) -> float | None:
     parts = text.split(":")
     if len(parts) > 3 or not all(part.replace(".", "", index == len(parts) - 1).isdecimal() for index, part in enumerate(parts)):
         raise UsageError(f"{option} {text}: not a time; write seconds, mm:ss or hh:mm:ss, such as 90, 1:30 or 0:01:30.5")
+    if any(float(part) >= 60 for part in parts[1:]):
+        raise UsageError(f"{option} {text}: not a time; minutes and seconds behind a colon are below 60")
     return sum(float(part) * 60**power for power, part in enumerate(reversed(parts)))
 
 

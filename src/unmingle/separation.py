@@ -249,7 +249,7 @@ def separate_file(
     if pick is None and reader.n_channels > 1:
         notes.append(f"{reader.n_channels} channels were mixed to mono")
     if stereo.recognised():
-        notes.append("each channel seems to hold a voice of its own, as in a stereo call; --channel 1 and --channel 2 give each side untouched")
+        notes.append("each channel seems to hold a voice of its own, as in a stereo call: the channels themselves are the better separation")
     if gain < 1:
         notes.append(f"all outputs were lowered by {-20 * np.log10(gain):.1f} dB, because {format} would have clipped")
     if tracks.sample_rate != rate:

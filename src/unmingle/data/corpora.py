@@ -103,7 +103,7 @@ class Corpus:
         if not recordings:
             raise ValueError(f"no {name} to decode")
         self.recordings, self.sample_rate = recordings, sample_rate
-        identity = json.dumps([sample_rate, [[str(r.path), r.path.stat().st_size] for r in recordings]])
+        identity = json.dumps([sample_rate, [[str(r.path.resolve()), r.path.stat().st_size] for r in recordings]])
         stem = Path(cache) / hashlib.sha256(identity.encode()).hexdigest()[:16]
         samples_path, ends_path = stem.with_suffix(".i16"), stem.with_suffix(".ends.npy")
         if not ends_path.is_file():

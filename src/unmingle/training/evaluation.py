@@ -84,7 +84,7 @@ def evaluate(
         except ValueError as error:
             raise InputError(f"{set_path}: mixture {entry.id}: {error}") from None
         rows.append({"mixture_id": entry.id, "seconds": round(len(mixture) / item.sample_rate, 3), **values})
-    summary: dict[str, Any] = {"model": separator.name, "backend": separator.backend, "set": Path(set_path).name, "n": len(rows)}
+    summary: dict[str, Any] = {"model": separator.name, "backend": separator.backend, "set": str(set_path), "n": len(rows)}
     for name in MEASURES:
         values_ = np.array([row[name] for row in rows])
         summary[f"{name}_db"] = {"mean": float(values_.mean()), "median": float(np.median(values_)), "p5": float(np.percentile(values_, 5))}

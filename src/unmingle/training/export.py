@@ -20,7 +20,10 @@ from unmingle.training.weights import FORMAT, float16_state, load_state, paramet
 AGREEMENT_DB = 60.0
 LENGTHS = (1_000, 16_001, 56_789)
 SHIPPED = Path(__file__).parents[1] / "weights"
-LICENCES = {"code": "MIT", "weights": "MIT", "data": "CC BY 4.0 (LibriSpeech); speechocean762: free for commercial and non-commercial use"}
+DATA_LICENCES = {
+    "librispeech": "LibriSpeech: CC BY 4.0",
+    "speechocean762": "speechocean762: free for commercial and non-commercial use",
+}
 
 
 def export(weights: Path, name: str, *, out: Path | None = None, default: bool = False, measured: list[dict[str, Any]] | None = None) -> Path:
@@ -57,18 +60,25 @@ def export(weights: Path, name: str, *, out: Path | None = None, default: bool =
     card = {
         "name": name, "model": header["model"], "job": "separate", "default": default, "facts": header["facts"], "config": header["config"],
         "parameters": parameter_count(model), "size_bytes": final.stat().st_size, "sha256": hashlib.sha256(final.read_bytes()).hexdigest(),
-        "measured": [summarise(summary) for summary in measured or []], "training": describe(header), "licence": LICENCES,
+        "measured": [summarise(summary, name) for summary in measured or []],
+        "training": describe(header), "licence": licences(header, folder == SHIPPED),
     }  # fmt: skip
     path = folder / f"{name}.yaml"
     path.write_text(yaml.safe_dump(card, sort_keys=False, allow_unicode=True, width=140), encoding="utf-8")
     return path
 
 
-def summarise(summary: dict[str, Any]) -> dict[str, Any]:
+def licences(header: dict[str, Any], ships: bool) -> dict[str, str]:
+    """What is known of the licences: of weights that are not ours, and of corpora that we do not know, nothing is claimed."""
+    corpora = header["recipe"]["data"]["corpora"] or [header["recipe"]["data"]["speech"]]
+    data = {next((text for known, text in DATA_LICENCES.items() if corpus.startswith(known)), f"{corpus}: not stated") for corpus in corpora}
+    return {"code": "MIT", "weights": "MIT" if ships else "not stated", "data": "; ".join(sorted(data))}
+
+
+def summarise(summary: dict[str, Any], name: str) -> dict[str, Any]:
     """What a card keeps of a summary that `evaluate --json` printed."""
     means = {f"{name}_db": round(summary[f"{name}_db"]["mean"], 2) for name in ("si_sdri", "snri")}
-    command = f"unmingle evaluate {summary['model']} benchmarks/{summary['set']} --speech data"
-    return {"set": summary["set"], "n": summary["n"], **means, "command": command}
+    return {"set": Path(summary["set"]).name, "n": summary["n"], **means, "command": f"unmingle evaluate {name} {summary['set']}"}
 
 
 def describe(header: dict[str, Any]) -> str:

@@ -24,7 +24,7 @@ from unmingle.errors import InputError, UsageError
 from unmingle.models import build
 from unmingle.objectives import build_objective
 from unmingle.training.recipe import DataRecipe, Recipe
-from unmingle.training.weights import load_state, save_weights
+from unmingle.training.weights import load_state, read_header, save_weights
 
 ENDLESS = 10**9
 
@@ -349,8 +349,11 @@ def train(recipe: Recipe, out: Path, *, resume: bool = False, init: Path | None 
     if init is not None:
         try:
             model.load_state_dict(load_state(init))
-        except RuntimeError as error:
-            raise InputError(f"{init}: weights of another model ({str(error).splitlines()[1].strip()})") from None
+        except RuntimeError:
+            theirs = read_header(init)
+            differ = [key for key in model.config if theirs["config"].get(key) != model.config[key]]
+            what = f"they differ in {', '.join(differ)}" if theirs["model"] == model.name else f"they are of {theirs['model']}"
+            raise InputError(f"{init}: weights of another model than the recipe's {model.name}: {what}") from None
     module = Training(recipe, model, objective, build_mixers(recipe.data))
     out.mkdir(parents=True, exist_ok=True)
     (out / "recipe.json").write_text(json.dumps(recipe.to_dict(), indent=1), encoding="utf-8")
