@@ -9,9 +9,9 @@ import soundfile
 
 from unmingle.data.corpora import Corpus, Recording, check_splits, read_recordings
 from unmingle.data.mixer import Mixer, level_db
+from unmingle.data.recipe import DataRecipe
 from unmingle.data.sets import read_set, write_set
 from unmingle.errors import InputError
-from unmingle.training.recipe import DataRecipe
 from unmingle.training.trainer import build_mixers, hold_out
 
 RATE = 16_000

@@ -2,7 +2,6 @@
 
 from collections import defaultdict
 from dataclasses import dataclass, field
-from typing import Any
 
 import numpy as np
 import soxr
@@ -78,12 +77,6 @@ def convolve(samples: np.ndarray, response: np.ndarray) -> np.ndarray:
     """`samples` through `response`, cut to the length of `samples`."""
     n_fft = 1 << (len(samples) + len(response) - 1).bit_length()
     return np.fft.irfft(np.fft.rfft(samples, n_fft) * np.fft.rfft(response, n_fft), n_fft)[: len(samples)].astype(np.float32)
-
-
-def drawn_by(recipe: Any) -> dict[str, Any]:
-    """The arguments of `Mixer` that a recipe's data part sets under the same names."""
-    keys = ["n_src", "p_fewer", "p_partial", "level_db", "difference_db", "speed", "tilt_db", "p_noise", "snr_db", "p_room", "t60_s"]
-    return {key: getattr(recipe, key) for key in keys}
 
 
 class Mixer:

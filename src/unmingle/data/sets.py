@@ -8,18 +8,15 @@ import shutil
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
 import soundfile
 
 from unmingle.console import track
 from unmingle.data.corpora import AUDIO_SUFFIXES
-from unmingle.data.mixer import Mixture
+from unmingle.data.mixer import Mixer, Mixture
+from unmingle.data.recipe import DataRecipe
 from unmingle.errors import InputError
-
-if TYPE_CHECKING:
-    from unmingle.training.recipe import DataRecipe
 
 MIXTURE_FOLDERS = ("mix_clean", "mix_both", "mix_single", "mix")
 
@@ -120,7 +117,7 @@ def _read(path: Path) -> tuple[np.ndarray, int]:
     return samples.mean(axis=1), rate
 
 
-def write_set(data: "DataRecipe", out: Path, n_items: int, *, overwrite: bool = False) -> None:
+def write_set(data: DataRecipe, out: Path, n_items: int, *, overwrite: bool = False) -> None:
     """Draw `n_items` mixtures as a recipe's data part says and write them as a folder that `read_set` reads.
 
     It holds `mix_clean/` (`mix_both/` where there may be noise, with `noise/`), `s1/`, `s2/`, … as 32-bit float WAV, `set.json` with how
@@ -129,21 +126,11 @@ def write_set(data: "DataRecipe", out: Path, n_items: int, *, overwrite: bool = 
     Raises:
         InputError: `out` exists and `overwrite` is not set, or the corpora cannot be read.
     """
-    from unmingle.data.corpora import Corpus, check_splits, read_recordings
-    from unmingle.data.mixer import Mixer, drawn_by
-
     if out.exists() and not overwrite:
         raise InputError(f"{out}: exists already; add --overwrite or choose another --out")
     try:
-        recordings = read_recordings(data.speech, data.speech_root)
-        check_splits(recordings)
-        chosen = [r for r in recordings if r.split == data.split and (not data.corpora or r.corpus in data.corpora)]
-        speech = Corpus(chosen, sample_rate=data.sample_rate, cache=data.cache, name="voices")
-        noise = None
-        if data.noise:
-            noises = [r for r in read_recordings(data.noise, data.noise_root) if r.split == data.split]
-            noise = Corpus(noises, sample_rate=data.sample_rate, cache=data.cache, name="noise")
-        mixer = Mixer(speech, noise, seed=data.seed, n_items=n_items, length_s=data.length_s, **drawn_by(data))
+        speech, noise = data.decode(data.voices(data.split), "voices"), data.noises(data.split)
+        mixer = Mixer(speech, noise, seed=data.seed, n_items=n_items, length_s=data.length_s, **data.drawing())
     except (ValueError, FileNotFoundError) as error:
         raise InputError(str(error)) from None
     beside = out.with_name(f".{out.name}.part")

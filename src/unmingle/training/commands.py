@@ -43,10 +43,9 @@ def train(
     quiet: Annotated[bool, typer.Option(help="No progress bar.")] = False,
 ) -> None:
     """Train a separator."""
-    resolved_recipe, folder = recipe, out or Path("runs") / recipe.stem
     from unmingle.training.recipe import read_recipe
 
-    resolved = read_recipe(resolved_recipe, overrides)
+    resolved, folder = read_recipe(recipe, overrides), out or Path("runs") / recipe.stem
     _need_training_floor()
     from unmingle.pictures import plot_curves
     from unmingle.training.trainer import train as run

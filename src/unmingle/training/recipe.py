@@ -7,47 +7,8 @@ from typing import Any, Literal
 
 import yaml
 
+from unmingle.data.recipe import DataRecipe
 from unmingle.errors import UsageError
-
-
-@dataclass
-class DataRecipe:
-    """Where voices and noise come from, and how `Mixer` draws mixtures from them (its arguments, same names).
-
-    Attributes:
-        speech: CSV file or folder of voices; `speech_root` is where its paths start from, its own folder unless given.
-        noise: CSV file or folder of noises, or none.
-        corpora: only these, all if empty.
-        cache: folder for decoded samples.
-        split: which part of the corpora `unmingle mix` draws from; training always draws from "train".
-        held_out: number of training speakers per corpus kept out of training, on whom the best checkpoint is chosen.
-        n_valid: mixtures drawn from them.
-    """
-
-    speech: str = ""
-    speech_root: str | None = None
-    noise: str | None = None
-    noise_root: str | None = None
-    corpora: list[str] = field(default_factory=list)
-    cache: str = ".cache"
-    sample_rate: int = 16_000
-    split: str = "train"
-    seed: int = 1
-    held_out: int = 6
-    n_valid: int = 64
-    valid_length_s: float = 4.0
-    length_s: float = 2.0
-    n_src: int = 2
-    p_fewer: float = 0.0
-    p_partial: float = 0.0
-    level_db: list[float] = field(default_factory=lambda: [-30.0, -20.0])
-    difference_db: float = 5.0
-    speed: list[float] = field(default_factory=lambda: [1.0, 1.0])
-    tilt_db: float = 0.0
-    p_noise: float = 0.0
-    snr_db: list[float] = field(default_factory=lambda: [5.0, 25.0])
-    p_room: float = 0.0
-    t60_s: list[float] = field(default_factory=lambda: [0.1, 0.5])
 
 
 @dataclass

@@ -18,12 +18,13 @@ from lightning.pytorch.loggers import TensorBoardLogger
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset, Sampler
 
-from unmingle.data.corpora import Corpus, Recording, check_splits, read_recordings
-from unmingle.data.mixer import Mixer, drawn_by
+from unmingle.data.corpora import Recording
+from unmingle.data.mixer import Mixer
+from unmingle.data.recipe import DataRecipe
 from unmingle.errors import InputError, UsageError
 from unmingle.models import build
 from unmingle.objectives import build_objective
-from unmingle.training.recipe import DataRecipe, Recipe
+from unmingle.training.recipe import Recipe
 from unmingle.training.weights import load_state, read_header, save_weights
 
 ENDLESS = 10**9
@@ -76,19 +77,12 @@ def build_mixers(data: DataRecipe) -> tuple[Mixer, Mixer]:
         InputError: a corpus that is missing, empty or undecodable, or a speaker in two splits.
     """
     try:
-        recordings = read_recordings(data.speech, data.speech_root)
-        check_splits(recordings)
-        recordings = [r for r in recordings if r.split == "train" and (not data.corpora or r.corpus in data.corpora)]
-        for_training, for_choosing = hold_out(recordings, data.held_out, data.seed)
-        noise = None
-        if data.noise:
-            noises = [r for r in read_recordings(data.noise, data.noise_root) if r.split == "train"]
-            noise = Corpus(noises, sample_rate=data.sample_rate, cache=data.cache, name="noise")
-        speech = Corpus(for_training, sample_rate=data.sample_rate, cache=data.cache, name="training voices")
-        held_out = Corpus(for_choosing, sample_rate=data.sample_rate, cache=data.cache, name="held-out voices")
+        for_training, for_choosing = hold_out(data.voices("train"), data.held_out, data.seed)
+        noise = data.noises("train")
+        speech, held_out = data.decode(for_training, "training voices"), data.decode(for_choosing, "held-out voices")
     except (ValueError, FileNotFoundError) as error:
         raise InputError(str(error)) from None
-    drawn = drawn_by(data)
+    drawn = data.drawing()
     training = Mixer(speech, noise, seed=data.seed, n_items=ENDLESS, length_s=data.length_s, **drawn)
     drawn.update(p_fewer=0.0, p_partial=0.0, speed=(1.0, 1.0), tilt_db=0.0)
     choosing = Mixer(held_out, noise, seed=data.seed + 1, n_items=data.n_valid, length_s=data.valid_length_s, **drawn)
