@@ -99,6 +99,7 @@ class Mixer:
         tilt_db: each voice is coloured by up to this [dB].
         p_noise, snr_db: share of mixtures with noise, and its range below the voices [dB].
         p_room, t60_s: share of mixtures in a room, and the range of its reverberation time [s].
+        weights: how often each corpus is drawn, relative to the others; a corpus that is not named counts by its hours.
     """
 
     def __init__(
@@ -120,6 +121,7 @@ class Mixer:
         snr_db: tuple[float, float] = (5.0, 25.0),
         p_room: float = 0.0,
         t60_s: tuple[float, float] = (0.1, 0.5),
+        weights: dict[str, float] | None = None,
     ) -> None:
         if noise is not None and noise.sample_rate != speech.sample_rate:
             raise ValueError(f"noise at {noise.sample_rate} Hz, speech at {speech.sample_rate} Hz; decode both at one rate")
@@ -137,8 +139,9 @@ class Mixer:
         self._speakers = {corpus: list(of_speaker.values()) for corpus, of_speaker in by_corpus.items() if len(of_speaker) >= n_src}
         if not self._speakers:
             raise ValueError(f"no corpus has {n_src} speakers")
-        weights = np.array([sum(len(files) for files in speakers) for speakers in self._speakers.values()], dtype=float)
-        self._weights = weights / weights.sum()
+        seconds = {name: sum(speech.length(index) for files in voices for index in files) for name, voices in self._speakers.items()}
+        drawn = np.array([(weights or {}).get(name, seconds[name] / speech.sample_rate / 3600) for name in self._speakers])
+        self._weights = drawn / drawn.sum()
 
     def __len__(self) -> int:
         return self.n_items

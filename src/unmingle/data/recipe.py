@@ -44,6 +44,7 @@ class DataRecipe:
     snr_db: list[float] = field(default_factory=lambda: [5.0, 25.0])
     p_room: float = 0.0
     t60_s: list[float] = field(default_factory=lambda: [0.1, 0.5])
+    weights: dict[str, float] = field(default_factory=dict)
 
     def voices(self, split: str) -> list[Recording]:
         """The voices of one split, of the corpora asked for.
@@ -68,5 +69,5 @@ class DataRecipe:
 
     def drawing(self) -> dict[str, Any]:
         """The arguments of `Mixer` that stand here under the same names."""
-        keys = ["n_src", "p_fewer", "p_partial", "level_db", "difference_db", "speed", "tilt_db", "p_noise", "snr_db", "p_room", "t60_s"]
+        keys = ["n_src", "p_fewer", "p_partial", "level_db", "difference_db", "speed", "tilt_db", "p_noise", "snr_db", "p_room", "t60_s", "weights"]
         return {key: getattr(self, key) for key in keys}
