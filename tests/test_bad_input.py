@@ -431,7 +431,7 @@ def test_an_output_below_a_folder_without_permission_is_refused(tmp_path):
 @pytest.mark.parametrize("name", ["speaker-2.wav", "speaker-1.mp3", "rest.flac", "spectrogram.png"])
 def test_existing_results_are_refused_before_anything_is_done(tmp_path, name):
     (tmp_path / name).write_text("old")
-    with pytest.raises(InputError, match=f"{name}: exists already; choose another output folder, or --overwrite"), OutputFolder(tmp_path):
+    with pytest.raises(InputError, match=f"{name}: exists already; choose another output folder, or overwrite it"), OutputFolder(tmp_path):
         pytest.fail("the folder was entered")
     assert [path.read_text() for path in all_paths(tmp_path)] == ["old"]
 

@@ -1,6 +1,7 @@
 """Corpora, mixer and sets, on made voices."""
 
 import csv
+import inspect
 from pathlib import Path
 
 import numpy as np
@@ -61,6 +62,21 @@ def test_a_second_corpus_of_the_same_files_does_not_decode_again(voices: Path, t
     assert before == {path.name: path.stat().st_mtime_ns for path in tmp_path.iterdir()}
 
 
+def test_some_recordings_of_a_corpus_read_as_in_the_whole(corpus: Corpus) -> None:
+    part = corpus.only(corpus.recordings[5:2:-1])
+    assert len(part) == 3
+    assert [part.length(i) for i in range(3)] == [corpus.length(5 - i) for i in range(3)]
+    assert np.array_equal(part.read(1, 100, 300), corpus.read(4, 100, 300))
+
+
+def test_decoding_that_fails_leaves_nothing_behind(voices: Path, tmp_path: Path) -> None:
+    (tmp_path / "broken.wav").write_bytes(b"RIFF....WAVE")
+    recordings = [*read_recordings(voices / "voices.csv"), Recording(tmp_path / "broken.wav", "x")]
+    with pytest.raises(ValueError, match=r"broken\.wav: cannot be decoded"):
+        Corpus(recordings, sample_rate=RATE, cache=tmp_path / "cache")
+    assert list((tmp_path / "cache").iterdir()) == []
+
+
 def test_items_depend_on_seed_and_index_alone(corpus: Corpus) -> None:
     settings = {"n_items": 20, "length_s": 1.0, "p_partial": 0.5, "speed": (0.9, 1.1), "tilt_db": 3.0, "p_room": 0.5}
     first, second = Mixer(corpus, seed=5, **settings), Mixer(corpus, seed=5, **settings)
@@ -91,6 +107,16 @@ def test_voices_of_a_mixture_are_two_speakers_of_one_corpus(corpus: Corpus) -> N
     pairs = [mixer[i].speakers for i in range(50)]
     assert all(one != other and one[0] == other[0] for one, other in pairs)
     assert {pair[0][0] for pair in pairs} == {"a", "b"}
+
+
+def test_corpora_are_drawn_by_weight(corpus: Corpus) -> None:
+    mixer = Mixer(corpus, seed=1, n_items=400, length_s=0.1, weights={"a": 3, "b": 1})
+    assert np.mean([mixer[i].speakers[0][0] == "a" for i in range(400)]) == pytest.approx(0.75, abs=0.06)
+
+
+def test_a_recipe_can_set_everything_that_a_mixer_draws() -> None:
+    given_elsewhere = {"speech", "noise", "seed", "n_items", "length_s"}
+    assert set(inspect.signature(Mixer).parameters) - given_elsewhere == set(DataRecipe().drawing())
 
 
 def test_overlap_is_as_asked(corpus: Corpus) -> None:

@@ -121,7 +121,7 @@ def test_a_card_that_is_none_is_refused_by_name(tiny: Path, text: str) -> None:
 
 def test_weights_without_a_card_are_refused(tiny: Path) -> None:
     tiny.with_suffix(".yaml").unlink()
-    with pytest.raises(InputError, match=r"tiny model\.yaml: cannot read"):
+    with pytest.raises(InputError, match=r"tiny model\.yaml: not there, and tiny model\.onnx needs this card"):
         load(tiny)
 
 

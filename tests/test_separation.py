@@ -226,6 +226,7 @@ def test_lists_and_doubles_are_taken_as_they_are() -> None:
         (np.zeros((2, 2, 2)), RATE, "shape"),
         (np.zeros((1000, 2)), RATE, r"samples\.T"),
         (["a"], RATE, "type"),
+        ([1, 2, 3], RATE, "int64 have no agreed full scale"),
         ([0j], RATE, "type"),
         ([0.0], 7_999, "8000 to 192000"),
         ([0.0], 192_001, "8000 to 192000"),
@@ -234,6 +235,25 @@ def test_lists_and_doubles_are_taken_as_they_are() -> None:
 def test_what_is_no_recording_is_refused_with_a_remedy(samples: object, rate: int, said: str) -> None:
     with pytest.raises(InputError, match=said):
         separate(samples, rate, model=IDENTITY)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        ({"sample_rate": 44_100.5}, "sample_rate is 44100.5; give a whole number"),
+        ({"sample_rate": None}, "sample_rate is None"),
+        ({"speakers": "two"}, "speakers is 'two'"),
+        ({"speakers": float("nan")}, "speakers is nan"),
+        ({"model": 3}, "model is 3; give a name"),
+    ],
+)
+def test_arguments_of_the_wrong_kind_are_refused_by_name(arguments: dict[str, object], said: str) -> None:
+    with pytest.raises(UsageError, match=said):
+        separate(np.zeros(100), **{"sample_rate": RATE, "model": IDENTITY, **arguments})
+
+
+def test_a_sample_rate_may_be_a_float() -> None:
+    assert separate(np.zeros(100), float(RATE), model=IDENTITY).shape == (2, 100)
 
 
 def test_a_number_of_speakers_that_the_separator_lacks_is_refused() -> None:

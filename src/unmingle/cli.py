@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Annotated, Any, BinaryIO
 import typer
 
 from unmingle import __version__
+from unmingle.console import say
 from unmingle.errors import UnmingleError, UsageError
 from unmingle.training.commands import register
 
@@ -63,7 +64,7 @@ def separate(
     from unmingle.runtime import load
     from unmingle.separation import output_stems, separate_file
 
-    start_s, end_s = seconds("--start", start), seconds("--end", end)
+    start_s, end_s, format = seconds("--start", start), seconds("--end", end), format.lower()
     if end_s is not None and end_s <= (start_s or 0):
         raise UsageError(f"--end {end} is not after --start {start or 0}; choose a later end")
     if format not in FORMATS:
@@ -157,11 +158,6 @@ def drop_what_is_not_taken() -> None:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
-def say(line: str) -> None:
-    """One line on standard error."""
-    print(f"unmingle: {line}", file=sys.stderr)
-
-
 def seconds(option: str, text: str | None) -> float | None:
     """Read "90", "1:30" or "0:01:30.5" as seconds.
 
@@ -217,8 +213,8 @@ def progress_bar(name: str) -> Iterator[Callable[[float, float | None], None] | 
         task = bar.add_task(name, total=None, speed="")
 
         def show(done_s: float, total_s: float | None) -> None:
-            speed = done_s / (time.perf_counter() - began)
-            bar.update(task, completed=done_s, total=total_s, speed=f"({speed:.1f} × real time)")
+            speed = f"({done_s / (time.perf_counter() - began):.1f} × real time)" if done_s else ""
+            bar.update(task, completed=done_s, total=total_s, speed=speed)
 
         yield show
 

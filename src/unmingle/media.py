@@ -29,6 +29,7 @@ AUDIO_SUFFIXES = (
     *(".mp4", ".m4v", ".mov", ".mkv", ".mka", ".webm", ".avi", ".3gp"),
 )
 SAMPLE_RATES = (8_000, 192_000)  # lowest and highest that is read [Hz]
+NO_ADDRESSES = "an address, not a file; download it first, and give the file"
 PLAYS = "check that it plays, or convert it to WAV"
 
 
@@ -264,12 +265,12 @@ def _open_file(source: str | Path | BinaryIO, stack: ExitStack) -> tuple[BinaryI
         path, name = Path(source), str(source)
         try:
             if path.is_dir():
-                raise InputError(f"{name}: a folder with no audio file in it; choose a file or another folder")
+                raise InputError(f"{name}: a folder {_what_is_in(path)}")
             if not (stat.S_ISREG(mode := path.stat().st_mode) or stat.S_ISFIFO(mode)):
                 raise InputError(f"{name}: a device, not a file; choose an audio file")
             file: BinaryIO = stack.enter_context(path.open("rb"))
         except FileNotFoundError:
-            raise InputError(f"{name}: no such file; check the path") from None
+            raise InputError(f"{name}: {NO_ADDRESSES if '://' in name else 'no such file; check the path'}") from None
         except (OSError, ValueError) as error:
             raise InputError(f"{name}: cannot be opened ({_reason(error)}); check its name and permissions") from None
     else:
@@ -285,6 +286,14 @@ def _open_file(source: str | Path | BinaryIO, stack: ExitStack) -> tuple[BinaryI
     if not size:
         raise InputError(f"{name}: empty (0 bytes); choose a file with sound")
     return file, name
+
+
+def _what_is_in(folder: Path) -> str:
+    if not os.access(folder, os.R_OK | os.X_OK):
+        return "that may not be read; check its permissions"
+    if find_inputs([folder]) != [folder]:
+        return "of files, not a file; give one of them (the command line takes whole folders)"
+    return "with no audio file in it; choose a file or another folder"
 
 
 def _is_cut_short(file: BinaryIO) -> bool:
@@ -576,7 +585,8 @@ class OutputFolder:
         existing = sorted(file.name for file in self.path.iterdir()) if self.path.exists() else []
         replaced = [name for name in existing if OWN_NAMES.fullmatch(name) or name in names]
         if replaced and not self._overwrite:
-            raise InputError(f"{self.path / replaced[0]}: exists already; choose another output folder, or --overwrite")
+            remedy = "choose another output folder, or overwrite it (--overwrite, in Python overwrite=True)"
+            raise InputError(f"{self.path / replaced[0]}: exists already; {remedy}")
         return replaced
 
     def _commit(self) -> None:

@@ -65,8 +65,11 @@ class Card:
 
         try:
             values = yaml.safe_load(path.read_text(encoding="utf-8"))
+        except FileNotFoundError:
+            raise InputError(f"{path}: not there, and {path.stem}.onnx needs this card beside it; 'unmingle export' writes both") from None
         except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-            raise InputError(f"{path}: cannot read this card ({error!r:.100}); 'unmingle export' writes it beside the .onnx") from None
+            reason = " ".join(str(getattr(error, "strerror", None) or error).split())
+            raise InputError(f"{path}: cannot read this card ({reason:.100}); 'unmingle export' writes it beside the .onnx") from None
         known = {entry.name: entry for entry in fields(cls)}
         needed = {name for name, entry in known.items() if entry.default is MISSING and entry.default_factory is MISSING}
         wrong = needed ^ (needed & set(values)) | (set(values) - set(known)) if isinstance(values, dict) else needed

@@ -91,8 +91,8 @@ def separate(samples: Any, sample_rate: int, speakers: int = 2, model: Model = N
     """Separate an array into one row per voice, in the level that each has in the mixture.
 
     Args:
-        samples: `(T,)` or `(channels, T)`, whatever converts to a NumPy array; never changed. Channels are averaged. Integers are scaled by
-            their type's full range (int16 by 1/32768).
+        samples: `(T,)` or `(channels, T)`, whatever converts to a NumPy array; never changed. Channels are averaged. Integers of up to 32 bits
+            are scaled by their type's full range (int16 by 1/32768).
         sample_rate: [Hz], 8,000 to 192,000.
         speakers: number of voices.
         model: as for `load`; or a separator: one that was loaded, or any callable with `facts`.
@@ -106,7 +106,7 @@ def separate(samples: Any, sample_rate: int, speakers: int = 2, model: Model = N
         UsageError: no such model, or none for this number of speakers.
         Cancelled: by `progress`.
     """
-    mixture = as_mono(samples)
+    mixture, sample_rate = as_mono(samples), as_whole(sample_rate, "sample_rate")
     separation = Separation(as_separator(model, speakers), sample_rate)
     voices = np.empty((separation.n_src, len(mixture)), np.float32)
     filled = 0
@@ -350,12 +350,22 @@ class StereoCall:
 
 
 def as_separator(model: Model, speakers: int) -> SeparatorLike:
-    """What `model` names, or itself if it is a separator; UsageError if it returns another number of voices."""
+    """What `model` names, or itself if it is a separator; UsageError if it is neither, or returns another number of voices."""
+    speakers = as_whole(speakers, "speakers")
     if model is None or isinstance(model, str | Path):
         return load(model, speakers=speakers)
+    if not callable(model) or not hasattr(model, "facts"):
+        raise UsageError(f"model is {model!r:.80}; give a name, a path, or a separator, such as unmingle.load() returns")
     if model.facts.n_src != speakers:
         raise UsageError(f"this separator returns {model.facts.n_src} voices, not {speakers}; ask for speakers={model.facts.n_src}")
     return model
+
+
+def as_whole(number: Any, name: str) -> int:
+    """A whole number, given as an int or a float; UsageError if it is something else."""
+    if not isinstance(number, int | float | np.integer | np.floating) or isinstance(number, bool) or number != number // 1:
+        raise UsageError(f"{name} is {number!r:.80}; give a whole number")
+    return int(number)
 
 
 def as_mono(samples: Any) -> np.ndarray:
@@ -367,6 +377,8 @@ def as_mono(samples: Any) -> np.ndarray:
         raise InputError("no samples to separate; give at least one")
     if array.ndim == 2 and array.shape[0] > array.shape[1] and array.shape[1] <= 8:
         raise InputError(f"samples of shape {array.shape} look like (T, channels); give (channels, T), that is samples.T")
+    if array.dtype.itemsize > 4 and array.dtype.kind in "iu":
+        raise InputError(f"samples of type {array.dtype} have no agreed full scale; give int16, int32 or floats in -1…1")
     if array.dtype.kind in "iu":
         half = 2.0 ** (8 * array.dtype.itemsize - 1)
         array = array / half - (array.dtype.kind == "u")

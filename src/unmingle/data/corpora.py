@@ -5,6 +5,7 @@ import hashlib
 import json
 import os
 from concurrent.futures import ThreadPoolExecutor
+from copy import copy
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -12,7 +13,7 @@ import numpy as np
 import soundfile
 import soxr
 
-from unmingle.console import track
+from unmingle.console import say, track
 
 AUDIO_SUFFIXES = (".wav", ".flac", ".ogg", ".opus", ".mp3")
 
@@ -109,30 +110,43 @@ class Corpus:
         if not ends_path.is_file():
             stem.parent.mkdir(parents=True, exist_ok=True)
             self._decode(samples_path, ends_path, name)
-        self._samples = np.memmap(samples_path, np.int16, "r")
-        self._ends = np.load(ends_path)
+        self._samples = np.memmap(samples_path, "<i2", "r")
+        self._stops = np.load(ends_path)
+        self._starts = np.append(0, self._stops[:-1])
 
     def _decode(self, samples_path: Path, ends_path: Path, name: str) -> None:
         lengths = []
         beside = samples_path.with_suffix(f".{os.getpid()}.part")
-        with beside.open("wb") as file, ThreadPoolExecutor() as pool:
-            decoded = pool.map(lambda recording: read_mono(recording.path, self.sample_rate), self.recordings)
-            for samples in track(decoded, f"decoding {name}", len(self.recordings)):
-                file.write((samples.clip(-1, 1) * 32767).round().astype("<i2").tobytes())
-                lengths.append(len(samples))
-        beside.replace(samples_path)
+        say(f"decoding {len(self.recordings)} files ({name}) into {samples_path.parent}, once")
+        try:
+            with beside.open("wb") as file, ThreadPoolExecutor() as pool:
+                decoded = pool.map(lambda recording: read_mono(recording.path, self.sample_rate), self.recordings)
+                for samples in track(decoded, f"decoding {name}", len(self.recordings)):
+                    file.write((samples.clip(-1, 1) * 32767).round().astype("<i2").tobytes())
+                    lengths.append(len(samples))
+            beside.replace(samples_path)
+        finally:
+            beside.unlink(missing_ok=True)
         np.save(ends_path, np.cumsum(lengths))
+
+    def only(self, recordings: list[Recording]) -> "Corpus":
+        """The same decoded samples, seen through some of the recordings."""
+        place = {recording: index for index, recording in enumerate(self.recordings)}
+        chosen = [place[recording] for recording in recordings]
+        part = copy(self)
+        part.recordings, part._starts, part._stops = recordings, self._starts[chosen], self._stops[chosen]
+        return part
 
     def __len__(self) -> int:
         return len(self.recordings)
 
     def length(self, index: int) -> int:
         """Length of one recording [samples]."""
-        return int(self._ends[index] - (self._ends[index - 1] if index else 0))
+        return int(self._stops[index] - self._starts[index])
 
     def read(self, index: int, start: int = 0, stop: int | None = None) -> np.ndarray:
         """Samples `start` to `stop` of one recording, float32 `(T,)` in −1…1."""
-        begin = int(self._ends[index - 1]) if index else 0
+        begin = int(self._starts[index])
         stop = self.length(index) if stop is None else min(stop, self.length(index))
         return self._samples[begin + start : begin + stop].astype(np.float32) / 32767
 

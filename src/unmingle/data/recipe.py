@@ -1,9 +1,26 @@
 """The data part of a recipe: where voices and noise come from, and how mixtures are drawn from them."""
 
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Annotated, Any, NamedTuple
 
 from unmingle.data.corpora import Corpus, Recording, check_splits, read_recordings
+
+
+class Range(NamedTuple):
+    """What a number of a recipe, or each of a list of `length`, must lie in."""
+
+    least: float
+    most: float = float("inf")
+    length: int | None = None
+
+
+Share = Annotated[float, Range(0, 1)]
+NotNegative = Annotated[float, Range(0)]
+Positive = Annotated[float, Range(1e-9)]
+Count = Annotated[int, Range(1)]
+Pair = Annotated[list[float], Range(-200, 200, 2)]  # lowest and highest
+Speeds = Annotated[list[float], Range(0.1, 10, 2)]
+Seconds = Annotated[list[float], Range(1e-3, 100, 2)]
 
 
 @dataclass
@@ -26,24 +43,24 @@ class DataRecipe:
     noise_root: str | None = None
     corpora: list[str] = field(default_factory=list)
     cache: str = ".cache"
-    sample_rate: int = 16_000
+    sample_rate: Annotated[int, Range(8_000, 192_000)] = 16_000
     split: str = "train"
-    seed: int = 1
-    held_out: int = 6
-    n_valid: int = 64
-    valid_length_s: float = 4.0
-    length_s: float = 2.0
-    n_src: int = 2
-    p_fewer: float = 0.0
-    p_partial: float = 0.0
-    level_db: list[float] = field(default_factory=lambda: [-30.0, -20.0])
-    difference_db: float = 5.0
-    speed: list[float] = field(default_factory=lambda: [1.0, 1.0])
-    tilt_db: float = 0.0
-    p_noise: float = 0.0
-    snr_db: list[float] = field(default_factory=lambda: [5.0, 25.0])
-    p_room: float = 0.0
-    t60_s: list[float] = field(default_factory=lambda: [0.1, 0.5])
+    seed: Annotated[int, Range(0)] = 1
+    held_out: Count = 6
+    n_valid: Count = 64
+    valid_length_s: Positive = 4.0
+    length_s: Positive = 2.0
+    n_src: Count = 2
+    p_fewer: Share = 0.0
+    p_partial: Share = 0.0
+    level_db: Pair = field(default_factory=lambda: [-30.0, -20.0])
+    difference_db: NotNegative = 5.0
+    speed: Speeds = field(default_factory=lambda: [1.0, 1.0])
+    tilt_db: NotNegative = 0.0
+    p_noise: Share = 0.0
+    snr_db: Pair = field(default_factory=lambda: [5.0, 25.0])
+    p_room: Share = 0.0
+    t60_s: Seconds = field(default_factory=lambda: [0.1, 0.5])
     weights: dict[str, float] = field(default_factory=dict)
 
     def voices(self, split: str) -> list[Recording]:
@@ -69,5 +86,6 @@ class DataRecipe:
 
     def drawing(self) -> dict[str, Any]:
         """The arguments of `Mixer` that stand here under the same names."""
-        keys = ["n_src", "p_fewer", "p_partial", "level_db", "difference_db", "speed", "tilt_db", "p_noise", "snr_db", "p_room", "t60_s", "weights"]
+        keys = ["n_src", "p_fewer", "p_partial", "level_db", "difference_db", "speed", "tilt_db"]
+        keys += ["p_noise", "snr_db", "p_room", "t60_s", "weights"]
         return {key: getattr(self, key) for key in keys}

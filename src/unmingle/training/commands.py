@@ -23,7 +23,7 @@ def mix(
     overrides: Annotated[list[str] | None, typer.Argument(help="key=value, such as data.p_noise=0.5", metavar="[KEY=VALUE]...")] = None,
     out: Annotated[Path, typer.Option(help="New folder for the set.")] = Path("mixtures"),
     n: Annotated[int, typer.Option("--n", min=1, help="Number of mixtures.")] = 100,
-    overwrite: Annotated[bool, typer.Option(help="Replace an existing set.")] = False,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace an existing set.")] = False,
 ) -> None:
     """Write a set of mixtures and their voices to disk, as a folder that `evaluate` reads."""
     from unmingle.data.sets import write_set
@@ -38,9 +38,9 @@ def train(
     recipe: Annotated[Path, typer.Argument(help="Recipe (YAML), such as recipes/libri/duet.yaml.")],
     overrides: Annotated[list[str] | None, typer.Argument(help="key=value, such as trainer.minutes=30", metavar="[KEY=VALUE]...")] = None,
     out: Annotated[Path | None, typer.Option(help="Folder for weights and curves; runs/RECIPE unless given.")] = None,
-    resume: Annotated[bool, typer.Option(help="Go on with the training in the folder, to the step.")] = False,
+    resume: Annotated[bool, typer.Option("--resume", help="Go on with the training in the folder, to the step.")] = False,
     init: Annotated[Path | None, typer.Option(help="Start from these weights (.safetensors).")] = None,
-    quiet: Annotated[bool, typer.Option(help="No progress bar.")] = False,
+    quiet: Annotated[bool, typer.Option("--quiet", help="No progress bar.")] = False,
 ) -> None:
     """Train a separator."""
     from unmingle.training.recipe import read_recipe
@@ -81,15 +81,17 @@ def export(
     checkpoint: Annotated[Path, typer.Argument(help="Weights of a training (.safetensors).")],
     name: Annotated[str, typer.Argument(help="Name under which the model is to be loaded.")],
     out: Annotated[Path | None, typer.Option(help="Folder for the files; the package's own weights unless given.")] = None,
-    default: Annotated[bool, typer.Option(help="Make it the model that is used when none is named.")] = False,
+    default: Annotated[bool, typer.Option("--default", help="Make it the model that is used when none is named.")] = False,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace a model of this name.")] = False,
     measured: Annotated[list[Path] | None, typer.Option(help="What 'evaluate --json' printed, to stand in the card; repeatable.")] = None,
 ) -> None:
     """Make trained weights into a model that runs without PyTorch: NAME.onnx and its card NAME.yaml."""
     _need_training_floor()
     from unmingle.training.export import export as run
+    from unmingle.training.export import read_summary
 
-    card = run(checkpoint, name, out=out, default=default, measured=[json.loads(path.read_text(encoding="utf-8")) for path in measured or []])
-    typer.echo(f"{card}")
+    summaries = [read_summary(path) for path in measured or []]
+    typer.echo(f"{run(checkpoint, name, out=out, default=default, overwrite=overwrite, measured=summaries)}")
 
 
 def register(app: typer.Typer) -> None:

@@ -3,6 +3,7 @@
 import hashlib
 import json
 import logging
+import re
 import warnings
 from pathlib import Path
 from typing import Any
@@ -13,7 +14,7 @@ import onnxruntime
 import torch
 import yaml
 
-from unmingle.errors import InputError
+from unmingle.errors import InputError, UsageError
 from unmingle.models import build
 from unmingle.training.weights import FORMAT, float16_state, load_state, parameter_count, read_header, save_weights
 
@@ -26,7 +27,9 @@ DATA_LICENCES = {
 }
 
 
-def export(weights: Path, name: str, *, out: Path | None = None, default: bool = False, measured: list[dict[str, Any]] | None = None) -> Path:
+def export(
+    weights: Path, name: str, *, out: Path | None = None, default: bool = False, overwrite: bool = False, measured: list[dict[str, Any]] | None = None
+) -> Path:
     """Write `name`.onnx, `name`.yaml and `name`.safetensors into `out` (the package's own weights folder unless given).
 
     The weights are rounded to float16 and computed in float32; the ONNX graph is compared with PyTorch holding the same rounded weights.
@@ -35,14 +38,19 @@ def export(weights: Path, name: str, *, out: Path | None = None, default: bool =
         The card's path.
 
     Raises:
-        InputError: not a weights file, or ONNX and PyTorch agree to less than 60 dB at one of three lengths.
+        InputError: not a weights file, a model of this name is there and `overwrite` is not set, or ONNX and PyTorch agree to less than 60 dB at
+            one of three lengths.
+        UsageError: a name that is not plain.
     """
-    header = read_header(weights)
+    if not re.fullmatch(r"[\w-]+", name):
+        raise UsageError(f"name {name!r}: take letters, digits and hyphens; --out says where the files go")
+    header, folder = read_header(weights), out or SHIPPED
+    if (folder / f"{name}.onnx").exists() and not overwrite:
+        raise InputError(f"{folder / name}.onnx: exists already; choose another name or --out, or add --overwrite")
     state = float16_state(load_state(weights))
     model = build(header["model"], **header["config"])
     model.load_state_dict({key: value.float() for key, value in state.items()})
     model.eval()
-    folder = out or SHIPPED
     folder.mkdir(parents=True, exist_ok=True)
     beside, final = folder / f".{name}.onnx.part", folder / f"{name}.onnx"
     try:
@@ -66,6 +74,17 @@ def export(weights: Path, name: str, *, out: Path | None = None, default: bool =
     path = folder / f"{name}.yaml"
     path.write_text(yaml.safe_dump(card, sort_keys=False, allow_unicode=True, width=140), encoding="utf-8")
     return path
+
+
+def read_summary(path: Path) -> dict[str, Any]:
+    """What `evaluate --json` printed into a file; InputError if it is something else."""
+    try:
+        summary = json.loads(path.read_text(encoding="utf-8"))
+        summarise(summary, "")
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        reason = getattr(error, "strerror", None) or "it lacks what that prints"
+        raise InputError(f"{path}: not a summary ({reason}); write it with: unmingle evaluate MODEL SET --json > {path.name}") from None
+    return summary
 
 
 def licences(header: dict[str, Any], ships: bool) -> dict[str, str]:

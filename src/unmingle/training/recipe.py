@@ -1,13 +1,14 @@
 """Recipes: YAML files that hold data only; every key is known, and the command line can override each."""
 
 import typing
-from dataclasses import asdict, dataclass, field, fields, is_dataclass
+from dataclasses import MISSING, asdict, dataclass, field, fields, is_dataclass
 from pathlib import Path
-from typing import Any, Literal
+from types import UnionType
+from typing import Annotated, Any, Literal
 
 import yaml
 
-from unmingle.data.recipe import DataRecipe
+from unmingle.data.recipe import Count, DataRecipe, NotNegative, Positive, Range, Share
 from unmingle.errors import UsageError
 
 
@@ -24,12 +25,12 @@ class OptimizerRecipe:
     """
 
     name: Literal["adamw", "muon"] = "adamw"
-    lr: float = 1e-3
-    muon_lr: float = 2e-3
-    weight_decay: float = 1e-2
-    warm_up: int = 200
-    decay: float = 0.3
-    clip: float = 5.0
+    lr: NotNegative = 1e-3
+    muon_lr: NotNegative = 2e-3
+    weight_decay: NotNegative = 1e-2
+    warm_up: Annotated[int, Range(0)] = 200
+    decay: Share = 0.3
+    clip: Positive = 5.0
 
 
 @dataclass
@@ -47,18 +48,18 @@ class TrainerRecipe:
         device: "auto", "cpu" or "gpu".
     """
 
-    steps: int | None = None
-    minutes: float | None = None
+    steps: Count | None = None
+    minutes: Positive | None = None
     clock: Literal["wall", "cpu"] = "wall"
-    batch_size: int = 4
-    workers: int = 0
+    batch_size: Count = 4
+    workers: Annotated[int, Range(0)] = 0
     precision: Literal["auto", "32-true", "bf16-mixed"] = "auto"
-    threads: int = 0
-    ema: float = 0.999
-    validate_every: int = 500
+    threads: Annotated[int, Range(0)] = 0
+    ema: Share = 0.999
+    validate_every: Count = 500
     compile: bool = False
     device: Literal["auto", "cpu", "gpu"] = "auto"
-    seed: int = 0
+    seed: Annotated[int, Range(0)] = 0
 
 
 @dataclass
@@ -118,40 +119,47 @@ def recipe_from_dict(values: dict[str, Any], origin: str) -> Recipe:
 def _fill(cls: Any, values: dict[str, Any], origin: str, prefix: str) -> Any:
     if not isinstance(values, dict):
         raise UsageError(f"{origin}: {prefix.rstrip('.')} must hold keys, not {values!r}")
-    types = typing.get_type_hints(cls)
+    types = typing.get_type_hints(cls, include_extras=True)
     for key in values:
         if key not in types:
             raise UsageError(f"{origin}: unknown key '{prefix}{key}'; known are {', '.join(prefix + name for name in types)}")
+    lacking = [prefix + entry.name for entry in fields(cls) if entry.default is entry.default_factory is MISSING and entry.name not in values]
+    if lacking:
+        raise UsageError(f"{origin}: lacks {' and '.join(lacking)}")
     filled = {}
     for key, value in values.items():
         if is_dataclass(types[key]):
             filled[key] = _fill(types[key], value, origin, f"{prefix}{key}.")
+        elif (wanted := _wanted(value, types[key])) is not None:
+            raise UsageError(f"{origin}: {prefix}{key} is {value!r}; expected {wanted}")
         else:
-            if types[key] in (float, float | None) and isinstance(value, int) and not isinstance(value, bool):
-                value = float(value)
-            if not _fits(value, types[key]):
-                raise UsageError(f"{origin}: {prefix}{key} is {value!r}; expected {_type_name(types[key])}")
             filled[key] = value
-    try:
-        return cls(**filled)
-    except TypeError as error:
-        raise UsageError(f"{origin}: {str(error).split('__init__() ')[-1]}") from None
+    return cls(**filled)
 
 
-def _fits(value: Any, expected: Any) -> bool:
+def _wanted(value: Any, expected: Any) -> str | None:
+    """None if `value` is of the type `expected` and in its range; otherwise what it should be, in words."""
     origin, arguments = typing.get_origin(expected), typing.get_args(expected)
+    if origin is Annotated:
+        kind, allowed = arguments
+        wanted = _wanted(value, kind)
+        numbers = value if isinstance(value, list) else [value]
+        if wanted is None and (allowed.length or len(numbers)) == len(numbers) and all(allowed.least <= number <= allowed.most for number in numbers):
+            return None if numbers == sorted(numbers) else "the lower number first"
+        length = f", {allowed.length} of them" if allowed.length else ""
+        least, most = "above 0" if 0 < allowed.least < 1e-6 else f"of at least {allowed.least:g}", f" and at most {allowed.most:g}"
+        return f"{_wanted(None, kind)} {least}{most if allowed.most < float('inf') else ''}{length}"
     if origin is Literal:
-        return value in arguments
+        return None if value in arguments else "one of " + ", ".join(map(str, arguments))
     if origin is list:
-        return isinstance(value, list) and all(_fits(item, arguments[0]) or (arguments[0] is float and isinstance(item, int)) for item in value)
+        fits = isinstance(value, list) and all(_wanted(item, arguments[0]) is None for item in value)
+        return None if fits else f"a list, each {_wanted(None, arguments[0])}"
     if origin is dict:
-        return isinstance(value, dict)
-    if arguments:
-        return any(_fits(value, argument) for argument in arguments)
-    return isinstance(value, expected) and not (expected is int and isinstance(value, bool))
-
-
-def _type_name(expected: Any) -> str:
-    if typing.get_origin(expected) is Literal:
-        return "one of " + ", ".join(map(str, typing.get_args(expected)))
-    return getattr(expected, "__name__", str(expected)) if not typing.get_args(expected) else str(expected)
+        fits = isinstance(value, dict) and all(_wanted(key, arguments[0]) is _wanted(item, arguments[1]) is None for key, item in value.items())
+        return None if fits else "keys with a value each"
+    if origin is UnionType or origin is typing.Union:  # with None, of what may be left out
+        return None if value is None else _wanted(value, arguments[0])
+    if expected is Any:
+        return None
+    fits = isinstance(value, int | float if expected is float else expected) and (expected is bool or not isinstance(value, bool))
+    return None if fits else {int: "a whole number", float: "a number", str: "text", bool: "true or false"}[expected]

@@ -13,7 +13,7 @@ from typing import Any
 import lightning
 import numpy as np
 import torch
-from lightning.pytorch.callbacks import Callback, RichProgressBar
+from lightning.pytorch.callbacks import Callback
 from lightning.pytorch.loggers import TensorBoardLogger
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset, Sampler
@@ -77,15 +77,14 @@ def build_mixers(data: DataRecipe) -> tuple[Mixer, Mixer]:
         InputError: a corpus that is missing, empty or undecodable, or a speaker in two splits.
     """
     try:
-        for_training, for_choosing = hold_out(data.voices("train"), data.held_out, data.seed)
-        noise = data.noises("train")
-        speech, held_out = data.decode(for_training, "training voices"), data.decode(for_choosing, "held-out voices")
+        speech, noise = data.decode(data.voices("train"), "voices"), data.noises("train")
+        for_training, for_choosing = hold_out(speech.recordings, data.held_out, data.seed)
     except (ValueError, FileNotFoundError) as error:
         raise InputError(str(error)) from None
     drawn = data.drawing()
-    training = Mixer(speech, noise, seed=data.seed, n_items=ENDLESS, length_s=data.length_s, **drawn)
+    training = Mixer(speech.only(for_training), noise, seed=data.seed, n_items=ENDLESS, length_s=data.length_s, **drawn)
     drawn.update(p_fewer=0.0, p_partial=0.0, speed=(1.0, 1.0), tilt_db=0.0)
-    choosing = Mixer(held_out, noise, seed=data.seed + 1, n_items=data.n_valid, length_s=data.valid_length_s, **drawn)
+    choosing = Mixer(speech.only(for_choosing), noise, seed=data.seed + 1, n_items=data.n_valid, length_s=data.valid_length_s, **drawn)
     return training, choosing
 
 
@@ -148,8 +147,8 @@ class Training(lightning.LightningModule):
         for key, value in parts.items():
             if value.isfinite():
                 self.since_validation[f"train_{key}"].append(float(value.detach()))
-        self.log_dict({f"train_{key}": value for key, value in parts.items()}, prog_bar=True)
-        self.log("hours", self.items_seen * self.recipe.data.length_s / 3600, prog_bar=True)
+        self.log_dict({f"train_{key}": value for key, value in parts.items()})
+        self.log("hours", self.items_seen * self.recipe.data.length_s / 3600)
         return parts["loss"]
 
     def on_before_optimizer_step(self, optimizer: Any) -> None:
@@ -183,7 +182,7 @@ class Training(lightning.LightningModule):
 
     def validation_step(self, batch: dict[str, Tensor], batch_idx: int) -> None:
         parts = self.objective(self.model, batch)
-        self.log_dict({f"valid_{key}": value for key, value in parts.items()}, prog_bar=True, batch_size=len(batch["mixture"]))
+        self.log_dict({f"valid_{key}": value for key, value in parts.items()}, batch_size=len(batch["mixture"]))
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         checkpoint["unmingle"] = {"minutes": self.minutes, "items_seen": self.items_seen, "average": self.average}
@@ -250,6 +249,30 @@ class MuonAndAdamW(torch.optim.Optimizer):
         for part, state in zip(self.parts, state_dict["parts"], strict=True):
             part.load_state_dict(state)
         self.param_groups = [group for part in self.parts for group in part.param_groups]
+
+
+class Bar(Callback):
+    """Share of the budget that is spent, time left, and what the objective and the last validation say."""
+
+    def __init__(self) -> None:
+        from rich.console import Console
+        from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
+
+        console = Console(stderr=True)
+        columns = (TextColumn("training"), BarColumn(), TaskProgressColumn(), TimeRemainingColumn(), TextColumn("left {task.description}"))
+        self.bar = Progress(*columns, console=console, disable=not console.is_terminal, refresh_per_second=2)
+
+    def on_train_start(self, trainer: lightning.Trainer, module: Any) -> None:
+        self.bar.start()
+        self.task = self.bar.add_task("", total=1)
+
+    def on_train_batch_end(self, trainer: lightning.Trainer, module: Any, *_: Any) -> None:
+        numbers = {key.replace("_", " "): float(value) for key, value in trainer.callback_metrics.items() if key in ("train_loss", "valid_si_sdri")}
+        said = [f"step {module.global_step}", *(f"{key} {value:.2f}" for key, value in numbers.items())]
+        self.bar.update(self.task, completed=module.share_done, description=", ".join(said))
+
+    def teardown(self, trainer: lightning.Trainer, module: Any, stage: str) -> None:
+        self.bar.stop()
 
 
 class Keeper(Callback):
@@ -356,7 +379,7 @@ def train(recipe: Recipe, out: Path, *, resume: bool = False, init: Path | None 
         accelerator=settings.device, devices=1, precision=precision, max_epochs=-1,
         check_val_every_n_epoch=None, val_check_interval=settings.validate_every, num_sanity_val_steps=0, log_every_n_steps=50,
         logger=TensorBoardLogger(out, name="", version="tensorboard"),
-        callbacks=[Keeper(out)] + ([RichProgressBar()] if progress else []), enable_progress_bar=progress,
+        callbacks=[Keeper(out)] + ([Bar()] if progress else []), enable_progress_bar=False,
         enable_checkpointing=False, enable_model_summary=False,
     )  # fmt: skip
     trainer.fit(module, ckpt_path=checkpoint if resume else None, weights_only=True)
