@@ -16,7 +16,8 @@ import pytest
 from conftest import encode, encode_video_only, sweep
 
 from unmingle.errors import InputError, UnmingleError
-from unmingle.media import FORMATS, AudioWriter, OutputFolder, open_audio
+from unmingle.media import FORMATS, AudioWriter, open_audio
+from unmingle.output import OutputFolder
 
 RATE = 48_000
 
@@ -247,6 +248,17 @@ BAD_FILES = {
 }
 
 
+def test_an_address_is_refused_as_such():
+    with pytest.raises(InputError, match=r"^https:/.*: an address, not a file; download it first"):
+        read(Path("https://example.org/talk.mp3"))
+
+
+def test_a_folder_of_files_is_refused_where_a_file_is_wanted(tmp_path):
+    (tmp_path / "talk.wav").write_bytes(b"")
+    with pytest.raises(InputError, match="a folder of files, not a file; give one of them"):
+        read(tmp_path)
+
+
 @pytest.mark.parametrize("make", BAD_FILES, ids=lambda make: make.__name__)
 def test_a_bad_file_is_named_in_one_line_with_what_is_wrong_and_what_to_do(tmp_path, make, capfd):
     path = make(tmp_path)
@@ -408,7 +420,7 @@ def test_an_output_that_is_a_file_is_refused(tmp_path):
 
 def test_an_output_below_a_file_is_refused(tmp_path):
     (tmp_path / "file").write_text("mine")
-    with pytest.raises(InputError, match="cannot be written"):
+    with pytest.raises(InputError, match=f"^{re.escape(str(tmp_path / 'file'))}: a file, not a folder"):
         write_talk(tmp_path / "file" / "deep" / "talk")
     assert len(all_paths(tmp_path)) == 1
 

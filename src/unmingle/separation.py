@@ -195,7 +195,8 @@ def separate_file(
         UsageError: no such model, format, channel, number of speakers or passage.
         Cancelled: by `progress`; nothing is left behind.
     """
-    from unmingle.media import FORMATS, AudioWriter, OutputFolder, open_audio
+    from unmingle.media import FORMATS, AudioWriter, open_audio
+    from unmingle.output import OutputFolder
 
     if format not in FORMATS:
         raise UsageError(f"no format {format!r}; choose from {', '.join(FORMATS)}")
