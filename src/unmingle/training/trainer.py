@@ -1,6 +1,7 @@
 """`train`: a recipe becomes weights, with Lightning underneath."""
 
 import csv
+import hashlib
 import json
 import logging
 import time
@@ -11,7 +12,6 @@ from pathlib import Path
 from typing import Any
 
 import lightning
-import numpy as np
 import torch
 from lightning.pytorch.callbacks import Callback
 from lightning.pytorch.loggers import TensorBoardLogger
@@ -57,16 +57,18 @@ class From(Sampler[int]):
         return self.stop - self.start
 
 
-def hold_out(recordings: list[Recording], n_speakers: int, seed: int) -> tuple[list[Recording], list[Recording]]:
-    """Split training recordings by speaker: all but, and only, `n_speakers` of every corpus, drawn by `seed`."""
-    rng = np.random.default_rng(seed)
+def hold_out(recordings: list[Recording], n_speakers: int) -> tuple[list[Recording], list[Recording]]:
+    """Split training recordings by speaker: all but, and only, `n_speakers` of every corpus.
+
+    They depend on the speakers' names alone, so that a training that goes on with another recipe holds out the same.
+    """
     held: set[str] = set()
     for corpus in sorted({recording.corpus for recording in recordings}):
         speakers = sorted({recording.speaker for recording in recordings if recording.corpus == corpus})
         if len(speakers) < n_speakers + 2:
             found = f"corpus {corpus or '(unnamed)'} has only {len(speakers)} speakers"
             raise UsageError(f"data.held_out={n_speakers}: {found}; hold out fewer or add voices")
-        held.update(str(name) for name in rng.choice(speakers, n_speakers, replace=False))
+        held.update(sorted(speakers, key=lambda name: hashlib.sha256(name.encode()).digest())[:n_speakers])
     return [r for r in recordings if r.speaker not in held], [r for r in recordings if r.speaker in held]
 
 
@@ -78,7 +80,7 @@ def build_mixers(data: DataRecipe) -> tuple[Mixer, Mixer]:
     """
     try:
         speech, noise = data.decode(data.voices("train"), "voices"), data.noises("train")
-        for_training, for_choosing = hold_out(speech.recordings, data.held_out, data.seed)
+        for_training, for_choosing = hold_out(speech.recordings, data.held_out)
     except (ValueError, FileNotFoundError) as error:
         raise InputError(str(error)) from None
     drawn = data.drawing()
