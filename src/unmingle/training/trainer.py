@@ -105,7 +105,7 @@ class Training(lightning.LightningModule):
         self.call = torch.compile(model) if recipe.trainer.compile else model
         self.average = {key: value.clone() for key, value in model.state_dict().items()}
         self.minutes_before = 0.0
-        self.items_seen = 0
+        self.items_seen, self.hours_heard = 0, 0.0
         self.started = self._now()
         self.since_validation: defaultdict[str, list[float]] = defaultdict(list)
 
@@ -146,11 +146,12 @@ class Training(lightning.LightningModule):
             group["lr"] = group["highest_lr"] * factor
         parts = self.objective(self.call, batch)
         self.items_seen += len(batch["mixture"])
+        self.hours_heard += len(batch["mixture"]) * self.recipe.data.length_s / 3600
         for key, value in parts.items():
             if value.isfinite():
                 self.since_validation[f"train_{key}"].append(float(value.detach()))
         self.log_dict({f"train_{key}": value for key, value in parts.items()})
-        self.log("hours", self.items_seen * self.recipe.data.length_s / 3600)
+        self.log("hours", self.hours_heard)
         return parts["loss"]
 
     def on_before_optimizer_step(self, optimizer: Any) -> None:
@@ -187,11 +188,12 @@ class Training(lightning.LightningModule):
         self.log_dict({f"valid_{key}": value for key, value in parts.items()}, batch_size=len(batch["mixture"]))
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        checkpoint["unmingle"] = {"minutes": self.minutes, "items_seen": self.items_seen, "average": self.average}
+        checkpoint["unmingle"] = {"minutes": self.minutes, "items_seen": self.items_seen, "hours_heard": self.hours_heard, "average": self.average}
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         kept = checkpoint["unmingle"]
-        self.minutes_before, self.items_seen, self.average = kept["minutes"], kept["items_seen"], kept["average"]
+        self.minutes_before, self.items_seen, self.hours_heard = kept["minutes"], kept["items_seen"], kept["hours_heard"]
+        self.average = kept["average"]
         self.started = self._now()
 
     def _loader(self, mixer: Mixer, sampler: Sampler[int] | None) -> DataLoader:
@@ -289,7 +291,7 @@ class Keeper(Callback):
             return
         score = float(trainer.callback_metrics["valid_si_sdri"])
         training = {
-            "steps": module.global_step, "hours_of_audio": round(module.items_seen * module.recipe.data.length_s / 3600, 3),
+            "steps": module.global_step, "hours_of_audio": round(module.hours_heard, 3),
             "minutes": round(module.minutes, 2), "clock": module.recipe.trainer.clock, "threads": torch.get_num_threads(),
             "held_out_si_sdri_db": round(score, 3),
         }  # fmt: skip
