@@ -1,5 +1,6 @@
 """The corpora's layouts, each made here in a few hundred milliseconds, and what is said of folders that are none."""
 
+import csv
 import json
 from pathlib import Path
 
@@ -163,6 +164,19 @@ def test_a_wrong_folder_is_named_with_what_was_expected_and_found(tmp_path: Path
         (folder / voice).rename(folder / f"{voice}_elsewhere")
     with pytest.raises(InputError, match=r"tt: expected .*; found mix_both, mix_clean, mix_single, noise, s1_elsewhere"):
         read_set(folder)
+
+
+def test_the_list_of_an_unheard_corpus_is_as_the_other_lists_and_never_mixes_a_speaker_with_himself() -> None:
+    folder = Path(__file__).parents[1] / "benchmarks"
+    lists = {}
+    for name in ("speechocean-2mix", "valid-2mix"):
+        with (folder / f"{name}.csv").open(newline="") as file:
+            lists[name] = list(csv.DictReader(file))
+    rows = lists["speechocean-2mix"]
+    assert list(rows[0]) == list(lists["valid-2mix"][0])
+    assert len({row["mixture_id"] for row in rows}) == 200
+    assert all(Path(row["source_1_path"]).parent != Path(row["source_2_path"]).parent for row in rows)
+    assert all(int(row["samples"]) >= 3 * 16_000 for row in rows)
 
 
 def test_an_incomplete_or_damaged_set_is_named(tmp_path: Path) -> None:
