@@ -75,10 +75,11 @@ def test_the_documented_python_examples_run(page: Path, recordings: Path) -> Non
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
 def test_every_documented_option_exists(page: Path) -> None:
     text = page.read_text(encoding="utf-8")
-    for command, rest in re.findall(r"unmingle (\w+)((?: [^`\n#]*)?)", text):
-        if command in COMMANDS:
-            known = {name for parameter in COMMANDS[command].params for name in parameter.opts}
-            assert set(re.findall(r"--[a-z]+", rest)) <= known, f"unmingle {command}{rest}"
+    for line in re.findall(r"unmingle (\w[^`\n#]*)", text):
+        one, both = line.split()[0], " ".join(line.split()[:2])
+        if command := COMMANDS.get(both) or COMMANDS.get(one):
+            known = {name for parameter in command.params for name in parameter.opts}
+            assert set(re.findall(r"--[a-z-]+", line)) <= known, f"unmingle {line}"
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)

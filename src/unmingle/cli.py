@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, BinaryIO
 
 import typer
+from typer.core import TyperGroup
 
 from unmingle import __version__
 from unmingle.console import say
@@ -25,8 +26,18 @@ if TYPE_CHECKING:
 INTERRUPTED = 130
 MEASURED = "SI-SDRi {si_sdri_db:.2f} dB, SNRi {snri_db:.2f} dB on {n} mixtures of {set}"
 
+
+class TwoWords(TyperGroup):
+    """Finds a command whose name is two words, such as "mix librimix", before the one named by the first."""
+
+    def resolve_command(self, ctx: Any, args: list[str]) -> Any:
+        both = " ".join(args[:2])
+        return super().resolve_command(ctx, [both, *args[2:]] if both in self.commands else args)
+
+
 app = typer.Typer(
     name="unmingle",
+    cls=TwoWords,
     help="Recordings in which people talk over each other go in; each voice comes out.",
     epilog="Start with: unmingle separate talk.mp3",
     context_settings={"help_option_names": ["-h", "--help"]},

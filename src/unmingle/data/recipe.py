@@ -32,6 +32,8 @@ class DataRecipe:
         noise: CSV file or folder of noises, or none.
         corpora: only these, all if empty.
         cache: folder for decoded samples.
+        set: mixtures on disk to train on, as `read_set` takes them, instead of drawing them from voices; `valid_set` holds those on which the best
+            checkpoint is chosen, `task` says which mixtures of the two, `speech_root` where the paths of a CSV start from.
         split: which part of the corpora `unmingle mix` draws from; training always draws from "train".
         held_out: number of training speakers per corpus kept out of training, on whom the best checkpoint is chosen.
         n_valid: mixtures drawn from them.
@@ -43,6 +45,9 @@ class DataRecipe:
     noise_root: str | None = None
     corpora: list[str] = field(default_factory=list)
     cache: str = ".cache"
+    set: str = ""
+    valid_set: str = ""
+    task: str | None = None
     sample_rate: Annotated[int, Range(8_000, 192_000)] = 16_000
     split: str = "train"
     seed: Annotated[int, Range(0)] = 1

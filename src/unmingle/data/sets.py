@@ -1,11 +1,12 @@
-"""Sets of mixtures on disk: a CSV that names voices and gains, a LibriMix folder, or what `unmingle mix` wrote."""
+"""Sets of mixtures on disk: a CSV, a folder as WSJ0-2mix, LibriMix, WHAM! and WHAMR! have it, or what `unmingle mix` wrote."""
 
 import csv
 import hashlib
 import json
+import os
 import re
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -16,9 +17,12 @@ from unmingle.console import track
 from unmingle.data.corpora import AUDIO_SUFFIXES
 from unmingle.data.mixer import Mixer, Mixture
 from unmingle.data.recipe import DataRecipe
-from unmingle.errors import InputError
+from unmingle.errors import InputError, UsageError
 
-MIXTURE_FOLDERS = ("mix_clean", "mix_both", "mix_single", "mix")
+# The folders of mixtures, by which a set is known. The clean ones first: the first that is there is read if none is asked for.
+TASKS = ("mix_clean", "mix", "mix_clean_anechoic", "mix_clean_reverb", "mix_both", "mix_both_anechoic", "mix_both_reverb", "mix_single",
+         "mix_single_anechoic", "mix_single_reverb")  # fmt: skip
+DEPTH = 4  # of a set below the folder in which a corpus lies: Libri2Mix/wav16k/min/test
 
 
 @dataclass(frozen=True)
@@ -29,33 +33,53 @@ class Entry:
     read: Callable[[], Mixture]
 
 
-def read_set(path: str | Path, speech: str | Path | None = None) -> list[Entry]:
+def read_set(path: str | Path, speech: str | Path | None = None, task: str | None = None) -> list[Entry]:
     """List the mixtures of a set.
 
     Args:
-        path: a CSV with the columns `mixture_id`, `samples` and, per voice, `source_1_path`, `source_1_gain`, …; or a folder with `s1`, `s2`, …
-            and `mix_clean`, `mix_both` or `mix` in it (LibriMix, or written by `unmingle mix`).
+        path: one of
+
+            - a CSV with the columns `mixture_id`, `samples` and, per voice, `source_1_path`, `source_1_gain`, …;
+            - a CSV that LibriMix wrote beside its mixtures (`metadata/mixture_test_mix_clean.csv`), also after the corpus was moved as a whole;
+            - a folder with voices (`s1`, `s2`, …; in WHAMR! `s1_anechoic`, …) and one or more of the folders in `TASKS`: WSJ0-2mix and -3mix,
+              LibriMix, WHAM! and WHAMR! as they come on disk, or written by `unmingle mix`.
         speech: for a CSV, the folder that its paths start from. Where a path is not there, its utterance is looked for by its name anywhere
             below, as it lies in the public corpus. The CSV's own folder unless given.
+        task: for a folder, which of its mixtures; the first of `tasks(path)` unless given. A "single" mixture has one voice, `s1`. The references
+            of WHAMR!'s reverberant mixtures are its anechoic voices, as in the published tables.
 
     Raises:
         InputError: what is missing, where it was expected, and the remedy.
+        UsageError: the set has no such task.
     """
     path = Path(path)
     if path.is_dir():
-        return _folder(path)
+        return _folder(path, task)
     if not path.is_file():
         raise InputError(f"{path}: no such CSV or folder of mixtures")
+    if task is not None:
+        raise UsageError(f"--task {task}: {path} is a CSV, whose mixtures are fixed; leave --task out")
     return _csv(path, Path(speech) if speech is not None else path.parent)
+
+
+def tasks(path: str | Path) -> list[str]:
+    """The mixtures between which `read_set` can choose in a folder, its default first; none for a CSV."""
+    return [name for name in TASKS if (Path(path) / name).is_dir()]
 
 
 def _csv(path: Path, root: Path) -> list[Entry]:
     with path.open(newline="", encoding="utf-8") as file:
         rows = list(csv.DictReader(file))
-    columns = rows[0].keys() if rows else ()
+    columns = set(rows[0]) if rows else set()
     n_src = len([column for column in columns if re.fullmatch(r"source_\d+_path", column)])
-    if not n_src or not {"mixture_id", "samples"} <= set(columns):
-        raise InputError(f"{path}: not a set of mixtures; expected the columns mixture_id, samples, source_1_path, source_1_gain, …")
+    if n_src and {"mixture_ID", "mixture_path", "length"} <= columns:
+        return [_librimix_row(row, n_src, path, root) for row in rows]
+    if n_src and {"mixture_ID", "source_1_gain"} <= columns:
+        raise InputError(f"{path}: LibriMix metadata, from which mixtures are yet to be built: unmingle mix librimix {path} --speech LibriSpeech/")
+    if not n_src or not {"mixture_id", "samples"} <= columns:
+        expected = "mixture_id, samples, source_1_path, source_1_gain, … (or LibriMix's mixture_ID, mixture_path, source_1_path, …, length)"
+        found = ", ".join(rows[0]) if rows else "no rows"
+        raise InputError(f"{path}: not a set of mixtures; expected the columns {expected}; found {found}")
     by_name: dict[str, Path] = {}
 
     def find(name: str) -> Path:
@@ -82,31 +106,69 @@ def _csv(path: Path, root: Path) -> list[Entry]:
     return [entry(row) for row in rows]
 
 
-def _folder(path: Path) -> list[Entry]:
-    sources = sorted(folder for folder in path.iterdir() if re.fullmatch(r"s\d+", folder.name) and folder.is_dir())
-    mixtures = next((path / name for name in MIXTURE_FOLDERS if (path / name).is_dir()), None)
-    if not sources or mixtures is None:
-        there = ", ".join(sorted(entry.name for entry in path.iterdir())[:8]) or "nothing"
-        expected = f"the folders s1, s2, … and one of {', '.join(MIXTURE_FOLDERS)} (LibriMix, for example wav16k/min/test)"
-        raise InputError(f"{path}: expected {expected}; found {there}")
-    files = sorted(file for file in mixtures.iterdir() if file.suffix.lower() in AUDIO_SUFFIXES)
+def _librimix_row(row: dict[str, str], n_src: int, path: Path, root: Path) -> Entry:
+    def find(name: str) -> Path:
+        # LibriMix writes absolute paths; where its folder was moved, subset/part/file still lies beside metadata/.
+        return root / name if (root / name).is_file() else path.parent.parent / Path(*Path(name).parts[-3:])
+
+    sources = [find(row[f"source_{k}_path"]) for k in range(1, n_src + 1)]
+    return _entry(row["mixture_ID"], find(row["mixture_path"]), sources, named_in=path)
+
+
+def _folder(path: Path, task: str | None) -> list[Entry]:
+    known = tasks(path)
+    if known and task is not None and task not in known:
+        raise UsageError(f"--task {task}: not in {path}; choose from {', '.join(known)}")
+    task = task or next(iter(known), "")
+    voice = rf"s\d+{'_anechoic' if task.endswith(('_anechoic', '_reverb')) else ''}"
+    sources = sorted(folder for folder in path.iterdir() if re.fullmatch(voice, folder.name) and folder.is_dir())
+    if not known or not sources:
+        raise InputError(_what_is_wrong(path))
+    files = sorted(file for file in (path / task).iterdir() if file.suffix.lower() in AUDIO_SUFFIXES)
     if not files:
-        raise InputError(f"{mixtures}: no audio files in it")
+        raise InputError(f"{path / task}: no audio files in it")
+    if task.startswith("mix_single"):
+        sources = sources[:1]
+    return [_entry(file.stem, file, [folder / file.name for folder in sources], named_in=file) for file in files]
 
-    def entry(file: Path) -> Entry:
-        paths = [folder / file.name for folder in sources]
-        missing = next((path for path in paths if not path.is_file()), None)
-        if missing is not None:
-            raise InputError(f"{missing}: not there, though {file} is; the set is incomplete")
 
-        def read() -> Mixture:
-            mixture, rate = _read(file)
-            voices = np.stack([_read(path)[0] for path in paths])
-            return Mixture(voices, mixture - voices.sum(axis=0), rate, file.stem)
+def _what_is_wrong(path: Path) -> str:
+    """Why a folder is not a set: it holds sets, it is part of one, or it is something else."""
+    below = [] if tasks(path) else [found.relative_to(path).as_posix() for found in _sets_below(path)]
+    if below:
+        return f"{path}: choose one of {', '.join(below[:20])}{', …' if len(below) > 20 else ''}"
+    if tasks(path.parent):
+        return f"{path}: only a part of the set; give {path.parent}"
+    there = ", ".join(sorted(entry.name for entry in path.iterdir())[:8]) or "nothing"
+    expected = "the folders s1, s2, … and mix_clean, mix_both, mix_single or mix (LibriMix wav16k/min/test, WSJ0-2mix 2speakers/wav8k/min/tt, WHAM!)"
+    return f"{path}: expected {expected}, or in WHAMR! s1_anechoic, … and mix_clean_anechoic, …; found {there}"
 
-        return Entry(file.stem, read)
 
-    return [entry(file) for file in files]
+def _sets_below(path: Path) -> Iterator[Path]:
+    for name, folders, _ in os.walk(path):
+        folder = Path(name)
+        if tasks(folder):
+            yield folder
+        if tasks(folder) or len(folder.relative_to(path).parts) == DEPTH:
+            folders.clear()
+        folders.sort()
+
+
+def _entry(id: str, file: Path, sources: list[Path], named_in: Path) -> Entry:
+    """A mixture whose voices lie in files of their own; what they do not explain of it is its noise."""
+    missing = next((path for path in (file, *sources) if not path.is_file()), None)
+    if missing is not None:
+        raise InputError(f"{missing}: not there, though {named_in} is; the set is incomplete")
+
+    def read() -> Mixture:
+        mixture, rate = _read(file)
+        voices = [_read(path)[0] for path in sources]
+        odd = next((path for path, voice in zip(sources, voices, strict=True) if len(voice) != len(mixture)), None)
+        if odd is not None:
+            raise InputError(f"{odd}: not as long as {file} ({len(mixture)} samples); the set is damaged, build it again")
+        return Mixture(np.stack(voices), mixture - np.sum(voices, axis=0), rate, id)
+
+    return Entry(id, read)
 
 
 def _read(path: Path) -> tuple[np.ndarray, int]:

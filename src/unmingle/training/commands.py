@@ -34,6 +34,25 @@ def mix(
     typer.echo(f"{n} mixtures in {out}")
 
 
+def mix_librimix(
+    metadata: Annotated[Path, typer.Argument(help="CSV of LibriMix, such as libri2mix_test-clean.csv.")],
+    speech: Annotated[Path, typer.Option(help="LibriSpeech, the folder that holds test-clean, ….")],
+    noise: Annotated[Path | None, typer.Option(help="WHAM!'s noise, the folder that holds tr, cv and tt.")] = None,
+    out: Annotated[Path, typer.Option(help="Folder in which Libri2Mix/ (or Libri3Mix/) appears.")] = Path(),
+    sample_rate: Annotated[int, typer.Option(help="16000 or 8000 [Hz].")] = 16_000,
+    mode: Annotated[str, typer.Option(help="min cuts the voices to the shortest, max pads them to the longest.")] = "min",
+    types: Annotated[
+        str | None, typer.Option(help="mix_clean,mix_both,mix_single or some of them. [default: all, but mix_clean without --noise]")
+    ] = None,
+) -> None:
+    """Build the official LibriMix mixtures from LibriSpeech; a build that was stopped goes on."""
+    from unmingle.data.librimix import build_librimix
+
+    chosen = types.split(",") if types else None
+    folder, n, n_before = build_librimix(metadata, speech, noise=noise, out=out, sample_rate=sample_rate, mode=mode, types=chosen)
+    typer.echo(f"{n} mixtures in {folder}" + (f", of which {n_before} were there" if n_before else ""))
+
+
 def train(
     recipe: Annotated[Path, typer.Argument(help="Recipe (YAML), such as recipes/libri/duet.yaml.")],
     overrides: Annotated[list[str] | None, typer.Argument(help="key=value, such as trainer.minutes=30", metavar="[KEY=VALUE]...")] = None,
@@ -57,18 +76,23 @@ def train(
 
 def evaluate(
     model: Annotated[str, typer.Argument(help="Name of a shipped model, or weights (.onnx, .safetensors).")],
-    set_: Annotated[Path, typer.Argument(help="CSV of mixtures, or a LibriMix folder.", metavar="SET")],
+    set_: Annotated[Path, typer.Argument(help="CSV of mixtures, or a folder of WSJ0-2mix, LibriMix, WHAM! or WHAMR!.", metavar="SET")],
     speech: Annotated[Path | None, typer.Option(help="Folder with the utterances that the CSV names, such as LibriSpeech/.")] = None,
+    task: Annotated[str | None, typer.Option(help="Which mixtures of a folder: mix_clean, mix_both, … [default: the clean ones]")] = None,
     csv: Annotated[Path | None, typer.Option(help="Write one row per mixture here.")] = None,
     first: Annotated[int | None, typer.Option(min=1, help="Only the first N mixtures.")] = None,
     backend: Annotated[str, typer.Option(help="auto, openvino, onnxruntime or torch.")] = "auto",
     as_json: Annotated[bool, typer.Option("--json", help="Print the summary as JSON.")] = False,
 ) -> None:
     """Measure a separator on mixtures whose voices are known: SI-SDR, SI-SDRi, SNR and SNRi."""
+    from unmingle.data.sets import tasks
     from unmingle.training.evaluation import evaluate as run
     from unmingle.training.evaluation import print_summary, write_rows
 
-    rows, summary = run(model, set_, speech=speech, first=first, backend=backend)
+    choices = tasks(set_)
+    if task is None and len(choices) > 1:
+        typer.echo(f"{set_}: measuring {choices[0]}; --task also knows {', '.join(choices[1:])}", err=True)
+    rows, summary = run(model, set_, speech=speech, task=task, first=first, backend=backend)
     if csv is not None:
         write_rows(rows, csv)
     if as_json:
@@ -96,5 +120,7 @@ def export(
 
 def register(app: typer.Typer) -> None:
     """Add the commands of the training floor to the command line."""
-    for command in (mix, train, evaluate, export):
+    app.command(epilog="The official LibriMix is built by: unmingle mix librimix")(mix)
+    app.command("mix librimix", epilog="Example: unmingle mix librimix libri2mix_test-clean.csv --speech LibriSpeech/")(mix_librimix)
+    for command in (train, evaluate, export):
         app.command()(command)

@@ -9,7 +9,7 @@ from rich.console import Console
 from rich.table import Table
 
 from unmingle.console import track
-from unmingle.data.sets import read_set
+from unmingle.data.sets import read_set, tasks
 from unmingle.errors import InputError
 from unmingle.runtime import load
 from unmingle.separation import separate
@@ -56,23 +56,24 @@ def measure(estimates: np.ndarray, references: np.ndarray, mixture: np.ndarray) 
 
 
 def evaluate(
-    model: str, set_path: Path, *, speech: Path | None = None, first: int | None = None, backend: str = "auto"
+    model: str, set_path: Path, *, speech: Path | None = None, task: str | None = None, first: int | None = None, backend: str = "auto"
 ) -> tuple[list[dict[str, Any]], dict[str, Any]]:
     """Separate every mixture of a set and measure the outcome.
 
     Args:
         model: name of a shipped model or path of a weights file.
-        set_path, speech: see `unmingle.data.sets.read_set`.
+        set_path, speech, task: see `unmingle.data.sets.read_set`.
         first: only so many mixtures.
         backend: see `unmingle.runtime.load`.
 
     Returns:
-        The rows (`mixture_id`, `seconds` and the measures [dB]) and the summary (mean, median and 5th percentile of each measure).
+        The rows (`mixture_id`, `seconds` and the measures [dB]) and the summary (mean, median and 5th percentile of each measure; `task` where the
+        set has several).
 
     Raises:
         InputError, UsageError: the set or the model cannot be read; the message says why.
     """
-    entries = read_set(set_path, speech)[:first]
+    entries = read_set(set_path, speech, task)[:first]
     separator = load(model, backend=backend)
     rows = []
     for entry in track(entries, f"evaluating {separator.name}"):
@@ -85,6 +86,8 @@ def evaluate(
             raise InputError(f"{set_path}: mixture {entry.id}: {error}") from None
         rows.append({"mixture_id": entry.id, "seconds": round(len(mixture) / item.sample_rate, 3), **values})
     summary: dict[str, Any] = {"model": separator.name, "backend": separator.backend, "set": str(set_path), "n": len(rows)}
+    if len(choices := tasks(set_path)) > 1:
+        summary["task"] = task or choices[0]
     for name in MEASURES:
         values_ = np.array([row[name] for row in rows])
         summary[f"{name}_db"] = {"mean": float(values_.mean()), "median": float(np.median(values_)), "p5": float(np.percentile(values_, 5))}
@@ -103,7 +106,8 @@ def write_rows(rows: list[dict[str, Any]], path: Path) -> None:
 
 def print_summary(summary: dict[str, Any]) -> None:
     """A table of the summary on standard output."""
-    table = Table(title=f"{summary['model']} on {summary['set']} ({summary['n']} mixtures, {summary['backend']})")
+    which = f"{summary['set']} {summary.get('task', '')}".strip()
+    table = Table(title=f"{summary['model']} on {which} ({summary['n']} mixtures, {summary['backend']})")
     for column in ("measure [dB]", "mean", "median", "5th percentile"):
         table.add_column(column, justify="left" if column.startswith("measure") else "right")
     names = {"si_sdr": "SI-SDR", "si_sdri": "SI-SDRi", "snr": "SNR", "snri": "SNRi"}

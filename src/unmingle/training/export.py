@@ -87,25 +87,31 @@ def read_summary(path: Path) -> dict[str, Any]:
     return summary
 
 
+def origins(header: dict[str, Any]) -> list[str]:
+    """What the weights were trained on: the set on disk, or else the corpora, or else the one source of voices."""
+    data = header["recipe"]["data"]
+    return [data["set"]] if data.get("set") else data["corpora"] or [data["speech"]]  # weights of an earlier version know no sets
+
+
 def licences(header: dict[str, Any], ships: bool) -> dict[str, str]:
     """What is known of the licences: of weights that are not ours, and of corpora that we do not know, nothing is claimed."""
-    corpora = header["recipe"]["data"]["corpora"] or [header["recipe"]["data"]["speech"]]
-    data = {next((text for known, text in DATA_LICENCES.items() if corpus.startswith(known)), f"{corpus}: not stated") for corpus in corpora}
+    data = {next((text for known, text in DATA_LICENCES.items() if name.startswith(known)), f"{name}: not stated") for name in origins(header)}
     return {"code": "MIT", "weights": "MIT" if ships else "not stated", "data": "; ".join(sorted(data))}
 
 
 def summarise(summary: dict[str, Any], name: str) -> dict[str, Any]:
     """What a card keeps of a summary that `evaluate --json` printed."""
     means = {f"{name}_db": round(summary[f"{name}_db"]["mean"], 2) for name in ("si_sdri", "snri")}
-    return {"set": Path(summary["set"]).name, "n": summary["n"], **means, "command": f"unmingle evaluate {name} {summary['set']}"}
+    which, option = (f" ({summary['task']})", f" --task {summary['task']}") if summary.get("task") else ("", "")
+    return {"set": Path(summary["set"]).name + which, "n": summary["n"], **means, "command": f"unmingle evaluate {name} {summary['set']}{option}"}
 
 
 def describe(header: dict[str, Any]) -> str:
     """One sentence on how the weights came about."""
-    training, data = header["training"], header["recipe"]["data"]
+    training = header["training"]
     time = f"{training['minutes']:.0f} minutes ({training['clock']} time, {training['threads']} threads)"
     return (
-        f"{training['hours_of_audio']:.1f} h of mixtures drawn from {', '.join(data['corpora']) or data['speech']}, "
+        f"{training['hours_of_audio']:.1f} h of mixtures drawn from {', '.join(origins(header))}, "
         f"in {training['steps']} steps and {time}, "
         "by 'unmingle train'; the recipe is in the header of the weights"
     )

@@ -20,7 +20,9 @@ from torch.utils.data import DataLoader, Dataset, Sampler
 
 from unmingle.data.corpora import Recording
 from unmingle.data.mixer import Mixer
+from unmingle.data.passages import Passages
 from unmingle.data.recipe import DataRecipe
+from unmingle.data.sets import read_set
 from unmingle.errors import InputError, UsageError
 from unmingle.models import build
 from unmingle.objectives import build_objective
@@ -31,9 +33,9 @@ ENDLESS = 10**9
 
 
 class Items(Dataset):
-    """A Mixer's mixtures as tensors: `mixture` `(1, T)` and `sources` `(S, T)`."""
+    """The mixtures of a Mixer, or Passages of a set, as tensors: `mixture` `(1, T)` and `sources` `(S, T)`."""
 
-    def __init__(self, mixer: Mixer) -> None:
+    def __init__(self, mixer: Mixer | Passages) -> None:
         self.mixer = mixer
 
     def __len__(self) -> int:
@@ -72,6 +74,28 @@ def hold_out(recordings: list[Recording], n_speakers: int) -> tuple[list[Recordi
     return [r for r in recordings if r.speaker not in held], [r for r in recordings if r.speaker in held]
 
 
+def build_passages(data: DataRecipe) -> tuple[Passages, Passages]:
+    """What `build_mixers` returns where mixtures lie on disk: endless passages of `data.set`, and `n_valid` of `data.valid_set`.
+
+    Raises:
+        UsageError: no `data.valid_set`, or a set of another sample rate or number of voices than the recipe's.
+        InputError: as `read_set`.
+    """
+    if not data.valid_set:
+        raise UsageError("data.set is given without data.valid_set; name the mixtures on which the best checkpoint is chosen (cv, dev)")
+    for_training, for_choosing = (read_set(path, data.speech_root, data.task) for path in (data.set, data.valid_set))
+    for path, entries in ((data.set, for_training), (data.valid_set, for_choosing)):
+        first = entries[0].read()
+        found = {"sample_rate": first.sample_rate, "n_src": len(first.sources)}
+        for key, value in found.items():
+            if value != getattr(data, key):
+                raise UsageError(f"data.{key} is {getattr(data, key)}, but {value} in {path}; make them equal, or choose another set")
+    return (
+        Passages(for_training, seed=data.seed, n_items=ENDLESS, length=round(data.length_s * data.sample_rate)),
+        Passages(for_choosing, seed=data.seed, n_items=data.n_valid, length=round(data.valid_length_s * data.sample_rate)),
+    )
+
+
 def build_mixers(data: DataRecipe) -> tuple[Mixer, Mixer]:
     """The endless training Mixer and the fixed one of held-out training speakers.
 
@@ -96,10 +120,10 @@ class Training(lightning.LightningModule):
     Args:
         recipe: resolved.
         model, objective: as the recipe names them.
-        mixers: from `build_mixers`.
+        mixers: from `build_mixers` or `build_passages`.
     """
 
-    def __init__(self, recipe: Recipe, model: Any, objective: nn.Module, mixers: tuple[Mixer, Mixer]) -> None:
+    def __init__(self, recipe: Recipe, model: Any, objective: nn.Module, mixers: tuple[Mixer | Passages, Mixer | Passages]) -> None:
         super().__init__()
         self.recipe, self.model, self.objective, self.mixers = recipe, model, objective, mixers
         self.call = torch.compile(model) if recipe.trainer.compile else model
@@ -196,7 +220,7 @@ class Training(lightning.LightningModule):
         self.average = kept["average"]
         self.started = self._now()
 
-    def _loader(self, mixer: Mixer, sampler: Sampler[int] | None) -> DataLoader:
+    def _loader(self, mixer: Mixer | Passages, sampler: Sampler[int] | None) -> DataLoader:
         trainer = self.recipe.trainer
         return DataLoader(Items(mixer), trainer.batch_size, sampler=sampler, num_workers=trainer.workers, persistent_workers=trainer.workers > 0)
 
@@ -375,7 +399,8 @@ def train(recipe: Recipe, out: Path, *, resume: bool = False, init: Path | None 
             differ = [key for key in model.config if theirs["config"].get(key) != model.config[key]]
             what = f"they differ in {', '.join(differ)}" if theirs["model"] == model.name else f"they are of {theirs['model']}"
             raise InputError(f"{init}: weights of another model than the recipe's {model.name}: {what}") from None
-    module = Training(recipe, model, objective, build_mixers(recipe.data))
+    mixers = build_passages(recipe.data) if recipe.data.set else build_mixers(recipe.data)
+    module = Training(recipe, model, objective, mixers)
     out.mkdir(parents=True, exist_ok=True)
     (out / "recipe.json").write_text(json.dumps(recipe.to_dict(), indent=1), encoding="utf-8")
     precision = settings.precision if settings.precision != "auto" else ("bf16-mixed" if computes_bfloat16() else "32-true")
