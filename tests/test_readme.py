@@ -78,7 +78,7 @@ def test_every_documented_option_exists(page: Path) -> None:
     for command, rest in re.findall(r"unmingle (\w+)((?: [^`\n#]*)?)", text):
         if command in COMMANDS:
             known = {name for parameter in COMMANDS[command].params for name in parameter.opts}
-            assert set(re.findall(r"--[a-z]+", rest)) <= known, f"unmingle {command}{rest}"
+            assert set(re.findall(r"--[a-z-]+", rest)) <= known, f"unmingle {command}{rest}"
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)

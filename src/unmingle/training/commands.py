@@ -1,4 +1,4 @@
-"""The training floor's commands: mix, train, evaluate, export. PyTorch is imported inside them only."""
+"""The training floor's commands: mix, train, evaluate, compare, summary, export. PyTorch is imported inside them only."""
 
 import json
 from pathlib import Path
@@ -7,6 +7,12 @@ from typing import Annotated
 import typer
 
 from unmingle.errors import UsageError
+
+SetOfMixtures = Annotated[Path, typer.Argument(help="CSV of mixtures, or a LibriMix folder.", metavar="SET")]
+Speech = Annotated[Path | None, typer.Option(help="Folder with the utterances that the CSV names, such as LibriSpeech/.")]
+First = Annotated[int | None, typer.Option(min=1, help="Only the first N mixtures.")]
+SampleRate = Annotated[int | None, typer.Option(min=8_000, max=192_000, help="Resample voices and mixtures to this first [Hz].")]
+Backend = Annotated[str, typer.Option(help="auto, openvino, onnxruntime or torch.")]
 
 
 def _need_training_floor() -> None:
@@ -56,25 +62,60 @@ def train(
 
 
 def evaluate(
-    model: Annotated[str, typer.Argument(help="Name of a shipped model, or weights (.onnx, .safetensors).")],
-    set_: Annotated[Path, typer.Argument(help="CSV of mixtures, or a LibriMix folder.", metavar="SET")],
-    speech: Annotated[Path | None, typer.Option(help="Folder with the utterances that the CSV names, such as LibriSpeech/.")] = None,
+    model: Annotated[str, typer.Argument(help="Name of a shipped model, weights (.onnx, .safetensors), oracle-… (see docs), or mixture.")],
+    set_: SetOfMixtures,
+    speech: Speech = None,
     csv: Annotated[Path | None, typer.Option(help="Write one row per mixture here.")] = None,
-    first: Annotated[int | None, typer.Option(min=1, help="Only the first N mixtures.")] = None,
-    backend: Annotated[str, typer.Option(help="auto, openvino, onnxruntime or torch.")] = "auto",
+    first: First = None,
+    measures: Annotated[str | None, typer.Option(help="Of si-sdr, snr, sdr, pesq, stoi, or all. [default: si-sdr,snr]")] = None,
+    sample_rate: SampleRate = None,
+    backend: Backend = "auto",
     as_json: Annotated[bool, typer.Option("--json", help="Print the summary as JSON.")] = False,
 ) -> None:
-    """Measure a separator on mixtures whose voices are known: SI-SDR, SI-SDRi, SNR and SNRi."""
+    """Measure a separator on mixtures whose voices are known: SI-SDR, SI-SDRi, SNR and SNRi, or what --measures names."""
+    from unmingle.metrics import choose
     from unmingle.training.evaluation import evaluate as run
     from unmingle.training.evaluation import print_summary, write_rows
 
-    rows, summary = run(model, set_, speech=speech, first=first, backend=backend)
+    rows, summary = run(model, set_, speech=speech, first=first, backend=backend, measures=choose(measures), sample_rate=sample_rate)
     if csv is not None:
         write_rows(rows, csv)
     if as_json:
         typer.echo(json.dumps(summary, indent=1))
     else:
         print_summary(summary)
+
+
+def compare(
+    set_: SetOfMixtures,
+    speech: Speech = None,
+    models: Annotated[str | None, typer.Option(help="Names or weights, as a,b,c. [default: all that separate as many speakers]")] = None,
+    first: First = None,
+    out: Annotated[Path, typer.Option(help="Folder for the table, the rows and the picture; earlier ones are replaced.")] = Path("comparison"),
+    peers: Annotated[str | None, typer.Option(help="published: a column with what papers report.")] = None,
+    sample_rate: SampleRate = None,
+    backend: Backend = "auto",
+) -> None:
+    """Measure models, the mixture itself and oracle masks on the same mixtures: one table of quality, cost and speed."""
+    if peers not in (None, "published"):
+        raise UsageError(f"--peers {peers}: unknown; choose published")
+    from unmingle.metrics import choose
+    from unmingle.training.comparison import MEASURES, choose_models
+    from unmingle.training.comparison import compare as run
+
+    choose(",".join(MEASURES))
+    text = run(
+        set_, out, speech=speech, models=choose_models(models), first=first, sample_rate=sample_rate, published=peers is not None, backend=backend
+    )
+    typer.echo(f"{text}\ntable: {out / 'compare.md'}\nfigures: {out / 'compare.csv'}\nrows: {out / 'rows.csv'}\npicture: {out / 'compare.png'}")
+
+
+def summary(model: Annotated[str, typer.Argument(help="Name of a shipped model, weights (.onnx, .safetensors), or a recipe (.yaml).")]) -> None:
+    """Show the layers of a model, and what it costs: parameters, MACs, latency, memory, receptive field."""
+    _need_training_floor()
+    from unmingle.training.summary import find_model, print_summary, summarise
+
+    print_summary(summarise(find_model(model)))
 
 
 def export(
@@ -94,5 +135,5 @@ def export(
 
 def register(app: typer.Typer) -> None:
     """Add the commands of the training floor to the command line."""
-    for command in (mix, train, evaluate, export):
+    for command in (mix, train, evaluate, compare, summary, export):
         app.command()(command)

@@ -35,9 +35,10 @@ def export(weights: Path, name: str, *, out: Path | None = None, default: bool =
         The card's path.
 
     Raises:
-        InputError: not a weights file, or ONNX and PyTorch agree to less than 60 dB at one of three lengths.
+        InputError: not a weights file, a summary without SI-SDRi and SNRi, or ONNX and PyTorch agree to less than 60 dB at one of three lengths.
     """
     header = read_header(weights)
+    summaries = [summarise(summary, name) for summary in measured or []]
     state = float16_state(load_state(weights))
     model = build(header["model"], **header["config"])
     model.load_state_dict({key: value.float() for key, value in state.items()})
@@ -60,7 +61,7 @@ def export(weights: Path, name: str, *, out: Path | None = None, default: bool =
     card = {
         "name": name, "model": header["model"], "job": "separate", "default": default, "facts": header["facts"], "config": header["config"],
         "parameters": parameter_count(model), "size_bytes": final.stat().st_size, "sha256": hashlib.sha256(final.read_bytes()).hexdigest(),
-        "measured": [summarise(summary, name) for summary in measured or []],
+        "measured": summaries,
         "training": describe(header), "licence": licences(header, folder == SHIPPED),
     }  # fmt: skip
     path = folder / f"{name}.yaml"
@@ -76,9 +77,15 @@ def licences(header: dict[str, Any], ships: bool) -> dict[str, str]:
 
 
 def summarise(summary: dict[str, Any], name: str) -> dict[str, Any]:
-    """What a card keeps of a summary that `evaluate --json` printed."""
-    means = {f"{name}_db": round(summary[f"{name}_db"]["mean"], 2) for name in ("si_sdri", "snri")}
-    return {"set": Path(summary["set"]).name, "n": summary["n"], **means, "command": f"unmingle evaluate {name} {summary['set']}"}
+    """What a card keeps of a summary that `evaluate --json` printed; InputError if it has no SI-SDRi and SNRi."""
+    means = {f"{gain}_db": (summary.get(f"{gain}_db") or {}).get("mean") for gain in ("si_sdri", "snri")}
+    if None in means.values():
+        raise InputError(f"what was measured on {summary.get('set')} has no SI-SDRi or no SNRi; evaluate with --measures si-sdr,snr or all")
+    resampled = f" --sample-rate {summary['sample_rate']}" if summary.get("sample_rate") else ""
+    return {
+        "set": Path(summary["set"]).name, "n": summary["n"], **{key: round(mean, 2) for key, mean in means.items()},
+        "command": f"unmingle evaluate {name} {summary['set']}{resampled}",
+    }  # fmt: skip
 
 
 def describe(header: dict[str, Any]) -> str:
