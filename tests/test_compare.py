@@ -15,12 +15,14 @@ from torch import Tensor, nn
 
 from unmingle.cli import main
 from unmingle.data.sets import read_set
+from unmingle.errors import InputError
 from unmingle.facts import Facts
 from unmingle.models import MODELS, build
 from unmingle.runtime import Card, cards
 from unmingle.training.comparison import compare, paired_test, published_name, quality, read_published, shipped
 from unmingle.training.evaluation import contender, evaluate, measured_rows, resampled, statistics
 from unmingle.training.export import export
+from unmingle.training.export import summarise as for_the_card
 from unmingle.training.summary import macs_per_second, print_summary, summarise
 from unmingle.training.weights import save_weights
 
@@ -142,6 +144,15 @@ def test_evaluate_and_compare_say_the_same(compared: Path, folder: Path) -> None
     assert [row["si_sdr"] is None for row in rows] == [False, True, False]
     assert summary["si_sdr_db"]["missing"] == 1
     assert sum(summary["missing"].values()) == 2  # its SI-SDR and its SDR, each with what hangs on them
+
+
+def test_a_card_takes_what_was_measured_only_if_there_is_something() -> None:
+    summary = {"set": "a/b.csv", "n": 3, "sample_rate": 8_000, "si_sdri_db": {"mean": 1.234}, "snri_db": {"mean": 2.0}}
+    expected = {"set": "b.csv", "n": 3, "si_sdri_db": 1.23, "snri_db": 2.0, "command": "unmingle evaluate x a/b.csv --sample-rate 8000"}
+    assert for_the_card(summary, "x") == expected
+    for wrong in ({**summary, "snri_db": {"mean": None}}, {"set": "a/b.csv", "n": 3}):
+        with pytest.raises(InputError, match="--measures"):
+            for_the_card(wrong, "x")
 
 
 def test_means_skip_what_is_missing() -> None:

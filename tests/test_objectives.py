@@ -3,7 +3,6 @@
 from itertools import permutations
 
 import fast_bss_eval
-import numpy as np
 import pytest
 import torch
 

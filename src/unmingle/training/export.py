@@ -78,12 +78,13 @@ def licences(header: dict[str, Any], ships: bool) -> dict[str, str]:
 
 def summarise(summary: dict[str, Any], name: str) -> dict[str, Any]:
     """What a card keeps of a summary that `evaluate --json` printed; InputError if it has no SI-SDRi and SNRi."""
-    means = {f"{gain}_db": (summary.get(f"{gain}_db") or {}).get("mean") for gain in ("si_sdri", "snri")}
-    if None in means.values():
+    values = {key: (summary.get(key) or {}).get("mean") for key in ("si_sdri_db", "snri_db")}
+    means = {key: round(mean, 2) for key, mean in values.items() if mean is not None}
+    if means.keys() != values.keys():
         raise InputError(f"what was measured on {summary.get('set')} has no SI-SDRi or no SNRi; evaluate with --measures si-sdr,snr or all")
     resampled = f" --sample-rate {summary['sample_rate']}" if summary.get("sample_rate") else ""
     return {
-        "set": Path(summary["set"]).name, "n": summary["n"], **{key: round(mean, 2) for key, mean in means.items()},
+        "set": Path(summary["set"]).name, "n": summary["n"], **means,
         "command": f"unmingle evaluate {name} {summary['set']}{resampled}",
     }  # fmt: skip
 
