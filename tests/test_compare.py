@@ -274,11 +274,11 @@ def test_macs_equal_the_count_by_hand(part: str, macs: int) -> None:
 
 
 @pytest.mark.parametrize("name", MODELS)
-def test_the_layers_of_a_summary_add_up_to_the_model(name: str) -> None:
+def test_the_layers_of_a_summary_have_all_parameters_and_no_more_work_than_the_model(name: str) -> None:
     summary = summarise(tiny(name))
     top = [row for row in summary["layers"] if "." not in row["name"]]
     assert sum(row["parameters"] for row in top) == summary["parameters"]
-    assert 0 < sum(row["macs_per_second"] or 0 for row in top) <= 1.000001 * summary["macs_per_second"]
+    assert 0 < max(row["macs_per_second"] or 0 for row in top) <= summary["macs_per_second"]
     assert summary["activations_bytes"] > 0
 
 
