@@ -62,10 +62,10 @@ def summarise(model: Any) -> dict[str, Any]:
     """What `print_summary` shows.
 
     Returns:
-        `model`, `layers` (rows of name, kind, parameters and MACs per second, down to the second level; those of a parameter that belongs
-        to no layer are not told apart: None; those of a layer that others call count in each), `parameters`, `macs_per_second`, `causal`, `latency_ms` (None unless causal),
-        `activations_bytes` (the outputs of the innermost layers for 10 s as float32, which is about what training keeps),
-        `receptive_field` [samples] (None unless the model declares it) and `sample_rate` [Hz].
+        `model`; `layers`: rows of name, kind, parameters and MACs per second, down to the second level (None for a parameter that belongs to
+        no layer; what a layer does inside another counts in both); `parameters`; `macs_per_second`; `causal`; `latency_ms`, None unless
+        causal; `activations_bytes`: the outputs of the innermost layers for 10 s as float32, which is about what training keeps;
+        `receptive_field` [samples], None unless the model declares it; `sample_rate` [Hz].
     """
     macs, activations_bytes = _count(model)
     facts = model.facts
