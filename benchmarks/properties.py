@@ -21,7 +21,8 @@ import soxr
 from unmingle import Separator, load, separate, separate_file
 from unmingle.data.mixer import at_level
 from unmingle.data.sets import read_set
-from unmingle.training.evaluation import measure, snr
+from unmingle.metrics import measure
+from unmingle.metrics.ratios import snr
 
 SAMPLE_RATE = 16_000
 FULL_RATE = 44_100
@@ -98,7 +99,8 @@ def long_mixtures(separator: Separator, voices: Voices, n_mixtures: int, length_
         pieces = [slice(start, start + PIECE_S * SAMPLE_RATE) for start in range(0, len(mixture), PIECE_S * SAMPLE_RATE)]
         reordered = np.concatenate([in_order(estimates[:, piece], references[:, piece]) for piece in pieces], axis=1)
         alone = [in_order(separate(mixture[piece], SAMPLE_RATE, model=separator), references[:, piece]) for piece in pieces]
-        whole, best, alone_best = (measure(each, references, mixture)["si_sdri"] for each in (estimates, reordered, np.concatenate(alone, axis=1)))
+        outputs = (estimates, reordered, np.concatenate(alone, axis=1))
+        whole, best, alone_best = (measure(each, references, mixture, SAMPLE_RATE)["si_sdri"] for each in outputs)
         rows.append({
             "speakers": " + ".join(pair), "whole file [dB]": whole, "its pieces in best order [dB]": best,
             "pieces separated alone, in best order [dB]": alone_best, "lost at most [dB]": max(best, alone_best) - whole,

@@ -17,7 +17,9 @@ from unmingle.cli import main, seconds
 from unmingle.errors import UsageError
 from unmingle.runtime import cards
 
-EXTRAS = ("torch", "lightning", "torchmetrics", "tensorboard", "safetensors", "onnx", "onnxscript", "matplotlib", "scipy")
+EXTRAS = (
+    "torch", "lightning", "torchmetrics", "tensorboard", "safetensors", "onnx", "onnxscript", "matplotlib", "scipy", "mir_eval", "pesq", "pystoi",
+)  # fmt: skip
 WITHOUT_EXTRAS = f"import sys; sys.modules.update(dict.fromkeys({EXTRAS})); from unmingle.cli import main; sys.exit(main())"
 Captured = pytest.CaptureFixture[str]
 

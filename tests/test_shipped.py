@@ -7,8 +7,8 @@ import pytest
 import soundfile
 
 from unmingle import load, separate
+from unmingle.metrics import measure
 from unmingle.runtime import cards
-from unmingle.training.evaluation import measure
 from unmingle.training.export import agreement_db
 from unmingle.training.weights import load_model, parameter_count
 
@@ -25,7 +25,7 @@ def example() -> tuple[np.ndarray, np.ndarray, int]:
 
 def test_the_default_separates_the_example_by_3_db() -> None:
     mixture, references, sample_rate = example()
-    assert measure(separate(mixture, sample_rate), references, mixture)["si_sdri"] >= 3
+    assert measure(separate(mixture, sample_rate), references, mixture, sample_rate)["si_sdri"] >= 3
 
 
 @pytest.mark.parametrize("card", cards(), ids=lambda card: card.name)

@@ -15,3 +15,7 @@ class UsageError(UnmingleError):
 
 class Cancelled(UnmingleError):
     """The progress callback returned False."""
+
+
+class Undefined(UnmingleError):
+    """A measure has no value for these signals; the text is the reason."""

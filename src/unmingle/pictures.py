@@ -122,6 +122,33 @@ def plot_curves(table: Path, picture: Path) -> None:
     figure.savefig(picture, dpi=100)
 
 
+def plot_comparison(table: list[dict[str, Any]], picture: Path) -> None:
+    """Draw SI-SDRi over speed as PNG: a dot per model, as large as it has parameters, and a line for what has no speed, such as an oracle.
+
+    Args:
+        table: rows of `model`, `si_sdri_db`, `real_time_factor` and `parameters_m`, each but the first perhaps None.
+    """
+    measured = [row for row in table if row["si_sdri_db"] is not None]
+    figure = new_figure(8, 5)
+    axes = figure.subplots()
+    for number, row in enumerate(measured):
+        if row["real_time_factor"] is None:
+            axes.axhline(row["si_sdri_db"], color="0.6", linestyle=":", zorder=0)
+            at = (0.2 + 0.2 * (number % 5), row["si_sdri_db"])  # beside one another, for lines that lie close
+            axes.annotate(row["model"], at, xycoords=("axes fraction", "data"), ha="right", va="bottom", color="0.4")
+        else:
+            at = 1 / row["real_time_factor"], row["si_sdri_db"]
+            axes.scatter(*at, s=100 * row["parameters_m"], alpha=0.5)
+            axes.annotate(row["model"], at, xytext=(4, 4), textcoords="offset points")
+    if any(row["real_time_factor"] for row in measured):
+        axes.set_xscale("log")
+        axes.xaxis.set_major_formatter("{x:g}")
+    axes.set_xlabel("× real time (area of a dot: parameters)")
+    axes.set_ylabel("SI-SDRi [dB]")
+    axes.grid(alpha=0.3)
+    figure.savefig(picture, dpi=100)
+
+
 def new_figure(width: float, height: float) -> Any:
     """A figure `width` × `height` [inches] that needs no screen and no global state."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg

@@ -1,4 +1,4 @@
-"""The training floor's commands: mix, train, evaluate, export. PyTorch is imported inside them only."""
+"""The training floor's commands: mix, train, evaluate, compare, summary, export. PyTorch is imported inside them only."""
 
 import json
 from pathlib import Path
@@ -6,7 +6,15 @@ from typing import Annotated
 
 import typer
 
+from unmingle.console import say
 from unmingle.errors import UsageError
+
+SetOfMixtures = Annotated[Path, typer.Argument(help="CSV of mixtures, or a folder of WSJ0-2mix, LibriMix, WHAM! or WHAMR!.", metavar="SET")]
+Speech = Annotated[Path | None, typer.Option(help="Folder with the utterances that the CSV names, such as LibriSpeech/.")]
+Task = Annotated[str | None, typer.Option(help="Which mixtures of a folder: mix_clean, mix_both, … [default: the clean ones]")]
+First = Annotated[int | None, typer.Option(min=1, help="Only the first N mixtures.")]
+SampleRate = Annotated[int | None, typer.Option(min=8_000, max=192_000, help="Resample voices and mixtures to this first [Hz].")]
+Backend = Annotated[str, typer.Option(help="auto, openvino, onnxruntime or torch.")]
 
 
 def _need_training_floor() -> None:
@@ -74,31 +82,75 @@ def train(
     typer.echo(f"weights: {best}\ncurves:  {folder / 'curves.png'}")
 
 
-def evaluate(
-    model: Annotated[str, typer.Argument(help="Name of a shipped model, or weights (.onnx, .safetensors).")],
-    set_: Annotated[Path, typer.Argument(help="CSV of mixtures, or a folder of WSJ0-2mix, LibriMix, WHAM! or WHAMR!.", metavar="SET")],
-    speech: Annotated[Path | None, typer.Option(help="Folder with the utterances that the CSV names, such as LibriSpeech/.")] = None,
-    task: Annotated[str | None, typer.Option(help="Which mixtures of a folder: mix_clean, mix_both, … [default: the clean ones]")] = None,
-    csv: Annotated[Path | None, typer.Option(help="Write one row per mixture here.")] = None,
-    first: Annotated[int | None, typer.Option(min=1, help="Only the first N mixtures.")] = None,
-    backend: Annotated[str, typer.Option(help="auto, openvino, onnxruntime or torch.")] = "auto",
-    as_json: Annotated[bool, typer.Option("--json", help="Print the summary as JSON.")] = False,
-) -> None:
-    """Measure a separator on mixtures whose voices are known: SI-SDR, SI-SDRi, SNR and SNRi."""
+def choose_task(set_: Path, task: str | None) -> str | None:
+    """The task asked for; where a folder offers several and none was, the first is measured, and it says so."""
     from unmingle.data.sets import tasks
-    from unmingle.training.evaluation import evaluate as run
-    from unmingle.training.evaluation import print_summary, write_rows
 
     choices = tasks(set_)
     if task is None and len(choices) > 1:
-        typer.echo(f"{set_}: measuring {choices[0]}; --task also knows {', '.join(choices[1:])}", err=True)
-    rows, summary = run(model, set_, speech=speech, task=task, first=first, backend=backend)
+        say(f"{set_}: measuring {choices[0]}; --task also knows {', '.join(choices[1:])}")
+    return task
+
+
+def evaluate(
+    model: Annotated[str, typer.Argument(help="Name of a shipped model, weights (.onnx, .safetensors), oracle-… (see docs), or mixture.")],
+    set_: SetOfMixtures,
+    speech: Speech = None,
+    task: Task = None,
+    csv: Annotated[Path | None, typer.Option(help="Write one row per mixture here.")] = None,
+    first: First = None,
+    measures: Annotated[str | None, typer.Option(help="Of si-sdr, snr, sdr, pesq, stoi, or all. [default: si-sdr,snr]")] = None,
+    sample_rate: SampleRate = None,
+    backend: Backend = "auto",
+    as_json: Annotated[bool, typer.Option("--json", help="Print the summary as JSON.")] = False,
+) -> None:
+    """Measure a separator on mixtures whose voices are known: SI-SDR, SI-SDRi, SNR and SNRi, or what --measures names."""
+    from unmingle.metrics import choose
+    from unmingle.training.evaluation import evaluate as run
+    from unmingle.training.evaluation import print_summary, write_rows
+
+    task = choose_task(set_, task)
+    rows, summary = run(model, set_, speech=speech, task=task, first=first, backend=backend, measures=choose(measures), sample_rate=sample_rate)
     if csv is not None:
         write_rows(rows, csv)
     if as_json:
         typer.echo(json.dumps(summary, indent=1))
     else:
         print_summary(summary)
+
+
+def compare(
+    set_: SetOfMixtures,
+    speech: Speech = None,
+    task: Task = None,
+    models: Annotated[str | None, typer.Option(help="Names or weights, as a,b,c. [default: all that separate as many speakers]")] = None,
+    first: First = None,
+    out: Annotated[Path, typer.Option(help="Folder for the table, the rows and the picture; earlier ones are replaced.")] = Path("comparison"),
+    peers: Annotated[str | None, typer.Option(help="published: a column with what papers report.")] = None,
+    sample_rate: SampleRate = None,
+    backend: Backend = "auto",
+) -> None:
+    """Measure models, the mixture itself and oracle masks on the same mixtures: one table of quality, cost and speed."""
+    if peers not in (None, "published"):
+        raise UsageError(f"--peers {peers}: unknown; choose published")
+    from unmingle.metrics import choose
+    from unmingle.training.comparison import MEASURES, choose_models
+    from unmingle.training.comparison import compare as run
+
+    choose(",".join(MEASURES))
+    text = run(
+        set_, out, speech=speech, task=choose_task(set_, task), models=choose_models(models), first=first, sample_rate=sample_rate,
+        published=peers is not None, backend=backend,
+    )  # fmt: skip
+    typer.echo(f"{text}\ntable: {out / 'compare.md'}\nfigures: {out / 'compare.csv'}\nrows: {out / 'rows.csv'}\npicture: {out / 'compare.png'}")
+
+
+def summary(model: Annotated[str, typer.Argument(help="Name of a shipped model, weights (.onnx, .safetensors), or a recipe (.yaml).")]) -> None:
+    """Show the layers of a model, and what it costs: parameters, MACs, latency, memory, receptive field."""
+    _need_training_floor()
+    from unmingle.training.summary import find_model, print_summary, summarise
+
+    print_summary(summarise(find_model(model)))
 
 
 def export(
@@ -122,5 +174,5 @@ def register(app: typer.Typer) -> None:
     """Add the commands of the training floor to the command line."""
     app.command(epilog="The official LibriMix is built by: unmingle mix librimix")(mix)
     app.command("mix librimix", epilog="Example: unmingle mix librimix libri2mix_test-clean.csv --speech LibriSpeech/")(mix_librimix)
-    for command in (train, evaluate, export):
+    for command in (train, evaluate, compare, summary, export):
         app.command()(command)

@@ -1,117 +1,204 @@
 """`evaluate`: one row per mixture through the same `separate()` that everybody uses; the summary is computed from the rows."""
 
 import csv
+import time
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import soxr
 from rich.console import Console
 from rich.table import Table
 
 from unmingle.console import track
-from unmingle.data.sets import read_set, tasks
+from unmingle.data.mixer import Mixture
+from unmingle.data.sets import Entry, read_set, tasks
 from unmingle.errors import InputError
-from unmingle.runtime import load
+from unmingle.metrics import DEFAULT, MEASURES, Value, measure, of_mixture
+from unmingle.oracles import ORACLES, oracle
+from unmingle.runtime import Separator, load
 from unmingle.separation import separate
 
-MEASURES = ("si_sdr", "si_sdri", "snr", "snri")
+MIXTURE = "mixture"
 
 
-def si_sdr(estimate: np.ndarray, reference: np.ndarray) -> float:
-    """Scale-invariant signal-to-distortion ratio of `(T,)` against `(T,)`, means removed, in float64 [dB]."""
-    estimate = estimate.astype(np.float64) - estimate.mean(dtype=np.float64)
-    reference = reference.astype(np.float64) - reference.mean(dtype=np.float64)
-    target = reference * (estimate @ reference) / (reference @ reference)
-    return _ratio_db(target, target - estimate)
+@dataclass(frozen=True)
+class Contender:
+    """Whatever answers to the mixtures of a set: a model, an oracle, which is told the references, or the mixture itself.
 
-
-def snr(estimate: np.ndarray, reference: np.ndarray) -> float:
-    """Signal-to-noise ratio `|s|² / |ŝ − s|²` of `(T,)` against `(T,)` in float64 [dB]; a wrong level counts as noise."""
-    return _ratio_db(reference.astype(np.float64), reference.astype(np.float64) - estimate)
-
-
-def _ratio_db(signal: np.ndarray, noise: np.ndarray) -> float:
-    with np.errstate(divide="ignore"):
-        return float(10 * np.log10(np.square(signal).sum() / np.square(noise).sum()))
-
-
-def measure(estimates: np.ndarray, references: np.ndarray, mixture: np.ndarray) -> dict[str, float]:
-    """Means over the voices, in the order with the best mean SI-SDR: `(S, T)`, `(S, T)`, `(T,)` → SI-SDR, SNR and their gains over the mixture [dB].
-
-    Raises:
-        ValueError: a reference is silent; none of these measures is defined then.
+    Attributes:
+        name: of the weights, a key of `ORACLES`, or "mixture".
+        run: a mixture becomes estimates `(S, T)`.
+        separator: the model; None for the others, whose speed says nothing.
     """
-    from scipy.optimize import linear_sum_assignment
 
-    if not np.square(references).sum(axis=1).all():
-        raise ValueError("a reference is silent")
-    table = np.array([[si_sdr(estimate, reference) for reference in references] for estimate in estimates])
-    rows, columns = linear_sum_assignment(np.nan_to_num(table, neginf=-300.0), maximize=True)
-    ordered = estimates[rows[np.argsort(columns)]]
-    pairs = list(zip(ordered, references, strict=True))
-    result = {name: float(np.mean([function(e, r) for e, r in pairs])) for name, function in (("si_sdr", si_sdr), ("snr", snr))}
-    result["si_sdri"] = result["si_sdr"] - float(np.mean([si_sdr(mixture, r) for r in references]))
-    result["snri"] = result["snr"] - float(np.mean([snr(mixture, r) for r in references]))
-    return {name: result[name] for name in MEASURES}
+    name: str
+    run: Callable[[Mixture], np.ndarray]
+    separator: Separator | None = None
+
+
+def contender(model: str, speakers: int, backend: str = "auto") -> Contender:
+    """The contender of that name; for a model, as `load`, whose errors it raises.
+
+    Args:
+        model: what `load` takes, a key of `ORACLES`, or "mixture".
+        speakers: how many voices it is to return.
+        backend: see `unmingle.runtime.load`.
+    """
+    if model == MIXTURE:
+        return Contender(model, lambda item: np.stack([item.mixture] * len(item.sources)))
+    if model in ORACLES:
+        return Contender(model, lambda item: oracle(model, item.mixture, item.sources, item.sample_rate))
+    separator = load(model, speakers=speakers, backend=backend)
+    return Contender(separator.name, lambda item: separate(item.mixture, item.sample_rate, len(item.sources), separator), separator)
+
+
+def measured_rows(
+    contender: Contender, entries: list[Entry], measures: Iterable[str], sample_rate: int | None, mixtures: dict[str, dict[str, Value]]
+) -> Iterator[dict[str, Any]]:
+    """Separate mixtures and measure the outcome, one after the other.
+
+    Args:
+        entries: of one set.
+        measures: keys of `MEASURES`.
+        sample_rate: to resample everything to beforehand [Hz]; None leaves the set's own.
+        mixtures: what the mixtures themselves reach, by their ids; filled here, so that contenders on the same set share it.
+
+    Yields:
+        Rows: `mixture_id`, `seconds`, `separation_s` (None if the contender is no model) and what `measure` returns.
+    """
+    measures = tuple(measures)
+    for entry in entries:
+        item = resampled(entry.read(), sample_rate)
+        if contender.separator is not None and entry is entries[0]:
+            contender.run(item)  # a runtime gets ready when it is first called, which is not what is timed
+        began = time.perf_counter()
+        estimates = contender.run(item)
+        took_s = time.perf_counter() - began
+        if entry.id not in mixtures:
+            mixtures[entry.id] = of_mixture(item.mixture, item.sources, item.sample_rate, measures)
+        yield {
+            "mixture_id": entry.id,
+            "seconds": round(len(item.mixture) / item.sample_rate, 3),
+            "separation_s": None if contender.separator is None else took_s,
+            **measure(estimates, item.sources, item.mixture, item.sample_rate, measures, mixtures[entry.id]),
+        }
+
+
+def resampled(item: Mixture, sample_rate: int | None) -> Mixture:
+    """The mixture with its sources and noise at another rate [Hz]; itself if that is None or its own."""
+    if sample_rate in (None, item.sample_rate):
+        return item
+    parts = np.stack([soxr.resample(part, item.sample_rate, sample_rate) for part in (*item.sources, item.noise)])
+    return replace(item, sources=parts[:-1], noise=parts[-1], sample_rate=sample_rate)
 
 
 def evaluate(
-    model: str, set_path: Path, *, speech: Path | None = None, task: str | None = None, first: int | None = None, backend: str = "auto"
+    model: str,
+    set_path: Path,
+    *,
+    speech: Path | None = None,
+    task: str | None = None,
+    first: int | None = None,
+    backend: str = "auto",
+    measures: Iterable[str] = DEFAULT,
+    sample_rate: int | None = None,
 ) -> tuple[list[dict[str, Any]], dict[str, Any]]:
     """Separate every mixture of a set and measure the outcome.
 
     Args:
-        model: name of a shipped model or path of a weights file.
+        model: see `contender`.
         set_path, speech, task: see `unmingle.data.sets.read_set`.
         first: only so many mixtures.
         backend: see `unmingle.runtime.load`.
+        measures, sample_rate: see `measured_rows`.
 
     Returns:
-        The rows (`mixture_id`, `seconds` and the measures [dB]) and the summary (mean, median and 5th percentile of each measure; `task` where the
-        set has several).
+        The rows (see `measured_rows`) and the summary: mean, median, 5th percentile and number of missing values of each column; how often
+        which values are missing, and why; the real-time factor; `task` where the set has several.
 
     Raises:
         InputError, UsageError: the set or the model cannot be read; the message says why.
     """
+    measures = tuple(measures)
     entries = read_set(set_path, speech, task)[:first]
-    separator = load(model, backend=backend)
-    rows = []
-    for entry in track(entries, f"evaluating {separator.name}"):
-        item = entry.read()
-        mixture = item.mixture
-        estimates = separate(mixture, item.sample_rate, speakers=len(item.sources), model=separator)
-        try:
-            values = measure(estimates, item.sources, mixture)
-        except ValueError as error:
-            raise InputError(f"{set_path}: mixture {entry.id}: {error}") from None
-        rows.append({"mixture_id": entry.id, "seconds": round(len(mixture) / item.sample_rate, 3), **values})
-    summary: dict[str, Any] = {"model": separator.name, "backend": separator.backend, "set": str(set_path), "n": len(rows)}
+    chosen = contender(model, n_speakers(entries), backend)
+    rows = list(track(measured_rows(chosen, entries, measures, sample_rate, {}), f"evaluating {chosen.name}", len(entries)))
+    summary: dict[str, Any] = {
+        "model": chosen.name, "backend": chosen.separator and chosen.separator.backend, "set": str(set_path), "sample_rate": sample_rate,
+        "n": len(rows), "real_time_factor": real_time_factor(rows),
+    }  # fmt: skip
     if len(choices := tasks(set_path)) > 1:
         summary["task"] = task or choices[0]
-    for name in MEASURES:
-        values_ = np.array([row[name] for row in rows])
-        summary[f"{name}_db"] = {"mean": float(values_.mean()), "median": float(np.median(values_)), "p5": float(np.percentile(values_, 5))}
-    return rows, summary
+    for name in measures:
+        for column in MEASURES[name].columns:
+            summary[key_of(name, column)] = statistics(rows, column)
+    return rows, {**summary, "missing": missing(rows)}
+
+
+def n_speakers(entries: list[Entry]) -> int:
+    """How many voices the mixtures of a set have, those of the first one being taken for all."""
+    return len(entries[0].read().sources)
+
+
+def key_of(measure: str, column: str) -> str:
+    """What a column is called in a summary: with its unit behind it."""
+    return f"{column}_db" if MEASURES[measure].unit == "dB" else column
+
+
+def statistics(rows: list[dict[str, Any]], column: str) -> dict[str, Any]:
+    """Mean, median and 5th percentile of the values that there are (None if there are none), and how many are missing."""
+    values = np.array([row[column] for row in rows if row[column] is not None])
+    n_missing = len(rows) - len(values)
+    if not len(values):
+        return {"mean": None, "median": None, "p5": None, "missing": n_missing}
+    return {"mean": float(values.mean()), "median": float(np.median(values)), "p5": float(np.percentile(values, 5)), "missing": n_missing}
+
+
+def missing(rows: list[dict[str, Any]]) -> dict[str, int]:
+    """Which values are missing and why, and in how many rows."""
+    return dict(Counter(reason for row in rows for reason in row["missing"].split("; ") if reason))
+
+
+def real_time_factor(rows: list[dict[str, Any]]) -> float | None:
+    """Time that separation took over the duration of the mixtures; None for what is no model."""
+    if rows[0]["separation_s"] is None:
+        return None
+    return sum(row["separation_s"] for row in rows) / sum(row["seconds"] for row in rows)
 
 
 def write_rows(rows: list[dict[str, Any]], path: Path) -> None:
-    """Write the rows as CSV, by renaming into place."""
+    """Write the rows as CSV, by renaming into place; InputError if that cannot be done."""
     beside = path.with_name(f".{path.name}.part")
-    with beside.open("w", newline="", encoding="utf-8") as file:
-        writer = csv.DictWriter(file, rows[0])
-        writer.writeheader()
-        writer.writerows({key: round(value, 4) if isinstance(value, float) else value for key, value in row.items()} for row in rows)
-    beside.replace(path)
+    try:
+        with beside.open("w", newline="", encoding="utf-8") as file:
+            writer = csv.DictWriter(file, rows[0])
+            writer.writeheader()
+            writer.writerows({key: float(f"{value:.6g}") if isinstance(value, float) else value for key, value in row.items()} for row in rows)
+        beside.replace(path)
+    except OSError as error:
+        raise InputError(f"{path}: cannot be written ({error.strerror}); choose another place") from None
 
 
 def print_summary(summary: dict[str, Any]) -> None:
-    """A table of the summary on standard output."""
+    """A table of the summary on standard output, and why values are missing, if any are."""
+    speed = f", real-time factor {summary['real_time_factor']:.3f}" if summary["real_time_factor"] is not None else ""
+    backend = f", {summary['backend']}" if summary["backend"] else ""
     which = f"{summary['set']} {summary.get('task', '')}".strip()
-    table = Table(title=f"{summary['model']} on {which} ({summary['n']} mixtures, {summary['backend']})")
-    for column in ("measure [dB]", "mean", "median", "5th percentile"):
-        table.add_column(column, justify="left" if column.startswith("measure") else "right")
-    names = {"si_sdr": "SI-SDR", "si_sdri": "SI-SDRi", "snr": "SNR", "snri": "SNRi"}
-    for name in MEASURES:
-        values = summary[f"{name}_db"]
-        table.add_row(names[name], *(f"{values[key]:.2f}" for key in ("mean", "median", "p5")))
-    Console().print(table)
+    table = Table(title=f"{summary['model']} on {which} ({summary['n']} mixtures{backend}{speed})")
+    for heading in ("measure", "mean", "median", "5th percentile", *(["missing"] if summary["missing"] else [])):
+        table.add_column(heading, justify="left" if heading == "measure" else "right")
+    for name, group in MEASURES.items():
+        for column, title in group.columns.items():
+            values = summary.get(key_of(name, column))
+            if values is not None:
+                texts = ["–" if values[key] is None else f"{values[key]:.2f}" for key in ("mean", "median", "p5")]
+                n_missing = [str(values["missing"])] if summary["missing"] else []
+                table.add_row(f"{title} [dB]" if group.unit else title, *texts, *n_missing)
+    console = Console()
+    console.print(table)
+    for reason, count in summary["missing"].items():
+        console.print(f"missing in {count} of {summary['n']}: {reason}", markup=False, highlight=False)

@@ -38,13 +38,14 @@ def export(
         The card's path.
 
     Raises:
-        InputError: not a weights file, a model of this name is there and `overwrite` is not set, or ONNX and PyTorch agree to less than 60 dB at
-            one of three lengths.
+        InputError: not a weights file, a summary without SI-SDRi and SNRi, a model of this name is there and `overwrite` is not set, or ONNX and
+            PyTorch agree to less than 60 dB at one of three lengths.
         UsageError: a name that is not plain.
     """
     if not re.fullmatch(r"[\w-]+", name):
         raise UsageError(f"name {name!r}: take letters, digits and hyphens; --out says where the files go")
     header, folder = read_header(weights), out or SHIPPED
+    summaries = [summarise(summary, name) for summary in measured or []]
     if (folder / f"{name}.onnx").exists() and not overwrite:
         raise InputError(f"{folder / name}.onnx: exists already; choose another name or --out, or add --overwrite")
     state = float16_state(load_state(weights))
@@ -68,7 +69,7 @@ def export(
     card = {
         "name": name, "model": header["model"], "job": "separate", "default": default, "facts": header["facts"], "config": header["config"],
         "parameters": parameter_count(model), "size_bytes": final.stat().st_size, "sha256": hashlib.sha256(final.read_bytes()).hexdigest(),
-        "measured": [summarise(summary, name) for summary in measured or []],
+        "measured": summaries,
         "training": describe(header), "licence": licences(header, folder == SHIPPED),
     }  # fmt: skip
     path = folder / f"{name}.yaml"
@@ -100,10 +101,17 @@ def licences(header: dict[str, Any], ships: bool) -> dict[str, str]:
 
 
 def summarise(summary: dict[str, Any], name: str) -> dict[str, Any]:
-    """What a card keeps of a summary that `evaluate --json` printed."""
-    means = {f"{name}_db": round(summary[f"{name}_db"]["mean"], 2) for name in ("si_sdri", "snri")}
+    """What a card keeps of a summary that `evaluate --json` printed; InputError if it has no SI-SDRi and SNRi."""
+    values = {key: (summary.get(key) or {}).get("mean") for key in ("si_sdri_db", "snri_db")}
+    means = {key: round(mean, 2) for key, mean in values.items() if mean is not None}
+    if means.keys() != values.keys():
+        raise InputError(f"what was measured on {summary.get('set')} has no SI-SDRi or no SNRi; evaluate with --measures si-sdr,snr or all")
     which, option = (f" ({summary['task']})", f" --task {summary['task']}") if summary.get("task") else ("", "")
-    return {"set": Path(summary["set"]).name + which, "n": summary["n"], **means, "command": f"unmingle evaluate {name} {summary['set']}{option}"}
+    option += f" --sample-rate {summary['sample_rate']}" if summary.get("sample_rate") else ""
+    return {
+        "set": Path(summary["set"]).name + which, "n": summary["n"], **means,
+        "command": f"unmingle evaluate {name} {summary['set']}{option}",
+    }  # fmt: skip
 
 
 def describe(header: dict[str, Any]) -> str:

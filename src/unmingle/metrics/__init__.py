@@ -1,0 +1,140 @@
+"""What evaluation reports: thin adapters over well-kept libraries. A measure that is undefined says why, and is never a number."""
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from importlib.util import find_spec
+from typing import Any
+
+import numpy as np
+
+from unmingle.errors import Undefined, UsageError
+from unmingle.metrics.listening import pesq, stoi
+from unmingle.metrics.ratios import best_order, bounded, sdr_sir_sar, si_sdr, snr
+
+Value = float | Undefined
+
+
+@dataclass(frozen=True)
+class Measure:
+    """Columns that are computed together.
+
+    Attributes:
+        columns: their names in rows and summaries, and how people write them.
+        unit: "dB" or none.
+        package: what computes it, imported by its name.
+    """
+
+    columns: dict[str, str]
+    unit: str = ""
+    package: str = "scipy"
+
+
+#: by the names that `--measures` takes
+MEASURES = {
+    "si-sdr": Measure({"si_sdr": "SI-SDR", "si_sdri": "SI-SDRi"}, "dB"),
+    "snr": Measure({"snr": "SNR", "snri": "SNRi"}, "dB"),
+    "sdr": Measure({"sdr": "SDR", "sdri": "SDRi", "sir": "SIR", "sar": "SAR"}, "dB", "mir_eval"),
+    "pesq": Measure({"pesq_nb": "PESQ nb", "pesq_wb": "PESQ wb"}, package="pesq"),
+    "stoi": Measure({"stoi": "STOI", "estoi": "ESTOI"}, package="pystoi"),
+}
+IMPROVEMENTS = {"si_sdri": "si_sdr", "snri": "snr", "sdri": "sdr"}
+DEFAULT = ("si-sdr", "snr")
+
+
+def choose(text: str | None) -> tuple[str, ...]:
+    """Read "si-sdr,pesq" or "all"; the default measures if there is no text.
+
+    Raises:
+        UsageError: no such measure, or the package that computes it is not installed.
+    """
+    names = DEFAULT if text is None else tuple(MEASURES) if text == "all" else tuple(dict.fromkeys(text.split(",")))
+    for name in names:
+        if name not in MEASURES:
+            raise UsageError(f"--measures {name}: unknown; choose from {', '.join(MEASURES)}, or all")
+        for package in ("scipy", MEASURES[name].package):
+            if not find_spec(package):
+                raise UsageError(f"measuring {name} needs the package {package}: pip install 'unmingle[train]'")
+    return names
+
+
+def measure(
+    estimates: np.ndarray,
+    references: np.ndarray,
+    mixture: np.ndarray,
+    sample_rate: int,
+    measures: Iterable[str] = DEFAULT,
+    before: dict[str, Value] | None = None,
+) -> dict[str, Any]:
+    """Means over the voices, in the order with the best mean SI-SDR.
+
+    Args:
+        estimates, references, mixture: `(S, T)`, `(S, T)`, `(T,)`.
+        sample_rate: [Hz].
+        measures: keys of `MEASURES`.
+        before: what `of_mixture` said of this mixture, if it is known already.
+
+    Returns:
+        A value for each column, None where it is undefined for one of the voices, and `missing`: which columns are, and why.
+    """
+    measures = tuple(measures)
+    values = _values(estimates[best_order(estimates, references)], references, sample_rate, measures)
+    before = of_mixture(mixture, references, sample_rate, measures) if before is None else before
+    for gain, column in IMPROVEMENTS.items():
+        if column in values:
+            now, earlier = values[column], before[column]
+            if isinstance(now, Undefined):
+                values[gain] = now
+            else:
+                values[gain] = Undefined(f"mixture: {earlier}") if isinstance(earlier, Undefined) else now - earlier
+    columns = [column for name in measures for column in MEASURES[name].columns]
+    reasons: dict[str, list[str]] = {}
+    for column in columns:
+        if isinstance(values[column], Undefined):
+            reasons.setdefault(str(values[column]), []).append(column)
+    row: dict[str, Any] = {column: None if isinstance(values[column], Undefined) else values[column] for column in columns}
+    return {**row, "missing": "; ".join(f"{', '.join(columns)}: {reason}" for reason, columns in reasons.items())}
+
+
+def of_mixture(mixture: np.ndarray, references: np.ndarray, sample_rate: int, measures: Iterable[str]) -> dict[str, Value]:
+    """What the mixture itself reaches in the place of every estimate, for the measures that have an improvement."""
+    chosen = [name for name in measures if MEASURES[name].columns.keys() & IMPROVEMENTS.keys()]
+    return _values(np.stack([mixture] * len(references)), references, sample_rate, chosen)
+
+
+def _values(estimates: np.ndarray, references: np.ndarray, sample_rate: int, measures: Iterable[str]) -> dict[str, Value]:
+    """Means over the voices, of estimates in the order of the references."""
+
+    def mean(of_voice: Callable[[int], float]) -> Value:
+        values, reasons = [], {}
+        for voice in range(len(references)):
+            try:
+                values.append(of_voice(voice))
+            except Undefined as error:
+                reasons[voice] = str(error)
+        if len(reasons) == len(references) and len(set(reasons.values())) == 1:
+            return Undefined(reasons[0])
+        named = ", ".join(f"voice {voice + 1} {reason}" for voice, reason in reasons.items())
+        return Undefined(named) if reasons else float(np.mean(values))
+
+    def bss_eval() -> dict[str, Value]:
+        names = ("sdr", "sir", "sar")
+        try:
+            ratios = sdr_sir_sar(estimates, references)
+        except Undefined as error:
+            return dict.fromkeys(names, error)
+        return {name: mean(lambda k, row=row: bounded(float(row[k]))) for name, row in zip(names, ratios, strict=True)}  # type: ignore[misc]
+
+    def per_voice(function: Callable[..., float], *arguments: Any, **options: Any) -> Value:
+        return mean(lambda k: function(estimates[k], references[k], *arguments, **options))
+
+    compute: dict[str, Callable[[], dict[str, Value]]] = {
+        "si-sdr": lambda: {"si_sdr": per_voice(si_sdr)},
+        "snr": lambda: {"snr": per_voice(snr)},
+        "sdr": bss_eval,
+        "pesq": lambda: {"pesq_nb": per_voice(pesq, sample_rate, "nb"), "pesq_wb": per_voice(pesq, sample_rate, "wb")},
+        "stoi": lambda: {"stoi": per_voice(stoi, sample_rate), "estoi": per_voice(stoi, sample_rate, extended=True)},
+    }
+    values: dict[str, Value] = {}
+    for name in measures:
+        values |= compute[name]()
+    return values

@@ -1,0 +1,246 @@
+"""`compare`: models, the mixture itself and the oracles on the same mixtures, in one table."""
+
+import csv
+import os
+from collections.abc import Iterable, Iterator
+from importlib.util import find_spec
+from itertools import groupby
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from unmingle import __version__
+from unmingle.console import track
+from unmingle.data.sets import read_set
+from unmingle.errors import InputError, UsageError
+from unmingle.oracles import ORACLES
+from unmingle.pictures import plot_comparison
+from unmingle.runtime import cards
+from unmingle.training.evaluation import MIXTURE, contender, measured_rows, missing, n_speakers, real_time_factor, statistics, write_rows
+
+MEASURES = ("si-sdr", "sdr", "pesq", "stoi")
+PUBLISHED = Path(__file__).with_name("published.csv")
+
+#: headings of the Markdown table, the keys of a row beside them, and how a value is written
+COLUMNS = {
+    "model": ("model", "{}"),
+    "parameters [M]": ("parameters_m", "{:.2f}"),
+    "MACs per s [G]": ("macs_per_second_g", "{:.2f}"),
+    "causal": ("causal", "{}"),
+    "latency [ms]": ("latency_ms", "{:.1f}"),
+    "SI-SDRi [dB]": ("si_sdri_db", "{:.2f}"),
+    "SDRi [dB]": ("sdri_db", "{:.2f}"),
+    "PESQ nb": ("pesq_nb", "{:.2f}"),
+    "PESQ wb": ("pesq_wb", "{:.2f}"),
+    "STOI": ("stoi", "{:.3f}"),
+    "real-time factor": ("real_time_factor", "{:.3f}"),
+    "against the first [dB]": ("difference_db", "{:+.2f}"),
+    "p": ("p_value", "{:.2g}"),
+}
+
+
+def compare(
+    set_path: Path,
+    out: Path,
+    *,
+    speech: Path | None = None,
+    task: str | None = None,
+    models: list[str] | None = None,
+    first: int | None = None,
+    sample_rate: int | None = None,
+    published: bool = False,
+    backend: str = "auto",
+) -> str:
+    """Measure models, the mixture itself and the oracles on the same mixtures, and write the table.
+
+    `out` gets `compare.md`, `compare.csv` (a row per model), `rows.csv` (a row per model and mixture) and `compare.png`; earlier ones are
+    replaced.
+
+    Args:
+        set_path, speech, task: see `unmingle.data.sets.read_set`.
+        models: see `unmingle.training.evaluation.contender`; all shipped ones that separate the set's number of speakers unless given. The
+            first one is what the others are tested against.
+        first: only so many mixtures.
+        sample_rate: to which everything is resampled before it is mixed, separated and measured [Hz]; the set's own unless given.
+        published: whether a column holds what papers report.
+        backend: see `unmingle.runtime.load`.
+
+    Returns:
+        The Markdown.
+
+    Raises:
+        InputError, UsageError: the set or a model cannot be read, or `out` cannot be written; all are tried before anything is measured.
+    """
+    entries = read_set(set_path, speech, task)[:first]
+    n_src = n_speakers(entries)
+    names = list(dict.fromkeys([*(shipped(n_src) if models is None else models), MIXTURE, *ORACLES]))
+    for name in names:
+        contender(name, n_src, backend)
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise InputError(f"{out}: cannot be made ({error.strerror}); choose another --out") from None
+    mixtures: dict[str, dict[str, Any]] = {}
+    about: dict[str, dict[str, Any]] = {}
+
+    def each() -> Iterator[dict[str, Any]]:
+        for name in names:
+            one = contender(name, n_src, backend)  # opened when its turn comes: all at once may not fit into memory
+            about[name] = facts_of(one.separator)
+            for row in measured_rows(one, entries, MEASURES, sample_rate, mixtures):
+                yield {"model": name, **row}
+
+    rows = list(track(each(), f"comparing {len(names)} on {set_path.name}", len(names) * len(entries)))
+    by_model = {name: list(group) for name, group in groupby(rows, lambda row: row["model"])}
+    peers = read_published(n_src) if published else []
+    table = []
+    for name, its_rows in by_model.items():
+        row = {"model": name, **about[name], **quality(its_rows), **paired_test(its_rows, by_model[names[0]])}
+        if published:
+            row["published"] = "; ".join(figure(peer) for peer in peers if peer["model"] == published_name(name, peers))
+        table.append(row)
+    given = {"--models": models and ",".join(models), "--first": first, "--sample-rate": sample_rate, "--peers": "published" if published else None}
+    options = "".join(f" {name} {value}" for name, value in given.items() if value)
+    backends = ", ".join(dict.fromkeys(row["backend"] for row in table if row["backend"])) or "no model"
+    heading = (
+        f"{len(entries)} mixtures of {n_src} speakers, by `unmingle compare {set_path}{options}`, "
+        f"unmingle {__version__}, {backends}, {os.cpu_count()} processors."
+    )
+    text = "\n\n".join([heading, *markdown(table, missing_by_model(by_model)), *other_peers(names, peers)]) + "\n"
+    write_rows(table, out / "compare.csv")
+    write_rows(rows, out / "rows.csv")
+    plot_comparison(table, out / "compare.png")
+    (out / "compare.md").write_text(text, encoding="utf-8")
+    return text
+
+
+def shipped(n_src: int) -> list[str]:
+    """The names of the models in the package that separate so many speakers, the default first."""
+    fitting = [card for card in cards() if card.job == "separate" and card.facts["n_src"] in (None, n_src)]
+    return [card.name for card in sorted(fitting, key=lambda card: not card.default)]
+
+
+def facts_of(separator: Any) -> dict[str, Any]:
+    """What the table says of a model itself; None where it is unknown, and everywhere if there is no model."""
+    if separator is None:
+        return dict.fromkeys(("parameters_m", "macs_per_second_g", "causal", "latency_ms", "backend"))
+    card, facts = separator.card, separator.facts
+    macs = None
+    if find_spec("torch"):
+        from unmingle.models import MODELS, build
+        from unmingle.training.summary import macs_per_second
+
+        macs = macs_per_second(build(card.model, **card.config)) if card.model in MODELS else None
+    return {
+        "parameters_m": card.parameters / 1e6,
+        "macs_per_second_g": None if macs is None else macs / 1e9,
+        "causal": "yes" if facts.causal else "no",
+        "latency_ms": 1000 * facts.latency / facts.sample_rate if facts.causal else None,
+        "backend": separator.backend,
+    }
+
+
+def quality(rows: list[dict[str, Any]]) -> dict[str, Any]:
+    """Means over the mixtures, half the width of the 95 % confidence interval of SI-SDRi (Student's t), real-time factor, and counts."""
+    from scipy import stats
+
+    gains = [row["si_sdri"] for row in rows if row["si_sdri"] is not None]
+    half = float(stats.t.ppf(0.975, len(gains) - 1) * np.std(gains, ddof=1) / len(gains) ** 0.5) if len(gains) > 1 else None
+    columns = {"si_sdri_db": "si_sdri", "sdri_db": "sdri", "pesq_nb": "pesq_nb", "pesq_wb": "pesq_wb", "stoi": "stoi", "estoi": "estoi"}
+    all_of_them = {key: statistics(rows, column) for key, column in columns.items()}
+    return {
+        "n": len(rows),
+        "si_sdri_ci_db": half,
+        **{key: values["mean"] for key, values in all_of_them.items()},
+        **{f"{key}_missing": values["missing"] for key, values in all_of_them.items()},
+        "real_time_factor": real_time_factor(rows),
+    }
+
+
+def paired_test(rows: list[dict[str, Any]], first: list[dict[str, Any]]) -> dict[str, float | None]:
+    """Mean difference of SI-SDRi from the first model's [dB] and p of Wilcoxon's signed-rank test, on the mixtures where both have a value.
+
+    None where there is nothing to compare: for the first model itself, and where no mixture makes a difference.
+    """
+    from scipy import stats
+
+    pairs = zip(rows, first, strict=True)
+    gaps = np.array([row["si_sdri"] - other["si_sdri"] for row, other in pairs if None not in (row["si_sdri"], other["si_sdri"])])
+    if not gaps.any():
+        return {"difference_db": None, "p_value": None}
+    return {"difference_db": float(gaps.mean()), "p_value": float(stats.wilcoxon(gaps).pvalue)}
+
+
+def missing_by_model(by_model: dict[str, list[dict[str, Any]]]) -> dict[str, list[str]]:
+    """Which values are missing, why and how often, and of which models that is true."""
+    found: dict[str, list[str]] = {}
+    for name, rows in by_model.items():
+        for reason, count in missing(rows).items():
+            found.setdefault(f"{reason} ({count} of {len(rows)} mixtures)", []).append(name)
+    return found
+
+
+def markdown(table: list[dict[str, Any]], missing: dict[str, list[str]]) -> Iterator[str]:
+    """The paragraphs of the report: the table, what its marks mean, and what is missing."""
+    columns = dict(COLUMNS)
+    if "published" in table[0]:
+        columns["published, on other data"] = ("published", "{}")
+    lines = ["| " + " | ".join(columns) + " |", "|---" * len(columns) + "|"]
+    lines += ["| " + " | ".join(cell(row, *column) for column in columns.values()) + " |" for row in table]
+    yield "\n".join(lines)
+    yield (
+        "–: not defined or not known. ±: 95 % confidence interval of the mean over the mixtures. (−n): n mixtures have no value and are left out. "
+        "p: Wilcoxon's signed-rank test of SI-SDRi against the first row, mixture by mixture."
+    )
+    if missing:
+        yield "\n".join(["Missing:\n", *(f"- {', '.join(names)}: {reason}" for reason, names in missing.items())])
+
+
+def cell(row: dict[str, Any], key: str, pattern: str) -> str:
+    """A value as the table shows it."""
+    if row[key] in (None, ""):
+        return "–"
+    text = pattern.format(row[key])
+    if key == "si_sdri_db" and row["si_sdri_ci_db"] is not None:
+        text += f" ± {row['si_sdri_ci_db']:.2f}"
+    n_missing = row.get(f"{key}_missing", 0)
+    return f"{text} (−{n_missing})" if n_missing else text
+
+
+def read_published(n_src: int) -> list[dict[str, str]]:
+    """What papers report for so many speakers; SI-SDRi or SDRi on the sets that they used."""
+    with PUBLISHED.open(newline="", encoding="utf-8") as file:
+        return [row for row in csv.DictReader(file) if int(row["n_src"]) == n_src]
+
+
+def published_name(name: str, peers: Iterable[dict[str, str]]) -> str | None:
+    """The published model that weights of this name are of: the longest name that theirs begins with, as `dprnn` is in `dprnn-small`."""
+    known = {peer["model"] for peer in peers}
+    return max((peer for peer in known if f"{name}-".startswith(f"{peer}-")), key=len, default=None)
+
+
+def figure(peer: dict[str, str]) -> str:
+    """A published figure with what it is and where it was measured."""
+    variant = f", {peer['variant']}" if peer["variant"] else ""
+    return f"{peer['db']} {peer['measure']} on {peer['set']}{variant}"
+
+
+def other_peers(names: list[str], peers: list[dict[str, str]]) -> Iterator[str]:
+    """A paragraph on the published models that have no row of their own."""
+    used = {published_name(name, peers) for name in names}
+    others = [peer for peer in peers if peer["model"] not in used]
+    if others:
+        lines = ["Published, on other data, and not measured here [dB]:\n", "| model | parameters [M] | published |", "|---|---|---|"]
+        for name, group in groupby(others, lambda peer: peer["model"]):
+            figures = list(group)
+            lines.append(f"| {name} | {figures[0]['parameters_m'] or '–'} | {'; '.join(map(figure, figures))} |")
+        yield "\n".join(lines)
+
+
+def choose_models(text: str | None) -> list[str] | None:
+    """Read "a,b,c"; None if there is no text. UsageError if a name is empty."""
+    names = None if text is None else text.split(",")
+    if names is not None and not all(names):
+        raise UsageError(f"--models {text}: a name is empty; write them as a,b,c")
+    return names
