@@ -22,7 +22,9 @@ def no_head(infer: Infer, mixture: np.ndarray, n_src: int | None) -> np.ndarray:
 
 
 def k_means(infer: Infer, mixture: np.ndarray, n_src: int | None) -> np.ndarray:
-    """The network says an embedding per bin, `(1, E, F, N)`; every bin goes to the nearest of `n_src` centres (2 unless given): `(1, T)` → `(n_src, T)`.
+    """The network says an embedding per bin, `(1, E, F, N)`; every bin goes to the nearest of `n_src` centres (2 unless given).
+
+    `(1, T)` → `(n_src, T)`.
 
     References:
         J. R. Hershey et al., "Deep clustering: discriminative embeddings for segmentation and separation", 2016.

@@ -116,7 +116,7 @@ class Separator:
                 raise UsageError(f"model {self.name} does not count speakers; give their number, or choose from: {offered('auto')}")
             own = count_text(self.facts)
             raise UsageError(f"model {self.name} separates {own} speakers, not {speakers}; ask for {own} speakers, or choose from: {offered()}")
-        if speakers in ("auto", self.facts.n_src):
+        if speakers == "auto" or speakers == self.facts.n_src:
             return self
         bound = copy(self)
         bound.facts = replace(self.facts, n_src=speakers)

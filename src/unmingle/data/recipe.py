@@ -18,6 +18,8 @@ class DataRecipe:
         split: which part of the corpora `unmingle mix` draws from; training always draws from "train".
         held_out: number of training speakers per corpus kept out of training, on whom the best checkpoint is chosen.
         n_valid: mixtures drawn from them.
+        curriculum: pairs of a share of the budget and a length [s]: from that share on, every training mixture is cut into segments of that
+            length, each of them an item. No pairs, no cutting.
     """
 
     speech: str = ""
@@ -33,6 +35,7 @@ class DataRecipe:
     n_valid: int = 64
     valid_length_s: float = 4.0
     length_s: float = 2.0
+    curriculum: list[list[float]] = field(default_factory=list)
     n_src: int = 2
     p_fewer: float = 0.0
     p_partial: float = 0.0

@@ -1,5 +1,7 @@
 """One-and-rest: one voice at a time, for as many voices as there are."""
 
+from itertools import pairwise
+
 import torch
 from torch import Tensor, nn
 
@@ -59,7 +61,7 @@ class SpeechClassifier(nn.Module):
         self.stft = STFT(n_fft=n_fft, hop=n_fft // 2)
         widths = (self.stft.n_bins, n_channels, n_channels, n_channels)
         self.layers = nn.Sequential(
-            *(nn.Sequential(nn.Conv1d(i, o, 5, stride=2, padding=2), nn.SiLU()) for i, o in zip(widths, widths[1:], strict=False))
+            *(nn.Sequential(nn.Conv1d(i, o, 5, stride=2, padding=2), nn.SiLU()) for i, o in pairwise(widths))
         )
         self.last = nn.Linear(2 * n_channels, 1)
 

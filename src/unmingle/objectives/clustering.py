@@ -1,5 +1,6 @@
 """The affinity loss of deep clustering."""
 
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -67,10 +68,11 @@ class DeepClusteringObjective(nn.Module):
             return {"loss": self.affinity * affinity + self.masks * parts["loss"], "affinity": affinity, "si_sdri": parts["si_sdri"]}
         if separator.training:
             return {"loss": self.affinity * affinity}
-        head = HEADS[separator.facts.head]
-        items = zip(embeddings.detach().float().cpu().numpy(), mixture.float().cpu().numpy(), strict=True)
-        clustered = torch.from_numpy(np.stack([head(lambda _, said=said: said[None], samples, sources.shape[1]) for said, samples in items]))
-        return {"loss": self.affinity * affinity, "si_sdri": self.waveform(lambda _: clustered.to(sources.device), batch)["si_sdri"]}
+        head, clustered = HEADS[separator.facts.head], []
+        for said, samples in zip(embeddings.detach().float().cpu().numpy(), mixture.float().cpu().numpy(), strict=True):
+            clustered.append(head(partial(lambda said, _: said[None], said), samples, sources.shape[1]))
+        found = torch.from_numpy(np.stack(clustered)).to(sources.device)
+        return {"loss": self.affinity * affinity, "si_sdri": self.waveform(lambda _: found, batch)["si_sdri"]}
 
     def targets(self, separator: Any, mixture: Tensor, sources: Tensor) -> tuple[Tensor, Tensor]:
         """Ideal binary masks `(B, M, S)` and weights `(B, M)` of the bins, in the separator's own STFT."""

@@ -57,6 +57,13 @@ class From(Sampler[int]):
         return self.stop - self.start
 
 
+def segmented(batch: dict[str, Tensor], length: int) -> dict[str, Tensor]:
+    """Cut items `(B, C, T)` into segments of `length` samples, `(B · T // length, C, length)`; what is left over is dropped."""
+    if length >= batch["mixture"].shape[-1]:
+        return batch
+    return {key: values.unfold(-1, length, length).transpose(1, 2).flatten(0, 1) for key, values in batch.items()}
+
+
 def hold_out(recordings: list[Recording], n_speakers: int, seed: int) -> tuple[list[Recording], list[Recording]]:
     """Split training recordings by speaker: all but, and only, `n_speakers` of every corpus, drawn by `seed`."""
     rng = np.random.default_rng(seed)
@@ -124,6 +131,12 @@ class Training(lightning.LightningModule):
         by_time = self.minutes / trainer.minutes if trainer.minutes else 0.0
         return max(by_steps, by_time)
 
+    @property
+    def segment_s(self) -> float:
+        """Length of what is trained on now [s]: the curriculum's last stage that has begun."""
+        begun = [length_s for share, length_s in self.recipe.data.curriculum if share <= self.share_done]
+        return begun[-1] if begun else self.recipe.data.length_s
+
     def configure_optimizers(self) -> Any:
         optimizer = self.recipe.optimizer
         decay = optimizer.weight_decay
@@ -143,7 +156,7 @@ class Training(lightning.LightningModule):
         for group in self.trainer.optimizers[0].param_groups:
             group.setdefault("highest_lr", group["lr"])
             group["lr"] = group["highest_lr"] * factor
-        parts = self.objective(self.call, batch)
+        parts = self.objective(self.call, segmented(batch, round(self.segment_s * self.recipe.data.sample_rate)))
         self.items_seen += len(batch["mixture"])
         for key, value in parts.items():
             if value.isfinite():
