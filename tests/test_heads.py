@@ -231,6 +231,9 @@ def test_a_shipped_network_serves_any_number_and_keeps_none(tmp_path: Path, monk
             assert loaded(noise(1, 1_000)).shape == (n_src or 2, 1_000)
         by_openvino, by_onnxruntime = (load("any", speakers=3, backend=backend)(noise(1, 4_000)) for backend in ("openvino", "onnxruntime"))
         assert by_openvino.shape == by_onnxruntime.shape == (3, 4_000)
+        soundfile.write(tmp_path / "talk.wav", noise(16_000), 16_000)
+        separate_file(tmp_path / "talk.wav", tmp_path / "out", speakers=3, model="any", plot=True)
+        assert (tmp_path / "out/talk/embeddings.png").read_bytes().startswith(b"\x89PNG")
         with pytest.raises(UsageError, match="no model counts speakers; there are: any"):
             load(speakers="auto")
     finally:

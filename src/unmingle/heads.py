@@ -64,6 +64,7 @@ def one_and_rest(infer: Infer, mixture: np.ndarray, n_src: int | None) -> np.nda
 
 HEADS: dict[str, Head] = {"": no_head, "k-means": k_means, "soft-k-means": soft_k_means, "one-and-rest": one_and_rest}
 COUNTING = ("one-and-rest",)  # heads that find the number of voices where none is asked for
+CLUSTERING = ("k-means", "soft-k-means")  # heads of embeddings
 
 
 def stft(samples: np.ndarray, n_fft: int, hop: int) -> np.ndarray:
@@ -88,11 +89,16 @@ def _window(n_fft: int) -> np.ndarray:
     return np.sqrt(0.5 - 0.5 * np.cos(2 * np.pi * np.arange(n_fft) / n_fft))
 
 
-def _masked(embeddings: np.ndarray, mixture: np.ndarray, n_src: int, soft: bool) -> np.ndarray:
+def spectrum_of(embeddings: np.ndarray, mixture: np.ndarray) -> np.ndarray:
+    """The spectrum `(F, N)` of a mixture `(T,)` whose bins have these embeddings `(E, F, N)`."""
     n_fft = 2 * (embeddings.shape[1] - 1)
-    hop = n_fft // FRAMES_PER_WINDOW
-    spectrum = stft(mixture, n_fft, hop)
+    return stft(mixture, n_fft, n_fft // FRAMES_PER_WINDOW)
+
+
+def _masked(embeddings: np.ndarray, mixture: np.ndarray, n_src: int, soft: bool) -> np.ndarray:
+    spectrum = spectrum_of(embeddings, mixture)
     masks = cluster_masks(embeddings, loud_bins(np.abs(spectrum)), n_src, soft=soft)
+    hop = 2 * (len(spectrum) - 1) // FRAMES_PER_WINDOW
     return np.stack([inverse_stft(mask * spectrum, hop, len(mixture)) for mask in masks])
 
 

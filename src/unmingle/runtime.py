@@ -105,6 +105,11 @@ class Separator:
         with self._lock:
             return HEADS[self.facts.head](self._infer, np.ascontiguousarray(mixture, np.float32), self.facts.n_src)
 
+    def outputs(self, mixture: np.ndarray) -> np.ndarray:
+        """What the network itself says of a mixture `(C, T)`, before its head."""
+        with self._lock:
+            return self._infer(np.ascontiguousarray(mixture, np.float32)[None])[0]
+
     def for_speakers(self, speakers: Speakers) -> "Separator":
         """The same separator, returning `speakers` voices; with "auto", as many as it counts.
 

@@ -15,6 +15,7 @@ import numpy as np
 import soxr
 
 from unmingle.errors import Cancelled, InputError, UsageError
+from unmingle.heads import CLUSTERING
 from unmingle.runtime import Separator, Speakers, load
 from unmingle.stitching import Queue, SeparatorLike, Stitcher, level_gain
 
@@ -190,7 +191,7 @@ def separate_file(
         channel: "mix", or the number of the one channel to separate, from 1.
         start_s, end_s: passage [s].
         rest: also write `rest.wav`: the mixture minus all voices.
-        plot: also draw `spectrogram.png`; needs matplotlib.
+        plot: also draw `spectrogram.png`, and `embeddings.png` of the first chunk where embeddings are clustered; needs matplotlib.
         overwrite: replace outputs of an earlier run.
         stem: name of the folder; the input's own unless given.
 
@@ -247,10 +248,12 @@ def separate_file(
         gain = tracks.finish()
         report(progress, n_read / rate, n_read / rate)
         if drawn:
-            from unmingle.pictures import plot_separation
+            from unmingle.pictures import plot_clusters, plot_separation
 
             drawn.close()
             plot_separation(drawn.path, paths[: separation.n_src], staged / "spectrogram.png")
+            if isinstance(separator, Separator) and separator.facts.head in CLUSTERING:
+                plot_clusters(separator, drawn.path, staged / "embeddings.png")
             drawn.path.unlink()
     silent = [index for index in range(separation.n_src) if levels[index] <= 10 ** (SILENT_DB / 10) * levels[-1]]
     heard = separation.n_src - len(silent) if counted != 0 else 0
