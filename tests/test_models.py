@@ -182,6 +182,23 @@ def test_it_learns_two_mixtures_by_heart(name: str) -> None:
     pytest.fail(f"{parts} after 300 steps")
 
 
+def test_chimera_learns_two_mixtures_by_heart_and_exports_its_masks(tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    model = build("deep-clustering", n_src=2, **SMALL["deep-clustering"])
+    objective, optimizer = DeepClusteringObjective(affinity=10.0, masks=1.0), torch.optim.AdamW(model.parameters(), 3e-3)
+    sources = voices(3000)
+    for _ in range(300):
+        parts = objective(model, {"mixture": sources.sum(1, keepdim=True), "sources": sources})
+        if parts["si_sdri"] >= 10:
+            break
+        optimizer.zero_grad()
+        parts["loss"].backward()
+        optimizer.step()
+    assert parts["si_sdri"] >= 10
+    to_onnx(model.eval(), tmp_path / "model.onnx")
+    assert agreement_db(model, tmp_path / "model.onnx", 5000) > AGREEMENT_DB
+
+
 @pytest.mark.parametrize(
     ("name", "arguments", "counted", "published"),
     [
