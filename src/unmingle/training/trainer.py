@@ -159,8 +159,9 @@ class Training(lightning.LightningModule):
         parts = self.objective(self.call, segmented(batch, round(self.segment_s * self.recipe.data.sample_rate)))
         self.items_seen += len(batch["mixture"])
         for key, value in parts.items():
+            values = self.since_validation[f"train_{key}"]  # made even if it stays empty: the columns of curves.csv keep their order
             if value.isfinite():
-                self.since_validation[f"train_{key}"].append(float(value.detach()))
+                values.append(float(value.detach()))
         self.log_dict({f"train_{key}": value for key, value in parts.items()}, prog_bar=True)
         self.log("hours", self.items_seen * self.recipe.data.length_s / 3600, prog_bar=True)
         return parts["loss"]
@@ -283,7 +284,7 @@ class Keeper(Callback):
         }  # fmt: skip
         row = {
             "step": module.global_step, "minutes": training["minutes"], "hours_of_audio": training["hours_of_audio"],
-            **{key: round(sum(values) / max(len(values), 1), 4) for key, values in module.since_validation.items()},
+            **{key: round(sum(values) / len(values), 4) if values else "" for key, values in module.since_validation.items()},
             **{key: round(float(value), 4) for key, value in trainer.callback_metrics.items() if key.startswith("valid_")},
         }  # fmt: skip
         module.since_validation.clear()
