@@ -133,6 +133,12 @@ def test_the_share_of_one_voice_items_is_as_asked(corpus: Corpus) -> None:
     assert absent == pytest.approx(0.25, abs=0.06)
 
 
+def test_of_three_voices_one_or_two_are_absent_and_each_of_them_as_often(corpus: Corpus) -> None:
+    there = np.array([Mixer(corpus, seed=1, n_items=300, length_s=0.2, n_src=3, p_fewer=2 / 3)[i].sources.any(axis=1) for i in range(300)])
+    assert np.bincount(there.sum(axis=1), minlength=4)[1:] / 300 == pytest.approx(1 / 3, abs=0.07)
+    assert there.mean(axis=0) == pytest.approx(2 / 3, abs=0.07)
+
+
 def test_a_speaker_in_two_splits_is_refused() -> None:
     with pytest.raises(ValueError, match="speaker x is in the splits"):
         check_splits([Recording(Path("1"), "x", split="train"), Recording(Path("2"), "x", split="valid")])

@@ -7,10 +7,11 @@ import torch
 from torchmetrics.functional.audio import scale_invariant_signal_distortion_ratio, signal_noise_ratio
 
 from unmingle.errors import Undefined, UsageError
+from unmingle.heads import inverse_stft, stft
 from unmingle.metrics import MEASURES, choose, measure, of_mixture
 from unmingle.metrics.listening import pesq, stoi
 from unmingle.metrics.ratios import best_order, sdr_sir_sar, si_sdr, snr
-from unmingle.oracles import ORACLES, istft, oracle, stft
+from unmingle.oracles import ORACLES, oracle
 
 RATE = 16_000
 
@@ -150,7 +151,7 @@ def test_measures_are_chosen_by_name() -> None:
 def test_the_inverse_transform_gives_any_length_back(sample_rate: int, length: int) -> None:
     samples = np.random.default_rng(0).standard_normal((2, length))
     hop = round(0.008 * sample_rate)
-    assert np.abs(istft(stft(samples, hop), hop, length) - samples).max() < 1e-12
+    assert np.abs(inverse_stft(stft(samples, 4 * hop, hop), hop, length) - samples).max() < 1e-6
 
 
 @pytest.mark.parametrize("noise", [0.0, 0.02])

@@ -1,13 +1,20 @@
 """Objectives: closed forms, brute force, an independent library, and silence."""
 
+import doctest
 from itertools import permutations
+from types import SimpleNamespace
 
 import fast_bss_eval
 import pytest
 import torch
 
+from unmingle.facts import Facts
+from unmingle.layers.stft import STFT
 from unmingle.metrics import ratios
-from unmingle.objectives import pit
+from unmingle.models import build
+from unmingle.objectives import clustering, one_and_rest, pit
+from unmingle.objectives.clustering import DeepClusteringObjective, affinity_loss
+from unmingle.objectives.one_and_rest import OneAndRestObjective, one_and_rest_loss
 from unmingle.objectives.pit import WaveformPIT, best_permutation, reorder, thresholded_snr
 from unmingle.objectives.si_sdr import si_sdr, snr
 
@@ -98,3 +105,111 @@ def test_evaluation_measures_equal_those_of_training() -> None:
     estimate, reference = voices(4000) + voices(4000, seed=1), voices(4000)
     assert ratios.si_sdr(estimate.numpy(), reference.numpy()) == pytest.approx(float(si_sdr(estimate, reference)), abs=1e-3)
     assert ratios.snr(estimate.numpy(), reference.numpy()) == pytest.approx(float(snr(estimate, reference)), abs=1e-3)
+
+
+def test_the_examples_in_the_docstrings_are_true() -> None:
+    for module in (clustering, one_and_rest):
+        found = doctest.testmod(module, extraglobs={"torch": torch})
+        assert found.attempted and not found.failed
+
+
+def test_affinity_loss_equals_that_of_the_whole_affinity_matrices() -> None:
+    embeddings = torch.nn.functional.normalize(voices(3, 50, 7), dim=2)
+    targets = torch.nn.functional.one_hot(voices(3, 50, 4, seed=1).argmax(2), 4).float()
+    weights = (voices(3, 50, seed=2) > 0).float()
+    pairs = weights[:, :, None] * weights[:, None]
+    expected = (pairs * (embeddings @ embeddings.mT - targets @ targets.mT).square()).sum((1, 2)) / pairs.sum((1, 2))
+    assert torch.allclose(affinity_loss(embeddings, targets, weights), expected, atol=1e-6)
+
+
+def test_affinity_loss_is_zero_for_ideal_embeddings_and_does_not_see_the_order_of_the_sources() -> None:
+    targets = torch.nn.functional.one_hot(voices(2, 30, 3).argmax(2), 3).float()
+    embeddings, weights = torch.nn.functional.normalize(voices(2, 30, 5), dim=2), torch.ones(2, 30)
+    assert torch.allclose(affinity_loss(targets, targets.flip(2), weights), torch.zeros(2), atol=1e-6)
+    assert torch.allclose(affinity_loss(embeddings, targets, weights), affinity_loss(embeddings, targets.flip(2), weights))
+
+
+@pytest.mark.parametrize("n_src", [None, 2])
+@pytest.mark.parametrize("level", [0.0, 1e-6, 1.0])
+def test_deep_clustering_has_finite_gradients_for_every_parameter_on_silence(n_src: int | None, level: float) -> None:
+    torch.manual_seed(0)
+    model = build("deep-clustering", n_src=n_src, hidden=4, n_layers=1, n_embedding=3)
+    sources = level * voices(2, 2, 2000)
+    parts = DeepClusteringObjective(masks=1.0)(model, {"mixture": sources.sum(1, keepdim=True), "sources": sources})
+    parts["loss"].backward()
+    assert ("si_sdri" in parts) == (n_src == 2)
+    assert all(parameter.grad is not None and parameter.grad.isfinite().all() for parameter in model.parameters())
+
+
+def test_in_validation_deep_clustering_measures_what_its_head_separates() -> None:
+    sources = voices(2, 2, 4000)
+    sources[:, 0, 2000:] = 0
+    sources[:, 1, :2000] = 0
+    stft = STFT(n_fft=256, hop=64)
+    owners = stft(sources.flatten(0, 1)).square().sum(1).unflatten(0, (2, 2)).argmax(1)
+    ideal = SimpleNamespace(
+        stft=stft, training=False, facts=Facts(sample_rate=8000, n_src=None, head="k-means"),
+        forward_both=lambda mixture: (torch.nn.functional.one_hot(owners, 2).permute(0, 3, 1, 2).float(), None),
+    )  # fmt: skip
+    parts = DeepClusteringObjective()(ideal, {"mixture": sources.sum(1, keepdim=True), "sources": sources})
+    assert float(parts["loss"]) == pytest.approx(0, abs=1e-6)
+    assert parts["si_sdri"] > 15
+
+
+def test_one_and_rest_takes_the_best_of_all_sources_that_are_there() -> None:
+    sources, estimates, score = voices(4, 3, 500), voices(4, 2, 500, seed=1), WaveformPIT(si_sdr=0.5, snr=0.5).scores
+    sources[1, 0] = 0
+    sources[2, :2] = 0
+    mixture = sources.sum(1)
+    loss, one = one_and_rest_loss(estimates, sources, mixture, score)
+    for b, there in enumerate(([0, 1, 2], [1, 2], [2], [0, 1, 2])):
+        expected = {}
+        for i in there:
+            rest = sum((sources[b, n] for n in there if n != i), torch.zeros(500))
+            values = [score(e[None, None], r[None, None], mixture[b : b + 1]) for e, r in zip(estimates[b], (sources[b, i], rest), strict=True)]
+            expected[i] = -float(values[0] + values[1] / max(1, len(there) - 1))
+        assert int(one[b]) == min(expected, key=lambda i: expected[i])
+        assert float(loss[b]) == pytest.approx(min(expected.values()), abs=1e-3)
+
+
+@pytest.mark.parametrize(("n_there", "expected_db"), [(1, -60), (2, -60), (3, -45)])
+def test_a_perfect_one_and_rest_reaches_the_threshold(n_there: int, expected_db: float) -> None:
+    sources = voices(1, 3, 4000)
+    sources[:, n_there:] = 0
+    estimates = torch.stack([sources[:, 0], sources[:, 1:].sum(1)], 1)
+    loss, one = one_and_rest_loss(estimates, sources, sources.sum(1), WaveformPIT(si_sdr=0.0, snr=1.0).scores)
+    assert int(one) == 0
+    assert float(loss) == pytest.approx(expected_db, abs=0.05)
+
+
+@pytest.mark.parametrize("recursions", [1, 2, 3])
+def test_one_and_rest_has_finite_gradients_on_silent_sources(recursions: int) -> None:
+    torch.manual_seed(0)
+    model = build("one-and-rest", n_filters=16, n_features=8, n_hidden=16, n_skip=8, n_blocks=2, n_repeats=1, n_channels=4)
+    sources = voices(4, 3, 2000)
+    for b in range(4):
+        sources[b, b:] = 0
+    parts = OneAndRestObjective(recursions=recursions)(model, {"mixture": sources.sum(1, keepdim=True), "sources": sources})
+    parts["loss"].backward()
+    assert ("counted" in parts) == (recursions > 1)
+    assert all(parameter.grad is not None and parameter.grad.isfinite().all() for parameter in model.parameters())
+
+
+def test_a_perfect_recursion_is_measured_as_such() -> None:
+    sources = voices(3, 3, 4000)
+    sources[1, 2] = 0
+    sources[2, 1:] = 0
+    steps = iter([sources[:, 0], sources[:, 1]])
+
+    def take_one(rest: torch.Tensor) -> torch.Tensor:
+        one = next(steps)[:, None]
+        return torch.cat([one, rest - one], 1)
+
+    def speech(samples: torch.Tensor) -> torch.Tensor:
+        return torch.where(samples.square().mean((1, 2)) > 0.01, 20.0, -20.0)
+
+    perfect = SimpleNamespace(training=False, network=take_one, classifier=speech)
+    parts = OneAndRestObjective()(perfect, {"mixture": sources.sum(1, keepdim=True), "sources": sources})
+    assert float(parts["counted"]) == 1
+    assert float(parts["stop"]) < 1e-6
+    assert parts["si_sdri"] > 30

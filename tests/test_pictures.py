@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import soundfile
 
-from unmingle.pictures import MAX_COLUMNS, plot_curves, spectrogram
+from unmingle.pictures import MAX_COLUMNS, plot_curves, plot_embeddings, principal_plane, spectrogram
 
 pytest.importorskip("matplotlib")
 
@@ -47,3 +47,20 @@ def test_curves_are_drawn_of_whatever_columns_there_are(table: str, tmp_path: Pa
     (tmp_path / "curves.csv").write_text(table)
     plot_curves(tmp_path / "curves.csv", tmp_path / "curves.png")
     assert (tmp_path / "curves.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_the_principal_plane_is_that_of_the_largest_variance() -> None:
+    rng = np.random.default_rng(0)
+    points = rng.standard_normal((2_000, 4)) * [0.1, 3, 0.1, 1] + 5
+    plane, shares = principal_plane(points)
+    assert abs(np.corrcoef(plane[:, 0], points[:, 1])[0, 1]) > 0.99
+    assert abs(np.corrcoef(plane[:, 1], points[:, 3])[0, 1]) > 0.99
+    assert shares == pytest.approx([9 / 10.02, 1 / 10.02], abs=0.02)
+
+
+@pytest.mark.parametrize("n_src", [1, 2, 5])
+def test_embeddings_and_masks_are_drawn_for_any_number_of_voices(n_src: int, tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    masks = rng.dirichlet(np.ones(n_src), (129, 300)).transpose(2, 0, 1)
+    plot_embeddings(rng.standard_normal((20, 129, 300)), masks, rng.random((129, 300)) > 0.5, tmp_path / "embeddings.png")
+    assert (tmp_path / "embeddings.png").read_bytes().startswith(b"\x89PNG")

@@ -14,9 +14,10 @@ from typer import Typer
 from typer.testing import CliRunner
 
 from unmingle.errors import InputError, UsageError
+from unmingle.objectives.pit import WaveformPIT
 from unmingle.training.commands import register
 from unmingle.training.recipe import read_recipe
-from unmingle.training.trainer import MuonAndAdamW, train
+from unmingle.training.trainer import MuonAndAdamW, segmented, train
 from unmingle.training.weights import load_model, load_state, read_header
 
 SMALL = {"name": "band-split", "n_features": 8, "hidden": 8, "n_blocks": 1}
@@ -57,6 +58,29 @@ def test_a_resumed_training_equals_one_in_a_single_run(recipe_path: Path, tmp_pa
     train(whole, tmp_path / "parts", resume=True, progress=False)
     one, two = (load_state(tmp_path / name / "last.safetensors") for name in ("whole", "parts"))
     assert all(torch.equal(one[key], two[key]) for key in one)
+
+
+def test_a_curriculum_cuts_every_mixture_into_segments_until_it_is_resumed_with_longer_ones(
+    recipe_path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    heard: list[tuple[int, ...]] = []
+
+    def listening(self: WaveformPIT, separator: object, batch: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+        heard.append((len(batch["mixture"]), *batch["sources"].shape))
+        return forward(self, separator, batch)  # type: ignore[arg-type]
+
+    forward = WaveformPIT.forward
+    monkeypatch.setattr(WaveformPIT, "forward", listening)
+    change = ["data.curriculum=[[0, 0.15], [0.5, 0.5]]", "data.n_valid=1", "trainer.validate_every=1", "optimizer.decay=0"]
+    train(read_recipe(recipe_path, [*change, "trainer.steps=1"]), tmp_path / "run", progress=False)
+    train(read_recipe(recipe_path, [*change, "trainer.steps=2"]), tmp_path / "run", resume=True, progress=False)
+    assert heard == [(6, 6, 2, 2400), (1, 1, 2, 8000), (2, 2, 2, 8000), (1, 1, 2, 8000)]
+
+
+def test_segments_are_the_items_cut_into_pieces() -> None:
+    samples = torch.arange(2 * 3 * 10).reshape(2, 3, 10)
+    pieces = segmented({"mixture": samples}, 4)["mixture"]
+    assert torch.equal(pieces, torch.stack([samples[0, :, :4], samples[0, :, 4:8], samples[1, :, :4], samples[1, :, 4:8]]))
 
 
 def test_training_refuses_to_write_over_another(recipe_path: Path, tmp_path: Path) -> None:

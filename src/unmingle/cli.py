@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from dataclasses import asdict
 from importlib.util import find_spec
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, BinaryIO
+from typing import TYPE_CHECKING, Annotated, Any, BinaryIO, Literal
 
 import typer
 from typer.core import TyperGroup
@@ -59,7 +59,7 @@ def about(context: typer.Context, version: Annotated[bool, typer.Option("--versi
 def separate(
     inputs: Annotated[list[str], typer.Argument(metavar="INPUT", help="Audio or video files; folders are walked; - is standard input.")],
     out: Annotated[Path, typer.Option(help="Folder for the results, one folder per input in it.")] = Path("separated"),
-    speakers: Annotated[int, typer.Option(help="Number of voices.")] = 2,
+    speakers: Annotated[str, typer.Option(help="Number of voices; auto counts them (with a model that can, such as one-and-rest).")] = "2",
     model: Annotated[str | None, typer.Option(help="A name from 'unmingle models', or a weights file. [default: the best for --speakers]")] = None,
     format: Annotated[str, typer.Option(help="wav, flac, mp3, m4a or opus.")] = "wav",
     channel: Annotated[str, typer.Option(help="mix, or the number of the one channel to separate.")] = "mix",
@@ -85,7 +85,8 @@ def separate(
     if plot and not find_spec("matplotlib"):
         raise UsageError("--plot needs matplotlib: pip install 'unmingle[plot]'")
     sources = list_sources(inputs, out)
-    separator = load(model, speakers=speakers)
+    n_speakers = number_of_speakers(speakers)
+    separator = load(model, speakers=n_speakers)
     entries: list[dict[str, Any]] = []
     code = 0
     with stopping_cleanly():
@@ -93,7 +94,7 @@ def separate(
             try:
                 with progress_bar(name) as progress:
                     result = separate_file(
-                        source, out, speakers=speakers, model=separator, format=format, channel=channel, start_s=start_s, end_s=end_s,
+                        source, out, speakers=n_speakers, model=separator, format=format, channel=channel, start_s=start_s, end_s=end_s,
                         rest=rest, plot=plot, overwrite=overwrite, progress=progress, stem=stem,
                     )  # fmt: skip
             except Exception as error:
@@ -167,6 +168,16 @@ def drop_what_is_not_taken() -> None:
         print(end="", flush=True)
     except OSError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
+def number_of_speakers(text: str) -> int | Literal["auto"]:
+    """Read "2" or "auto"; UsageError: it is neither."""
+    if text == "auto":
+        return "auto"
+    try:
+        return int(text)
+    except ValueError:
+        raise UsageError(f"--speakers {text}: not a number; write a number such as 2, or auto") from None
 
 
 def seconds(option: str, text: str | None) -> float | None:

@@ -17,6 +17,7 @@ class Facts:
         causal: no estimate depends on a later sample than `latency` allows.
         latency: algorithmic delay of a causal separator [samples].
         chunk: length that suits it best [samples].
+        head: key of `heads.HEADS`: what makes estimates of what the network says; "" where it says them itself.
     """
 
     sample_rate: int
@@ -27,6 +28,7 @@ class Facts:
     causal: bool = False
     latency: int = 0
     chunk: int = 160_000
+    head: str = ""
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values, for a weights file's header."""

@@ -87,6 +87,7 @@ class AudioReader:
         n_channels: as stored; nothing is downmixed here.
         n_samples: estimate of how many samples per channel will be read; None = unknown.
         warnings: what is doubtful about the file; complete once all blocks are read.
+        file: what is read, or the copy of what cannot seek; can be opened again while this is open.
 
     Args:
         source: path, or binary file object, read from its beginning; one that cannot seek is first copied to a temporary file.
@@ -116,6 +117,7 @@ class AudioReader:
                 self.warnings.append("the file stops in mid-stream and was probably cut short; what is there is read")
             self._mp3_frames = _count_mp3_frames(file)
             file.seek(0)
+            self.file = file
             self._container = self._open_container(file, stack)
             self._stream = self._container.streams.audio[0]
             self._blocks = self._cut_passage(self._drop_padding(self._decode()))

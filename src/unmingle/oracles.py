@@ -4,10 +4,12 @@ from collections.abc import Callable
 
 import numpy as np
 
+from unmingle.heads import inverse_stft, stft
+
 HOP_S = 0.008
 OVERLAP = 4  # frames of 32 ms
 
-Masks = Callable[[np.ndarray, np.ndarray], np.ndarray]  # mixture (N, F) and parts (P, N, F), which sum to it, to masks (P, N, F)
+Masks = Callable[[np.ndarray, np.ndarray], np.ndarray]  # mixture (F, N) and parts (P, F, N), which sum to it, to masks (P, F, N)
 
 
 def oracle(name: str, mixture: np.ndarray, references: np.ndarray, sample_rate: int) -> np.ndarray:
@@ -24,35 +26,12 @@ def oracle(name: str, mixture: np.ndarray, references: np.ndarray, sample_rate: 
         Estimates `(S, T)`, float32, in the order of the references.
     """
     hop = round(HOP_S * sample_rate)
+    n_fft = OVERLAP * hop
     noise = mixture - references.sum(axis=0, dtype=np.float64)
-    spectra = stft(np.concatenate([references, noise[None]]), hop)
-    mixed = stft(mixture, hop)
+    spectra = stft(np.concatenate([references, noise[None]]), n_fft, hop)
+    mixed = stft(mixture, n_fft, hop)
     masks = ORACLES[name](mixed, spectra)[:-1]
-    return istft(masks * mixed, hop, len(mixture)).astype(np.float32)
-
-
-def stft(samples: np.ndarray, hop: int) -> np.ndarray:
-    """`(…, T)` → `(…, N, F)` in float64: frames of `4 · hop` samples, such that every sample lies in four of them."""
-    n_fft = OVERLAP * hop
-    padded = np.pad(samples.astype(np.float64), [(0, 0)] * (samples.ndim - 1) + [(n_fft - hop, n_fft - 1)])
-    frames = np.lib.stride_tricks.sliding_window_view(padded, n_fft, axis=-1)[..., ::hop, :]
-    return np.fft.rfft(frames * window(n_fft))
-
-
-def istft(spectrum: np.ndarray, hop: int, length: int) -> np.ndarray:
-    """`(…, N, F)` → `(…, length)`, the inverse of `stft`."""
-    n_fft = OVERLAP * hop
-    frames = np.fft.irfft(spectrum, n_fft) * window(n_fft)
-    samples = np.zeros((*frames.shape[:-2], (frames.shape[-2] + OVERLAP - 1) * hop))
-    for part in range(OVERLAP):  # the same quarter of every frame
-        quarter = frames[..., part * hop : (part + 1) * hop].reshape(*frames.shape[:-2], -1)
-        samples[..., part * hop : part * hop + quarter.shape[-1]] += quarter
-    return samples[..., n_fft - hop : n_fft - hop + length] / (OVERLAP / 2)
-
-
-def window(n_fft: int) -> np.ndarray:
-    """The square root of a periodic Hann window; its square, shifted by quarters, sums to two."""
-    return np.sqrt(np.hanning(n_fft + 1)[:-1])
+    return inverse_stft(masks * mixed, hop, len(mixture))
 
 
 def binary(mixed: np.ndarray, parts: np.ndarray) -> np.ndarray:

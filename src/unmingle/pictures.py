@@ -2,15 +2,19 @@
 
 import csv
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
+
+if TYPE_CHECKING:
+    from unmingle.runtime import Separator
 
 WINDOW_S = 0.032
 HOP_S = 0.008
 TOP_HZ = 8_000
 RANGE_DB = 65
 MAX_COLUMNS = 2_000
+MAX_DOTS = 5_000
 
 
 def plot_separation(mixture: Path, voices: list[Path], picture: Path) -> None:
@@ -33,6 +37,57 @@ def plot_separation(mixture: Path, voices: list[Path], picture: Path) -> None:
     axes.set_xlabel("s")
     figure.colorbar(drawn, ax=list(all_axes), label="dB", fraction=0.03, pad=0.01)
     figure.savefig(picture, dpi=100)
+
+
+def plot_clusters(separator: "Separator", mixture: Path, picture: Path) -> None:
+    """Draw the embeddings and masks of a file's first chunk, by a separator that clusters; see `plot_embeddings`."""
+    import soxr
+
+    from unmingle.heads import cluster_masks, loud_bins, spectrum_of
+    from unmingle.media import open_audio
+    from unmingle.stitching import level_gain
+
+    rate = separator.facts.sample_rate
+    with open_audio(mixture) as reader:
+        block = next(reader.blocks(separator.facts.chunk * reader.sample_rate // rate)).mean(axis=0)
+        samples = soxr.resample(block, reader.sample_rate, rate)
+    embeddings = separator.outputs(level_gain(samples, rate) * samples[None])
+    loud = loud_bins(np.abs(spectrum_of(embeddings, samples)))
+    soft = separator.facts.head.startswith("soft")
+    plot_embeddings(embeddings, cluster_masks(embeddings, loud, separator.facts.n_src or 2, soft=soft), loud, picture)
+
+
+def plot_embeddings(embeddings: np.ndarray, masks: np.ndarray, loud: np.ndarray, picture: Path) -> None:
+    """Draw embeddings in the plane in which they differ most, one dot per bin in its cluster's colour, and the masks, as PNG.
+
+    Args:
+        embeddings: `(E, F, N)`.
+        masks: `(S, F, N)`, one per cluster.
+        loud: `(F, N)`, the bins to draw; at most `MAX_DOTS` of them are.
+        picture: file to write.
+    """
+    points, owners = embeddings[:, loud].T, masks.argmax(axis=0)[loud]
+    step = max(1, -(-len(points) // MAX_DOTS))
+    plane, shares = principal_plane(points)
+    figure = new_figure(11, 1.8 * max(2, len(masks)))
+    left, *right = figure.subplot_mosaic([["dots", "dots", f"mask {k}", f"mask {k}", f"mask {k}"] for k in range(len(masks))]).values()
+    left.scatter(*plane[::step].T, c=[f"C{owner}" for owner in owners[::step]], s=2, alpha=0.5, linewidths=0)
+    left.set_title("embeddings", loc="left")
+    left.set_xlabel(f"first principal component ({100 * shares[0]:.0f} % of the variance)")
+    left.set_ylabel(f"second ({100 * shares[1]:.0f} %)")
+    for k, (axes, mask) in enumerate(zip(right, masks, strict=True)):
+        axes.imshow(np.where(loud, mask, np.nan), origin="lower", aspect="auto", cmap="viridis", vmin=0, vmax=1)
+        axes.set_title(f"mask {k + 1}", loc="left", color=f"C{k}")
+        axes.set_ylabel("bin")
+    right[-1].set_xlabel("frame")
+    figure.savefig(picture, dpi=100)
+
+
+def principal_plane(points: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Points `(M, E)` in the two directions of their largest variance `(M, 2)`, and the shares of the variance in them `(2,)`."""
+    centred = points - points.mean(axis=0)
+    variances, directions = np.linalg.eigh(centred.T @ centred)
+    return centred @ directions[:, :-3:-1], variances[:-3:-1] / max(variances.sum(), 1e-12)
 
 
 def spectrogram(path: Path) -> tuple[np.ndarray, float, float]:

@@ -5,25 +5,26 @@ import json
 import os
 import sys
 import time
-from collections.abc import Callable
-from dataclasses import MISSING, dataclass, field, fields
+from copy import copy
+from dataclasses import MISSING, dataclass, field, fields, replace
 from functools import lru_cache
 from importlib.util import find_spec
 from pathlib import Path
 from threading import Lock
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 
 from unmingle.errors import InputError, UsageError
 from unmingle.facts import Facts
+from unmingle.heads import COUNTING, HEADS, MOST_SPEAKERS, Infer
 
 WEIGHTS = Path(__file__).parent / "weights"
 BACKENDS = ("openvino", "onnxruntime", "torch")
 BF16_AGREEMENT_DB = 40.0
 BF16_SPEED_UP = 1.1
 
-Infer = Callable[[np.ndarray], np.ndarray]  # (1, C, T) to (1, S, T)
+Speakers = int | Literal["auto"]
 
 
 @dataclass(frozen=True)
@@ -76,7 +77,9 @@ class Card:
         if wrong:
             raise InputError(f"{path}: card entries missing or unknown: {', '.join(sorted(wrong))}; 'unmingle export' writes a whole card")
         try:
-            Facts.from_dict(values["facts"])
+            facts = Facts.from_dict(values["facts"])
+            if facts.head not in HEADS:
+                raise ValueError(f"unknown head {facts.head!r}")
         except (TypeError, ValueError) as error:
             raise InputError(f"{path}: {error}; export it again, or use the version of unmingle that wrote it") from None
         return cls(**values)
@@ -98,9 +101,34 @@ class Separator:
         self._infer, self._lock = infer, Lock()
 
     def __call__(self, mixture: np.ndarray) -> np.ndarray:
-        """Turn a mixture `(C, T)` at `sample_rate` into estimates `(S, T)`; float32. Threads take turns."""
+        """Turn a mixture `(C, T)` at `sample_rate` into estimates `(S, T)`; float32. Threads take turns.
+
+        Where `n_src` is None it returns as many voices as it counts, or two if it does not count; `for_speakers` fixes the number.
+        """
+        with self._lock:
+            return HEADS[self.facts.head](self._infer, np.ascontiguousarray(mixture, np.float32), self.facts.n_src)
+
+    def outputs(self, mixture: np.ndarray) -> np.ndarray:
+        """What the network itself says of a mixture `(C, T)`, before its head."""
         with self._lock:
             return self._infer(np.ascontiguousarray(mixture, np.float32)[None])[0]
+
+    def for_speakers(self, speakers: Speakers) -> "Separator":
+        """The same separator, returning `speakers` voices; with "auto", as many as it counts.
+
+        Raises:
+            UsageError: it has another number, or does not count; the message names what to choose instead.
+        """
+        if not fits(self.facts, speakers):
+            if speakers == "auto":
+                raise UsageError(f"model {self.name} does not count speakers; give their number, or choose from: {offered('auto')}")
+            own = count_text(self.facts)
+            raise UsageError(f"model {self.name} separates {own} speakers, not {speakers}; ask for {own} speakers, or choose from: {offered()}")
+        if speakers == "auto" or speakers == self.facts.n_src:
+            return self
+        bound = copy(self)
+        bound.facts = replace(self.facts, n_src=speakers)
+        return bound
 
     def __getattr__(self, name: str) -> Any:
         if name != "facts" and name in Facts.__dataclass_fields__:
@@ -117,13 +145,32 @@ def cards() -> list[Card]:
     return [Card.read(path) for path in sorted(WEIGHTS.glob("*.yaml"))]
 
 
-def load(name: str | Path | None = None, *, speakers: int | None = None, backend: str = "auto") -> Separator:
+def fits(facts: Facts, speakers: Speakers | None) -> bool:
+    """Whether a separator returns that many voices, counts them ("auto"), or any will do (None)."""
+    if speakers is None or facts.n_src is not None:
+        return speakers in (None, facts.n_src)
+    return facts.head in COUNTING if speakers == "auto" else 1 <= speakers <= MOST_SPEAKERS
+
+
+def count_text(facts: Facts) -> str:
+    """How many voices a separator returns, in words."""
+    return str(facts.n_src or f"1 to {MOST_SPEAKERS}")
+
+
+def offered(speakers: Speakers | None = None) -> str:
+    """The shipped weights that fit, for messages."""
+    facts = {card.name: Facts.from_dict(card.facts) for card in cards()}
+    names = [f"{name} ({count_text(its)} speakers)" for name, its in facts.items() if fits(its, speakers)]
+    return ", ".join(names) or "none in this package"
+
+
+def load(name: str | Path | None = None, *, speakers: Speakers | None = None, backend: str = "auto") -> Separator:
     """Make a separator ready to run.
 
     Args:
         name: of shipped weights (`unmingle models`), or the path of an `.onnx` with its `.yaml` card beside it, or of a `.safetensors` from
             training; the default weights for that number of speakers unless given.
-        speakers: how many voices it must return; any unless given.
+        speakers: how many voices it must return, "auto" for as many as it counts; any unless given.
         backend: "openvino", "onnxruntime" or "torch"; "auto" takes the first of them that is installed.
 
     Raises:
@@ -133,25 +180,22 @@ def load(name: str | Path | None = None, *, speakers: int | None = None, backend
     if backend not in ("auto", *BACKENDS):
         raise UsageError(f"no backend {backend!r}; choose auto, {', '.join(BACKENDS)}")
     shipped = {card.name: card for card in cards()}
-    offered = ", ".join(f"{card.name} ({card.facts['n_src']} speakers)" for card in shipped.values()) or "none in this package"
     if name is None:
-        fitting = [card for card in shipped.values() if speakers in (None, card.facts["n_src"])]
+        fitting = [card for card in shipped.values() if fits(Facts.from_dict(card.facts), speakers)]
         if not fitting:
-            raise UsageError(f"no model separates {speakers} speakers; there are: {offered}")
-        name = max(fitting, key=lambda card: card.default).name
+            wish = "counts speakers" if speakers == "auto" else f"separates {speakers} speakers"
+            raise UsageError(f"no model {wish}; there are: {offered()}")
+        name = max(fitting, key=lambda card: (card.default, card.facts["n_src"] is not None)).name
     if str(name) in shipped:
         separator = _shipped(str(name), backend)
     else:
         path = Path(name)
         if path.suffix not in (".onnx", ".safetensors"):
-            raise UsageError(f"no model {str(name)!r}; there are: {offered}; or give the path of an .onnx or .safetensors file")
+            raise UsageError(f"no model {str(name)!r}; there are: {offered()}; or give the path of an .onnx or .safetensors file")
         if not path.is_file():
-            raise UsageError(f"{path}: no such weights file; shipped are: {offered}")
+            raise UsageError(f"{path}: no such weights file; shipped are: {offered()}")
         separator = _open(path, backend)
-    if speakers is not None and separator.facts.n_src not in (None, speakers):
-        n_src = separator.facts.n_src
-        raise UsageError(f"model {separator.name} separates {n_src} speakers, not {speakers}; ask for {n_src} speakers, or choose from: {offered}")
-    return separator
+    return separator if speakers is None else separator.for_speakers(speakers)
 
 
 @lru_cache(maxsize=4)

@@ -3,7 +3,8 @@
 import re
 import tempfile
 import time
-from collections.abc import Callable
+from collections import Counter
+from collections.abc import Callable, Iterable
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass
 from importlib.util import find_spec
@@ -14,8 +15,9 @@ import numpy as np
 import soxr
 
 from unmingle.errors import Cancelled, InputError, UsageError
-from unmingle.runtime import load
-from unmingle.stitching import Queue, SeparatorLike, Stitcher
+from unmingle.heads import CLUSTERING
+from unmingle.runtime import Separator, Speakers, load
+from unmingle.stitching import Queue, SeparatorLike, Stitcher, level_gain
 
 SAMPLE_RATES = (8_000, 192_000)
 BLOCK_S = 5
@@ -87,14 +89,14 @@ class Separation:
         return voices.astype(np.float32)
 
 
-def separate(samples: Any, sample_rate: int, speakers: int = 2, model: Model = None, progress: Progress | None = None) -> np.ndarray:
+def separate(samples: Any, sample_rate: int, speakers: Speakers = 2, model: Model = None, progress: Progress | None = None) -> np.ndarray:
     """Separate an array into one row per voice, in the level that each has in the mixture.
 
     Args:
         samples: `(T,)` or `(channels, T)`, whatever converts to a NumPy array; never changed. Channels are averaged. Integers of up to 32 bits
             are scaled by their type's full range (int16 by 1/32768).
         sample_rate: [Hz], 8,000 to 192,000.
-        speakers: number of voices.
+        speakers: number of voices; "auto" counts them first, with a model that can, and takes a recording in which nobody is heard for one voice.
         model: as for `load`; or a separator: one that was loaded, or any callable with `facts`.
         progress: called with the seconds done and in all; returning False cancels.
 
@@ -107,7 +109,10 @@ def separate(samples: Any, sample_rate: int, speakers: int = 2, model: Model = N
         Cancelled: by `progress`.
     """
     mixture, sample_rate = as_mono(samples), as_whole(sample_rate, "sample_rate")
-    separation = Separation(as_separator(model, speakers), sample_rate)
+    separator = as_separator(model, speakers)
+    if isinstance(separator, Separator) and separator.n_src is None:
+        separator = separator.for_speakers(max(1, count_speakers(separator, [mixture], sample_rate)))
+    separation = Separation(separator, sample_rate)
     voices = np.empty((separation.n_src, len(mixture)), np.float32)
     filled = 0
     block = BLOCK_S * sample_rate
@@ -164,7 +169,7 @@ def separate_file(
     source: str | Path | BinaryIO,
     out: str | Path = "separated",
     *,
-    speakers: int = 2,
+    speakers: Speakers = 2,
     model: Model = None,
     format: str = "wav",
     channel: str | int = "mix",
@@ -181,12 +186,12 @@ def separate_file(
     Args:
         source: path, or binary file object.
         out: folder for the outputs; all of them appear, or none.
-        speakers, model, progress: as for `separate`.
+        speakers, model, progress: as for `separate`. To count, the file is read twice.
         format: "wav" (32-bit float), "flac", "mp3", "m4a" or "opus".
         channel: "mix", or the number of the one channel to separate, from 1.
         start_s, end_s: passage [s].
         rest: also write `rest.wav`: the mixture minus all voices.
-        plot: also draw `spectrogram.png`; needs matplotlib.
+        plot: also draw `spectrogram.png`, and `embeddings.png` of the first chunk where embeddings are clustered; needs matplotlib.
         overwrite: replace outputs of an earlier run.
         stem: name of the folder; the input's own unless given.
 
@@ -206,9 +211,14 @@ def separate_file(
     began = time.perf_counter()
     with ExitStack() as stack:
         reader = stack.enter_context(open_audio(source, start_s=start_s, end_s=end_s))
-        rate, estimated = reader.sample_rate, reader.n_samples
-        pick = pick_channel(channel, reader.n_channels, reader.name)
-        folder = Path(out) / (stem or output_stems([reader.name])[0])
+        name, rate, estimated = reader.name, reader.sample_rate, reader.n_samples
+        pick = pick_channel(channel, reader.n_channels, name)
+        folder = Path(out) / (stem or output_stems([name])[0])
+        counted = None
+        if isinstance(separator, Separator) and separator.n_src is None:
+            counted = count_speakers(separator, (one_channel(block, pick) for block in reader.blocks(BLOCK_S * rate)), rate)
+            separator = separator.for_speakers(max(1, counted))
+            reader = stack.enter_context(open_audio(reader.file, start_s=start_s, end_s=end_s))
         separation = Separation(separator, rate)
         names = [f"speaker-{index + 1}" for index in range(separation.n_src)] + ["rest"] * rest
         staged = stack.enter_context(OutputFolder(folder, overwrite))
@@ -229,7 +239,7 @@ def separate_file(
 
         for block in reader.blocks(BLOCK_S * rate):
             report(progress, n_read / rate, None if estimated is None else max(estimated, n_read) / rate)
-            mono = block.mean(axis=0) if pick is None else block[pick]
+            mono = one_channel(block, pick)
             if pick is None and reader.n_channels == 2:
                 stereo.feed(block)
             waiting.push(mono)
@@ -239,14 +249,18 @@ def separate_file(
         gain = tracks.finish()
         report(progress, n_read / rate, n_read / rate)
         if drawn:
-            from unmingle.pictures import plot_separation
+            from unmingle.pictures import plot_clusters, plot_separation
 
             drawn.close()
             plot_separation(drawn.path, paths[: separation.n_src], staged / "spectrogram.png")
+            if isinstance(separator, Separator) and separator.facts.head in CLUSTERING:
+                plot_clusters(separator, drawn.path, staged / "embeddings.png")
             drawn.path.unlink()
     silent = [index for index in range(separation.n_src) if levels[index] <= 10 ** (SILENT_DB / 10) * levels[-1]]
-    heard = separation.n_src - len(silent)
+    heard = separation.n_src - len(silent) if counted != 0 else 0
     notes = list(reader.warnings)
+    if counted is not None:
+        notes.append(f"{counted or 'no'} voice{'' if counted == 1 else 's'} counted")
     if pick is None and reader.n_channels > 1:
         notes.append(f"{reader.n_channels} channels were mixed to mono")
     if stereo.recognised():
@@ -259,7 +273,7 @@ def separate_file(
         notes.append(f"{' and '.join(names[index] for index in silent)} silent: {heard or 'no'} voice{'' if heard == 1 else 's'} heard")
     files = [folder / f"{name}.{format}" for name in names]
     return FileResult(
-        input=reader.name,
+        input=name,
         outputs=files[: separation.n_src],
         speakers=heard,
         silent=[files[index] for index in silent],
@@ -350,11 +364,44 @@ class StereoCall:
         return active.shape[1] >= 40 and bool((active.std(axis=1) > 4).all()) and float(np.corrcoef(active)[0, 1]) < 0.3
 
 
-def as_separator(model: Model, speakers: int) -> SeparatorLike:
-    """What `model` names, or itself if it is a separator; UsageError if it is neither, or returns another number of voices."""
-    speakers = as_whole(speakers, "speakers")
+def count_speakers(separator: Separator, blocks: Iterable[np.ndarray], sample_rate: int) -> int:
+    """How many voices a recording holds, in constant memory.
+
+    It is cut into chunks of the separator's length, each at the level at which chunks are separated; the number that most of them hold counts,
+    the larger one of two that are as frequent. Chunks more than 30 dB fainter than the loudest do not count.
+
+    Args:
+        separator: one that counts: its `n_src` is None, and it returns as many voices as it hears.
+        blocks: the recording, `(T,)` each, at `sample_rate` [Hz].
+    """
+    facts, ahead = separator.facts, Queue()
+    stream = None if sample_rate == facts.sample_rate else soxr.ResampleStream(sample_rate, facts.sample_rate, 1, dtype="float32")
+    heard: list[tuple[float, int]] = []  # energy and number of voices of each chunk
+
+    def listen(chunk: np.ndarray) -> None:
+        level = np.float32(level_gain(chunk, facts.sample_rate))
+        heard.append((float(np.vdot(chunk, chunk)), len(separator(level * chunk[None]))))
+
+    for block in blocks:
+        ahead.push(block if stream is None else stream.resample_chunk(np.ascontiguousarray(block, np.float32)))
+        while len(ahead) >= facts.chunk:
+            listen(ahead.take(facts.chunk))
+    if stream is not None:
+        ahead.push(stream.resample_chunk(np.zeros(0, np.float32), last=True))
+    if len(ahead) >= facts.sample_rate // 2 or not heard:
+        listen(np.pad(ahead.take(len(ahead)), (0, 0 if len(ahead) else 1)))
+    loudest = max(energy for energy, _ in heard)
+    counts = Counter(n for energy, n in heard if energy >= 1e-3 * loudest)
+    return max(counts, key=lambda n: (counts[n], n))
+
+
+def as_separator(model: Model, speakers: Speakers) -> SeparatorLike:
+    """What `model` names, or itself if it is a separator; with "auto" one that counts; UsageError if it is neither, or returns another number."""
+    speakers = speakers if speakers == "auto" else as_whole(speakers, "speakers")
     if model is None or isinstance(model, str | Path):
         return load(model, speakers=speakers)
+    if isinstance(model, Separator):
+        return model.for_speakers(speakers)
     if not callable(model) or not hasattr(model, "facts"):
         raise UsageError(f"model is {model!r:.80}; give a name, a path, or a separator, such as unmingle.load() returns")
     if model.facts.n_src != speakers:
@@ -386,6 +433,11 @@ def as_mono(samples: Any) -> np.ndarray:
     if not np.isfinite(array).all():
         raise InputError("samples hold NaN or infinite values; remove them first")
     return np.array(array if array.ndim == 1 else array.mean(axis=0), np.float32)
+
+
+def one_channel(block: np.ndarray, pick: int | None) -> np.ndarray:
+    """The channel of that index of `(channels, T)`, or the mean of all."""
+    return block.mean(axis=0) if pick is None else block[pick]
 
 
 def pick_channel(channel: str | int, n_channels: int, name: str) -> int | None:

@@ -66,7 +66,7 @@ class Stitcher:
     def __init__(self, separator: SeparatorLike, highest: float | None = None) -> None:
         facts = separator.facts
         if facts.n_src is None:
-            raise UsageError("this model finds the number of voices itself, which separation does not support; choose one with a fixed number")
+            raise UsageError("this separator does not say how many voices it returns; fix the number with for_speakers, or choose another")
         self.n_src, self._separator, self._facts, self._highest = facts.n_src, separator, facts, highest
         self._overlap = facts.chunk // 5
         self._ahead = Queue()

@@ -91,7 +91,7 @@ class Mixer:
         n_items: length of the set.
         length_s: of every mixture [s].
         n_src: number of rows in `sources`.
-        p_fewer: share of mixtures in which one voice is absent.
+        p_fewer: share of mixtures in which voices are absent: any number of them but all, with equal chance.
         p_partial: share of mixtures whose voices overlap only partly.
         level_db: range of the mixture's louder voice [dB re full scale].
         difference_db: the voices' levels differ by up to this [dB].
@@ -154,20 +154,23 @@ class Mixer:
         files = [int(rng.choice(speakers[k])) for k in rng.choice(len(speakers), self.n_src, replace=False)]
         in_room = rng.random() < self.p_room
         t60_s = rng.uniform(*self.t60_s)
-        absent = int(rng.integers(self.n_src)) if rng.random() < self.p_fewer else -1
+        absent: set[int] = set()
+        if rng.random() < self.p_fewer:
+            first = int(rng.integers(self.n_src))
+            absent = {(first + k) % self.n_src for k in range(1 + int(rng.integers(max(1, self.n_src - 1))))}
         partial = rng.random() < self.p_partial
         loudest_db = rng.uniform(*self.level_db)
         sources = np.zeros((self.n_src, self.length), dtype=np.float32)
         for row, file in enumerate(files):
             voice = self._voice(file, rng, t60_s if in_room else 0.0, partial)
-            if row != absent:
+            if row not in absent:
                 sources[row] = at_level(voice, loudest_db - (rng.uniform(0, self.difference_db) if row else 0.0))
         noise = np.zeros(self.length, dtype=np.float32)
         if self.noise is not None and rng.random() < self.p_noise:
             noise = at_level(self._cut(self.noise, int(rng.integers(len(self.noise))), self.length, rng), loudest_db - rng.uniform(*self.snr_db))
         peak = max(np.abs(sources.sum(axis=0) + noise).max(), np.abs(sources).max())
         gain = np.float32(min(1.0, 0.99 / peak)) if peak > 0 else np.float32(1.0)
-        names = ["" if row == absent else self.speech.recordings[file].speaker for row, file in enumerate(files)]
+        names = ["" if row in absent else self.speech.recordings[file].speaker for row, file in enumerate(files)]
         return Mixture(sources * gain, noise * gain, self.speech.sample_rate, f"{index:06d}", names)
 
     def _cut(self, corpus: Corpus, file: int, length: int, rng: np.random.Generator) -> np.ndarray:

@@ -37,6 +37,8 @@ class DataRecipe:
         split: which part of the corpora `unmingle mix` draws from; training always draws from "train".
         held_out: number of training speakers per corpus kept out of training, on whom the best checkpoint is chosen.
         n_valid: mixtures drawn from them.
+        curriculum: pairs of a share of the budget and a length [s]: from that share on, every training mixture is cut into segments of that
+            length, each of them an item. No pairs, no cutting.
     """
 
     speech: str = ""
@@ -55,6 +57,7 @@ class DataRecipe:
     n_valid: Count = 64
     valid_length_s: Positive = 4.0
     length_s: Positive = 2.0
+    curriculum: list[Annotated[list[float], Range(0, 100, 2)]] = field(default_factory=list)
     n_src: Count = 2
     p_fewer: Share = 0.0
     p_partial: Share = 0.0

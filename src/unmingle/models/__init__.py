@@ -7,14 +7,18 @@ from torch import nn
 
 from unmingle.models.band_split import BandSplit
 from unmingle.models.conv_tasnet import ConvTasNet
+from unmingle.models.deep_clustering import DeepClustering
 from unmingle.models.dprnn import DPRNN
+from unmingle.models.one_and_rest import OneAndRest
 from unmingle.models.sepreformer import SepReformer
 from unmingle.models.sudormrf import SuDoRMRF
 
 MODELS: dict[str, type[nn.Module]] = {
     "band-split": BandSplit,
     "conv-tasnet": ConvTasNet,
+    "deep-clustering": DeepClustering,
     "dprnn": DPRNN,
+    "one-and-rest": OneAndRest,
     "sepreformer": SepReformer,
     "sudormrf": SuDoRMRF,
 }

@@ -4,9 +4,13 @@ from typing import Any
 
 from torch import nn
 
+from unmingle.objectives.clustering import DeepClusteringObjective
+from unmingle.objectives.one_and_rest import OneAndRestObjective
 from unmingle.objectives.pit import WaveformPIT
 
 OBJECTIVES: dict[str, type[nn.Module]] = {
+    "deep-clustering": DeepClusteringObjective,
+    "one-and-rest": OneAndRestObjective,
     "waveform-pit": WaveformPIT,
 }
 

@@ -128,13 +128,15 @@ def describe(header: dict[str, Any]) -> str:
 def to_onnx(model: Any, path: Path) -> onnx.ModelProto:
     """Trace the model for any batch and length; values that are float16 exactly are stored so."""
     example = torch.randn(2, model.facts.n_mics or 1, 20_000) * 0.1
+    with torch.no_grad():
+        last_axis = model(example).ndim - 1  # time, or frames where a network says embeddings
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         logging.getLogger("torch.onnx").setLevel(logging.ERROR)
         # The TorchScript exporter: the newer one spells every slice out and freezes lengths behind recurrent layers.
         torch.onnx.export(
             model, (example,), path, dynamo=False, input_names=["mixture"], output_names=["estimates"], opset_version=17,
-            dynamic_axes={"mixture": {0: "B", 2: "T"}, "estimates": {0: "B", 2: "T"}},
+            dynamic_axes={"mixture": {0: "B", 2: "T"}, "estimates": {0: "B", last_axis: "T" if last_axis == 2 else "N"}},
         )  # fmt: skip
     graph = onnx.load(path)
     casts = []

@@ -59,6 +59,13 @@ class From(Sampler[int]):
         return self.stop - self.start
 
 
+def segmented(batch: dict[str, Tensor], length: int) -> dict[str, Tensor]:
+    """Cut items `(B, C, T)` into segments of `length` samples, `(B · T // length, C, length)`; what is left over is dropped."""
+    if length >= batch["mixture"].shape[-1]:
+        return batch
+    return {key: values.unfold(-1, length, length).transpose(1, 2).flatten(0, 1) for key, values in batch.items()}
+
+
 def hold_out(recordings: list[Recording], n_speakers: int) -> tuple[list[Recording], list[Recording]]:
     """Split training recordings by speaker: all but, and only, `n_speakers` of every corpus.
 
@@ -149,6 +156,12 @@ class Training(lightning.LightningModule):
         by_time = self.minutes / trainer.minutes if trainer.minutes else 0.0
         return max(by_steps, by_time)
 
+    @property
+    def segment_s(self) -> float:
+        """Length of what is trained on now [s]: the curriculum's last stage that has begun."""
+        begun = [length_s for share, length_s in self.recipe.data.curriculum if share <= self.share_done]
+        return begun[-1] if begun else self.recipe.data.length_s
+
     def configure_optimizers(self) -> Any:
         optimizer = self.recipe.optimizer
         decay = optimizer.weight_decay
@@ -168,12 +181,13 @@ class Training(lightning.LightningModule):
         for group in self.trainer.optimizers[0].param_groups:
             group.setdefault("highest_lr", group["lr"])
             group["lr"] = group["highest_lr"] * factor
-        parts = self.objective(self.call, batch)
+        parts = self.objective(self.call, segmented(batch, round(self.segment_s * self.recipe.data.sample_rate)))
         self.items_seen += len(batch["mixture"])
         self.hours_heard += len(batch["mixture"]) * self.recipe.data.length_s / 3600
         for key, value in parts.items():
+            values = self.since_validation[f"train_{key}"]  # made even if it stays empty: the columns of curves.csv keep their order
             if value.isfinite():
-                self.since_validation[f"train_{key}"].append(float(value.detach()))
+                values.append(float(value.detach()))
         self.log_dict({f"train_{key}": value for key, value in parts.items()})
         self.log("hours", self.hours_heard)
         return parts["loss"]
@@ -321,7 +335,7 @@ class Keeper(Callback):
         }  # fmt: skip
         row = {
             "step": module.global_step, "minutes": training["minutes"], "hours_of_audio": training["hours_of_audio"],
-            **{key: round(sum(values) / max(len(values), 1), 4) for key, values in module.since_validation.items()},
+            **{key: round(sum(values) / len(values), 4) if values else "" for key, values in module.since_validation.items()},
             **{key: round(float(value), 4) for key, value in trainer.callback_metrics.items() if key.startswith("valid_")},
         }  # fmt: skip
         module.since_validation.clear()
