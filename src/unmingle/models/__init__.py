@@ -10,6 +10,8 @@ from unmingle.models.conv_tasnet import ConvTasNet
 from unmingle.models.dprnn import DPRNN
 from unmingle.models.sepreformer import SepReformer
 from unmingle.models.sudormrf import SuDoRMRF
+from unmingle.models.tasnet import TasNet
+from unmingle.models.upit import UPIT
 
 MODELS: dict[str, type[nn.Module]] = {
     "band-split": BandSplit,
@@ -17,6 +19,8 @@ MODELS: dict[str, type[nn.Module]] = {
     "dprnn": DPRNN,
     "sepreformer": SepReformer,
     "sudormrf": SuDoRMRF,
+    "tasnet": TasNet,
+    "upit": UPIT,
 }
 
 
