@@ -35,6 +35,7 @@ class DataRecipe:
         split: which part of the corpora `unmingle mix` draws from; training always draws from "train".
         held_out: number of training speakers per corpus kept out of training, on whom the best checkpoint is chosen.
         n_valid: mixtures drawn from them.
+        n_items: train on this many mixtures, all of them in every epoch, instead of always new ones.
     """
 
     speech: str = ""
@@ -48,6 +49,7 @@ class DataRecipe:
     seed: Annotated[int, Range(0)] = 1
     held_out: Count = 6
     n_valid: Count = 64
+    n_items: Count | None = None
     valid_length_s: Positive = 4.0
     length_s: Positive = 2.0
     n_src: Count = 2

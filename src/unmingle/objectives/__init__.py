@@ -5,8 +5,10 @@ from typing import Any
 from torch import nn
 
 from unmingle.objectives.pit import WaveformPIT
+from unmingle.objectives.spectral import SpectrogramPIT
 
 OBJECTIVES: dict[str, type[nn.Module]] = {
+    "spectrogram-pit": SpectrogramPIT,
     "waveform-pit": WaveformPIT,
 }
 
