@@ -234,7 +234,7 @@ class Training(lightning.LightningModule):
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         kept = checkpoint["unmingle"]
         self.minutes_before, self.items_seen, self.hours_heard = kept["minutes"], kept["items_seen"], kept["hours_heard"]
-        self.average, orders = kept["average"], kept["orders"]
+        self.average, orders = kept["average"], kept.get("orders", self.orders[:, :0])
         if orders.shape != self.orders.shape:
             raise UsageError(f"data.n_items was {orders.shape[1] or 'not set'}; go on with the same, or start anew with --init")
         self.orders = orders
