@@ -29,6 +29,8 @@ TINY: dict[str, dict[str, Any]] = {
         "local_kernel_size": 5, "max_distance": 20, "dropout": 0.0, "layer_scale": 0.5,
     },
     "sudormrf": {"n_filters": 16, "n_features": 8, "n_hidden": 16, "n_blocks": 2, "n_levels": 3},
+    "tasnet": {"n_filters": 16, "hidden": 8},
+    "upit": {"hidden": 8, "n_layers": 2, "dropout": 0.0},
 }  # fmt: skip
 
 #: Of a version that is large enough to learn two mixtures by heart.
@@ -43,6 +45,8 @@ SMALL: dict[str, dict[str, Any]] = {
         "local_kernel_size": 17, "dropout": 0.0, "layer_scale": 0.1,
     },
     "sudormrf": {"n_filters": 64, "n_features": 32, "n_hidden": 64, "n_blocks": 4, "n_levels": 4},
+    "tasnet": {"n_filters": 64, "hidden": 64},
+    "upit": {"hidden": 64, "n_layers": 2, "dropout": 0.0},
 }  # fmt: skip
 
 #: What each model is trained with, if not the best order of its estimates.
@@ -216,6 +220,23 @@ def test_at_the_size_of_its_paper_it_has_as_many_parameters(name: str, arguments
     assert n_parameters == pytest.approx(published, rel=0.1)
 
 
+@pytest.mark.parametrize(
+    ("name", "arguments", "counted"),
+    [
+        ("tasnet", {}, 23.1e6),
+        ("tasnet", {"causal": True, "hidden": 1000}, 31.1e6),
+        ("upit", {}, 46.4e6),
+        ("upit", {"causal": True, "hidden": 1792}, 65.7e6),
+    ],
+)
+def test_a_recurrent_network_of_its_papers_size_has_the_parameters_that_the_paper_describes(
+    name: str, arguments: dict[str, Any], counted: float
+) -> None:
+    with torch.device("meta"):
+        model = build(name, **arguments)
+    assert sum(parameter.numel() for parameter in model.parameters()) == pytest.approx(counted, rel=0.002)
+
+
 def test_conv_tasnet_with_the_residual_that_nobody_reads_has_the_5_05_million_of_its_paper() -> None:
     model = build("conv-tasnet", sample_rate=8000, kernel_size=16)
     unread = sum(parameter.numel() for parameter in model.tcn.blocks[0].residual.parameters())
@@ -233,18 +254,25 @@ def test_conv_tasnet_sees_1531_ms_at_8_khz(monkeypatch: pytest.MonkeyPatch) -> N
     assert network.receptive_field * 8 / 8000 == 1.531
 
 
-def test_a_causal_conv_tasnet_ignores_what_comes_later_than_its_latency() -> None:
-    model = tiny("conv-tasnet", norm="cLN")
-    mixture, now = noise(1, 1, 4000), 2345
+#: With a sample whose estimate has to wait longest: the first of a frame, or the first that a window lets through.
+causal_models = pytest.mark.parametrize(
+    ("name", "arguments", "now"),
+    [("conv-tasnet", {"norm": "cLN"}, 16 * 100), ("tasnet", {"causal": True}, 40 * 50), ("upit", {"causal": True}, 128 * 20 + 1)],
+)
+
+
+@causal_models
+def test_a_causal_model_ignores_what_comes_later_than_its_latency(name: str, arguments: dict[str, Any], now: int) -> None:
+    model, mixture = tiny(name, **arguments), noise(1, 1, 4000)
     changed = mixture.clone()
     changed[..., now + model.facts.latency + 1 :] = 1
     assert model.facts.causal
     assert torch.equal(model(changed)[..., : now + 1], model(mixture)[..., : now + 1])
 
 
-def test_the_declared_latency_of_a_causal_conv_tasnet_is_not_longer_than_it_is() -> None:
-    model = tiny("conv-tasnet", norm="cLN")
-    mixture, now = noise(1, 1, 4000), 16 * 100
+@causal_models
+def test_the_declared_latency_of_a_causal_model_is_not_longer_than_it_is(name: str, arguments: dict[str, Any], now: int) -> None:
+    model, mixture = tiny(name, **arguments), noise(1, 1, 4000)
     changed = mixture.clone()
     changed[..., now + model.facts.latency] += 1
     assert not torch.equal(model(changed)[..., now], model(mixture)[..., now])
@@ -258,6 +286,17 @@ def test_the_last_stage_of_sepreformer_is_its_estimate() -> None:
     assert torch.equal(stages[-1], model(mixture))
 
 
+@pytest.mark.parametrize("mask", ["relu", "sigmoid", "softmax"])
+def test_masks_of_upit_lie_where_their_activation_puts_them_and_make_its_estimates(mask: str) -> None:
+    model, mixture = tiny("upit", mask=mask), noise(2, 1, 4000)
+    masks, spectrum = model.masks(mixture), model.stft(mixture[:, 0])
+    assert masks.min() >= 0
+    assert mask == "relu" or masks.max() <= 1
+    assert mask != "softmax" or torch.allclose(masks.sum(1), torch.ones(()))
+    first = model.stft.inverse(masks[:, :1] * spectrum, 4000)
+    assert torch.allclose(first, model(mixture)[:, 0], atol=1e-6)
+
+
 @pytest.mark.parametrize(
     ("name", "arguments", "message"),
     [
@@ -265,6 +304,7 @@ def test_the_last_stage_of_sepreformer_is_its_estimate() -> None:
         ("dprnn", {"segment_size": 99}, "must be even"),
         ("dprnn", {"kernel_size": 8, "stride": 16}, "at least as long as stride"),
         ("sepreformer", {"n_heads": 7}, "multiple of n_heads"),
+        ("upit", {"mask": "tanh"}, "no mask 'tanh'; there are relu, sigmoid, softmax"),
         ("dprnn", {"n_filter": 8}, "dprnn has no argument n_filter; it has n_src"),
         ("dprrn", {}, "no model 'dprrn'; there are band-split, conv-tasnet"),
     ],

@@ -41,7 +41,15 @@ def test_a_file_shorter_than_a_window_has_a_spectrogram(n: int, tmp_path: Path) 
 
 
 @pytest.mark.parametrize(
-    "table", ["step,minutes,train_loss,valid_si_sdri\n1,0.1,2.5,\n2,0.2,,1.5\n", "step,lr\n1,0.1\n", "loss\n1\n2\n", "step\n", ""]
+    "table",
+    [
+        "step,minutes,train_loss,valid_si_sdri\n1,0.1,2.5,\n2,0.2,,1.5\n",
+        "step,train_loss,order_switches\n1,2.5,\n2,1.5,0.3\n",
+        "step,lr\n1,0.1\n",
+        "loss\n1\n2\n",
+        "step\n",
+        "",
+    ],
 )
 def test_curves_are_drawn_of_whatever_columns_there_are(table: str, tmp_path: Path) -> None:
     (tmp_path / "curves.csv").write_text(table)

@@ -1,9 +1,11 @@
 """The training floor end to end, on made voices: train, resume, start from weights, export, evaluate."""
 
 import csv
+import itertools
 import json
 import re
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -14,10 +16,12 @@ from typer import Typer
 from typer.testing import CliRunner
 
 from unmingle.errors import InputError, UsageError
+from unmingle.objectives import OBJECTIVES
 from unmingle.objectives.pit import WaveformPIT
+from unmingle.pictures import plot_curves
 from unmingle.training.commands import register
 from unmingle.training.recipe import read_recipe
-from unmingle.training.trainer import MuonAndAdamW, segmented, train
+from unmingle.training.trainer import Epochs, MuonAndAdamW, segmented, train
 from unmingle.training.weights import load_model, load_state, read_header
 
 SMALL = {"name": "band-split", "n_features": 8, "hidden": 8, "n_blocks": 1}
@@ -171,3 +175,72 @@ def test_the_four_commands_work_one_after_the_other(recipe_path: Path, tmp_path:
     with (tmp_path / "rows.csv").open() as file:
         rows = list(csv.DictReader(file))
     assert np.mean([float(row["si_sdri"]) for row in rows]) == pytest.approx(by_onnx["si_sdri_db"]["mean"], abs=1e-3)
+
+
+FIXED = ["data.n_items=5", "trainer.steps=9", "trainer.validate_every=3", "optimizer.decay=0", "data.length_s=0.2"]
+
+
+def switches(run: Path) -> list[str]:
+    """The column of `curves.csv`; an epoch of five items has three batches of two, and a row."""
+    with (run / "curves.csv").open() as file:
+        return [row["order_switches"] for row in csv.DictReader(file)]
+
+
+def test_a_fixed_set_is_gone_through_in_another_order_every_epoch_and_from_anywhere_on() -> None:
+    batches = list(itertools.islice(Epochs(0, 5, 2, seed=1), 9))
+    epochs = [[item for batch in batches[start : start + 3] for item in batch] for start in (0, 3, 6)]
+    assert [len(batch) for batch in batches] == 3 * [2, 2, 1]
+    assert [sorted(epoch) for epoch in epochs] == 3 * [[0, 1, 2, 3, 4]]
+    assert epochs[0] != epochs[1]
+    assert list(itertools.islice(Epochs(7, 5, 2, seed=1), 5)) == batches[4:]
+
+
+class Told(WaveformPIT):
+    """Takes the orders that it is told, batch after batch, unless one is given."""
+
+    def __init__(self, *, swapped: list[int], fix_after: int | None = None) -> None:
+        super().__init__(fix_after=fix_after)
+        self.swapped, self.n_batches, self.given = swapped, 0, []
+
+    def forward(self, separator: Any, batch: dict[str, Any]) -> dict[str, torch.Tensor]:
+        if separator.training:
+            self.given.append(batch.get("order"))
+            swap = self.swapped[self.n_batches]
+            batch = {"order": torch.tensor([[1, 0] if swap else [0, 1]] * len(batch["mixture"])), **batch}
+            self.n_batches += 1
+        return super().forward(separator, batch)
+
+
+@pytest.mark.parametrize(("fix_after", "third"), [(None, "0.2"), (2, "0.0")])
+def test_the_share_of_items_whose_order_switched_since_the_epoch_before_is_in_the_curves(
+    fix_after: int | None, third: str, recipe_path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    told = Told(swapped=[0, 0, 0, 1, 1, 0, 1, 1, 1], fix_after=fix_after)
+    monkeypatch.setitem(OBJECTIVES, "told", lambda **_: told)
+    train(read_recipe(recipe_path, [*FIXED, "objective={name: told}"]), tmp_path / "run", progress=False)
+    assert switches(tmp_path / "run") == ["", "0.8", third]
+    plot_curves(tmp_path / "run/curves.csv", tmp_path / "curves.png")
+    given = [order for order in told.given if order is not None]
+    if fix_after is None:
+        assert given == []
+    else:
+        assert told.given[:6] == [None] * 6
+        assert sorted(torch.cat(given).tolist()) == [[0, 1], *[[1, 0]] * 4]
+
+
+def test_a_resumed_training_on_a_fixed_set_keeps_its_orders(recipe_path: Path, tmp_path: Path) -> None:
+    changes = [*FIXED, "trainer.validate_every=2", "trainer.steps=8", "objective.fix_after=1"]
+    train(read_recipe(recipe_path, changes), tmp_path / "whole", progress=False)
+    train(read_recipe(recipe_path, [*changes, "trainer.steps=4"]), tmp_path / "parts", progress=False)
+    train(read_recipe(recipe_path, changes), tmp_path / "parts", resume=True, progress=False)
+    one, two = (load_state(tmp_path / name / "last.safetensors") for name in ("whole", "parts"))
+    assert all(torch.equal(one[key], two[key]) for key in one)
+    assert switches(tmp_path / "whole") == switches(tmp_path / "parts") == ["", "", "0.0", ""]
+    with pytest.raises(UsageError, match=r"data\.n_items was 5"):
+        train(read_recipe(recipe_path, [*changes, "data.n_items=6", "trainer.steps=9"]), tmp_path / "parts", resume=True, progress=False)
+
+
+@pytest.mark.parametrize("changes", [["objective.fix_after=2"], ["objective.fix_after=0", "data.n_items=5"]])
+def test_orders_can_be_fixed_only_after_epochs_of_a_fixed_set(changes: list[str], recipe_path: Path, tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match=r"set data\.n_items"):
+        train(read_recipe(recipe_path, changes), tmp_path / "run", progress=False)

@@ -153,22 +153,31 @@ class Columns:
 def plot_curves(table: Path, picture: Path) -> None:
     """Draw the columns of a training's CSV over its minutes (over its steps, where it has none) as PNG.
 
-    A column `train_X` shares its axes with `valid_X`; whatever columns there are, are drawn. Empty cells are left out.
+    A column `train_X` shares its axes with `valid_X`, and `order_switches` is drawn beside the loss; whatever columns there are, are drawn. Empty
+    cells are left out.
     """
     with Path(table).open(newline="", encoding="utf-8") as file:
         rows = list(csv.DictReader(file))
     names = list(rows[0]) if rows else []
     across = next((name for name in ("minutes", "step") if name in names), None)
+
+    def points(name: str) -> list[tuple[float, float]]:
+        return [(float(row[across]) if across else index, float(row[name])) for index, row in enumerate(rows) if row[name]]
+
     groups: dict[str, list[str]] = {}
     for name in names:
-        if name not in ("step", "minutes", "hours_of_audio"):
+        if name not in ("step", "minutes", "hours_of_audio", "order_switches"):
             groups.setdefault(name.removeprefix("train_").removeprefix("valid_"), []).append(name)
     figure = new_figure(7, 2.4 * max(1, len(groups)))
     all_axes = figure.subplots(max(1, len(groups)), 1, sharex=True, squeeze=False)[:, 0]
     for axes, (title, columns) in zip(all_axes, groups.items(), strict=False):
         for name in columns:
-            filled = [(float(row[across]) if across else index, float(row[name])) for index, row in enumerate(rows) if row[name]]
-            axes.plot(*zip(*filled, strict=True), label=name.split("_")[0] if len(columns) > 1 else None)
+            axes.plot(*zip(*points(name), strict=True), label=name.split("_")[0] if len(columns) > 1 else None)
+        if title == "loss" and "order_switches" in names:
+            beside = axes.twinx()
+            beside.plot(*zip(*points("order_switches"), strict=True), color="0.5", marker=".")
+            beside.set_ylabel("share of orders that switched", color="0.5")
+            beside.set_ylim(bottom=0)
         axes.set_title(title, loc="left")
         axes.grid(alpha=0.3)
         if len(columns) > 1:

@@ -39,6 +39,7 @@ class DataRecipe:
         n_valid: mixtures drawn from them.
         curriculum: pairs of a share of the budget and a length [s]: from that share on, every training mixture is cut into segments of that
             length, each of them an item. No pairs, no cutting.
+        n_items: train on this many mixtures, all of them in every epoch, instead of always new ones.
     """
 
     speech: str = ""
@@ -55,6 +56,7 @@ class DataRecipe:
     seed: Annotated[int, Range(0)] = 1
     held_out: Count = 6
     n_valid: Count = 64
+    n_items: Count | None = None
     valid_length_s: Positive = 4.0
     length_s: Positive = 2.0
     curriculum: list[Annotated[list[float], Range(0, 100, 2)]] = field(default_factory=list)

@@ -12,6 +12,8 @@ from unmingle.models.dprnn import DPRNN
 from unmingle.models.one_and_rest import OneAndRest
 from unmingle.models.sepreformer import SepReformer
 from unmingle.models.sudormrf import SuDoRMRF
+from unmingle.models.tasnet import TasNet
+from unmingle.models.upit import UPIT
 
 MODELS: dict[str, type[nn.Module]] = {
     "band-split": BandSplit,
@@ -21,6 +23,8 @@ MODELS: dict[str, type[nn.Module]] = {
     "one-and-rest": OneAndRest,
     "sepreformer": SepReformer,
     "sudormrf": SuDoRMRF,
+    "tasnet": TasNet,
+    "upit": UPIT,
 }
 
 

@@ -7,10 +7,12 @@ from torch import nn
 from unmingle.objectives.clustering import DeepClusteringObjective
 from unmingle.objectives.one_and_rest import OneAndRestObjective
 from unmingle.objectives.pit import WaveformPIT
+from unmingle.objectives.spectral import SpectrogramPIT
 
 OBJECTIVES: dict[str, type[nn.Module]] = {
     "deep-clustering": DeepClusteringObjective,
     "one-and-rest": OneAndRestObjective,
+    "spectrogram-pit": SpectrogramPIT,
     "waveform-pit": WaveformPIT,
 }
 

@@ -14,11 +14,12 @@ from unmingle.objectives.si_sdr import si_sdr
 BRUTE_FORCE_UP_TO = 3
 
 
-def best_permutation(scores: Tensor) -> tuple[Tensor, Tensor]:
+def best_permutation(scores: Tensor, given: Tensor | None = None) -> tuple[Tensor, Tensor]:
     """The assignment of estimates to references with the highest mean score.
 
     Args:
         scores: `(B, S, S)`; `scores[b, i, j]` says how well estimate `i` fits reference `j`, higher is better.
+        given: a permutation `(B, S)` to take instead of the best.
 
     Returns:
         The mean score `(B,)` and the permutation `(B, S)`: reference `j` is estimated by estimate `permutation[b, j]`.
@@ -29,7 +30,9 @@ def best_permutation(scores: Tensor) -> tuple[Tensor, Tensor]:
         M. Kolbæk et al., "Multitalker speech separation with utterance-level permutation invariant training", 2017.
     """
     n_batch, n_src, _ = scores.shape
-    if n_src <= BRUTE_FORCE_UP_TO:
+    if given is not None:
+        permutation = given
+    elif n_src <= BRUTE_FORCE_UP_TO:
         orders = torch.tensor(list(permutations(range(n_src))), device=scores.device)
         of_order = scores[:, orders, torch.arange(n_src, device=scores.device)].mean(-1)
         permutation = orders[of_order.argmax(1)]
@@ -61,6 +64,17 @@ def thresholded_snr(estimate: Tensor, reference: Tensor, mixture: Tensor, max_db
     return 10 * ((scale + eps) / (error + tau * scale + eps)).log10()
 
 
+def si_sdr_improvement(estimates: Tensor, sources: Tensor, mixture: Tensor) -> Tensor:
+    """Mean gain of SI-SDR over that of the mixture, of items in which no source is silent.
+
+    `(B, S, T)` in the order of the sources, `(B, S, T)`, `(B, T)` → scalar [dB]; not a number if there is no such item.
+    """
+    voiced = sources.square().sum(-1) > 1e-6 * mixture.square().sum(-1, keepdim=True)
+    gain = si_sdr(estimates, sources) - si_sdr(mixture[:, None].expand_as(sources), sources)
+    overlapped = voiced.all(1, keepdim=True).expand_as(voiced)
+    return gain[overlapped].mean() if overlapped.any() else gain.new_tensor(float("nan"))
+
+
 class WaveformPIT(nn.Module):
     """Negative mean of a waveform measure over the best order of the sources.
 
@@ -70,13 +84,14 @@ class WaveformPIT(nn.Module):
         si_sdr: weight of the scale-invariant measure (sources that are silent do not count in it).
         snr: weight of the scale-aware, thresholded SNR; it is what makes levels and silences right.
         stages: weight of the intermediate estimates of a separator that has `forward_stages`.
+        fix_after: in a training on a fixed set, the epochs after which every item keeps the order that it had then; never, if not given.
     """
 
-    def __init__(self, *, si_sdr: float = 1.0, snr: float = 0.0, stages: float = 0.0) -> None:
+    def __init__(self, *, si_sdr: float = 1.0, snr: float = 0.0, stages: float = 0.0, fix_after: int | None = None) -> None:
         super().__init__()
         if not si_sdr and not snr:
             raise ValueError("WaveformPIT needs a weight for si_sdr or snr")
-        self.si_sdr, self.snr, self.stages = si_sdr, snr, stages
+        self.si_sdr, self.snr, self.stages, self.fix_after = si_sdr, snr, stages, fix_after
 
     def scores(self, estimates: Tensor, sources: Tensor, mixture: Tensor) -> Tensor:
         """Weighted measure of every pair: `(B, S, T)`, `(B, S, T)`, `(B, T)` → `(B, S, S)` [dB]."""
@@ -89,21 +104,21 @@ class WaveformPIT(nn.Module):
         return total
 
     def forward(self, separator: Callable[[Tensor], Tensor], batch: dict[str, Any]) -> dict[str, Tensor]:
-        """`separator`: `(B, C, T)` → `(B, S, T)`; `batch` holds `mixture` `(B, C, T)` and `sources` `(B, S, T)`. Returns loss and parts [dB]."""
+        """`separator`: `(B, C, T)` → `(B, S, T)`; `batch` holds `mixture` `(B, C, T)` and `sources` `(B, S, T)`, perhaps an `order` `(B, S)` to keep.
+
+        Returns loss, `si_sdri` [dB] and the `order` that was taken `(B, S)`.
+        """
         mixture, sources = batch["mixture"], batch["sources"]
         whole = mixture[:, 0].float()
         if self.stages and hasattr(separator, "forward_stages"):
             *earlier, estimates = separator.forward_stages(mixture)
         else:
             earlier, estimates = [], separator(mixture)
-        value, permutation = best_permutation(self.scores(estimates.float(), sources, whole))
+        given = batch.get("order")
+        value, order = best_permutation(self.scores(estimates.float(), sources, whole), given)
         loss = -value.mean()
         for stage in earlier:
-            loss = loss - self.stages * best_permutation(self.scores(stage.float(), sources, whole))[0].mean() / len(earlier)
+            loss = loss - self.stages * best_permutation(self.scores(stage.float(), sources, whole), given)[0].mean() / len(earlier)
         with torch.no_grad():
-            ordered = reorder(estimates.float(), permutation)
-            voiced = sources.square().sum(-1) > 1e-6 * whole.square().sum(-1, keepdim=True)
-            gain = si_sdr(ordered, sources) - si_sdr(whole[:, None].expand_as(sources), sources)
-            overlapped = voiced.all(1, keepdim=True).expand_as(voiced)
-            improvement = gain[overlapped].mean() if overlapped.any() else gain.new_tensor(float("nan"))
-        return {"loss": loss, "si_sdri": improvement}
+            improvement = si_sdr_improvement(reorder(estimates.float(), order), sources, whole)
+        return {"loss": loss, "si_sdri": improvement, "order": order}

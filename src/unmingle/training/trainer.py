@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import lightning
+import numpy as np
 import torch
 from lightning.pytorch.callbacks import Callback
 from lightning.pytorch.loggers import TensorBoardLogger
@@ -33,7 +34,7 @@ ENDLESS = 10**9
 
 
 class Items(Dataset):
-    """The mixtures of a Mixer, or Passages of a set, as tensors: `mixture` `(1, T)` and `sources` `(S, T)`."""
+    """The mixtures of a Mixer, or Passages of a set, as tensors: `mixture` `(1, T)` and `sources` `(S, T)`; and which it is, `index`."""
 
     def __init__(self, mixer: Mixer | Passages) -> None:
         self.mixer = mixer
@@ -43,7 +44,7 @@ class Items(Dataset):
 
     def __getitem__(self, index: int) -> dict[str, Tensor]:
         item = self.mixer[index]
-        return {"mixture": torch.from_numpy(item.mixture[None]), "sources": torch.from_numpy(item.sources)}
+        return {"mixture": torch.from_numpy(item.mixture[None]), "sources": torch.from_numpy(item.sources), "index": torch.tensor(index)}
 
 
 class From(Sampler[int]):
@@ -64,6 +65,23 @@ def segmented(batch: dict[str, Tensor], length: int) -> dict[str, Tensor]:
     if length >= batch["mixture"].shape[-1]:
         return batch
     return {key: values.unfold(-1, length, length).transpose(1, 2).flatten(0, 1) for key, values in batch.items()}
+
+
+class Epochs(Sampler[list[int]]):
+    """Batches of a fixed set, epoch after epoch without end, in an order that depends on `(seed, epoch)` alone; no batch reaches into the next epoch.
+
+    `start` items were seen before.
+    """
+
+    def __init__(self, start: int, n_items: int, batch_size: int, seed: int) -> None:
+        self.start, self.n_items, self.batch_size, self.seed = start, n_items, batch_size, seed
+
+    def __iter__(self) -> Iterator[list[int]]:
+        epoch, first = divmod(self.start, self.n_items)
+        while True:
+            shuffled = np.random.default_rng([self.seed, epoch]).permutation(self.n_items).tolist()
+            yield from (shuffled[place : place + self.batch_size] for place in range(first, self.n_items, self.batch_size))
+            epoch, first = epoch + 1, 0
 
 
 def hold_out(recordings: list[Recording], n_speakers: int) -> tuple[list[Recording], list[Recording]]:
@@ -98,13 +116,13 @@ def build_passages(data: DataRecipe) -> tuple[Passages, Passages]:
             if value != getattr(data, key):
                 raise UsageError(f"data.{key} is {getattr(data, key)}, but {value} in {path}; make them equal, or choose another set")
     return (
-        Passages(for_training, seed=data.seed, n_items=ENDLESS, length=round(data.length_s * data.sample_rate)),
+        Passages(for_training, seed=data.seed, n_items=data.n_items or ENDLESS, length=round(data.length_s * data.sample_rate)),
         Passages(for_choosing, seed=data.seed, n_items=data.n_valid, length=round(data.valid_length_s * data.sample_rate)),
     )
 
 
 def build_mixers(data: DataRecipe) -> tuple[Mixer, Mixer]:
-    """The endless training Mixer and the fixed one of held-out training speakers.
+    """The training Mixer, endless unless `data.n_items` says otherwise, and the fixed one of held-out training speakers.
 
     Raises:
         InputError: a corpus that is missing, empty or undecodable, or a speaker in two splits.
@@ -115,7 +133,7 @@ def build_mixers(data: DataRecipe) -> tuple[Mixer, Mixer]:
     except (ValueError, FileNotFoundError) as error:
         raise InputError(str(error)) from None
     drawn = data.drawing()
-    training = Mixer(speech.only(for_training), noise, seed=data.seed, n_items=ENDLESS, length_s=data.length_s, **drawn)
+    training = Mixer(speech.only(for_training), noise, seed=data.seed, n_items=data.n_items or ENDLESS, length_s=data.length_s, **drawn)
     drawn.update(p_fewer=0.0, p_partial=0.0, speed=(1.0, 1.0), tilt_db=0.0)
     choosing = Mixer(speech.only(for_choosing), noise, seed=data.seed + 1, n_items=data.n_valid, length_s=data.valid_length_s, **drawn)
     return training, choosing
@@ -137,6 +155,8 @@ class Training(lightning.LightningModule):
         self.average = {key: value.clone() for key, value in model.state_dict().items()}
         self.minutes_before = 0.0
         self.items_seen, self.hours_heard = 0, 0.0
+        # Of a fixed set: the order of the voices that every item had when the last epoch ended, and the last one it had; −1 is none yet.
+        self.orders = torch.full((2, recipe.data.n_items or 0, recipe.data.n_src), -1)
         self.started = self._now()
         self.since_validation: defaultdict[str, list[float]] = defaultdict(list)
 
@@ -181,7 +201,13 @@ class Training(lightning.LightningModule):
         for group in self.trainer.optimizers[0].param_groups:
             group.setdefault("highest_lr", group["lr"])
             group["lr"] = group["highest_lr"] * factor
+        index, n_items, fix_after = batch.pop("index"), self.recipe.data.n_items, getattr(self.objective, "fix_after", None)
+        if n_items and fix_after and self.items_seen >= fix_after * n_items:
+            batch["order"] = self.orders[0, index.cpu()].to(index.device)
         parts = self.objective(self.call, segmented(batch, round(self.segment_s * self.recipe.data.sample_rate)))
+        order = parts.pop("order", None)
+        if n_items and order is not None:
+            self.orders[1, index.cpu()] = order.cpu()
         self.items_seen += len(batch["mixture"])
         self.hours_heard += len(batch["mixture"]) * self.recipe.data.length_s / 3600
         for key, value in parts.items():
@@ -209,8 +235,20 @@ class Training(lightning.LightningModule):
                     mean.lerp_(value, 1 - decay)
                 else:
                     mean.copy_(value)
+        if self.recipe.data.n_items and self.items_seen % self.recipe.data.n_items == 0:
+            self._end_epoch()
         if self.share_done >= 1:
             self.trainer.should_stop = True  # Lightning validates once more, then stops.
+
+    def _end_epoch(self) -> None:
+        """Log the share of items whose order is another than an epoch ago, if there was one."""
+        before, now = self.orders
+        if (before >= 0).all():
+            switches = float((before != now).any(1).float().mean())
+            self.since_validation["order_switches"].append(switches)
+            for logger in self.loggers:
+                logger.log_metrics({"order_switches": switches}, self.global_step)
+        self.orders[0] = now
 
     def on_validation_start(self) -> None:
         self._live = {key: value.clone() for key, value in self.model.state_dict().items()}
@@ -223,26 +261,35 @@ class Training(lightning.LightningModule):
 
     def validation_step(self, batch: dict[str, Tensor], batch_idx: int) -> None:
         parts = self.objective(self.model, batch)
+        parts.pop("order", None)
         self.log_dict({f"valid_{key}": value for key, value in parts.items()}, batch_size=len(batch["mixture"]))
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        checkpoint["unmingle"] = {"minutes": self.minutes, "items_seen": self.items_seen, "hours_heard": self.hours_heard, "average": self.average}
+        checkpoint["unmingle"] = {
+            "minutes": self.minutes, "items_seen": self.items_seen, "hours_heard": self.hours_heard, "average": self.average, "orders": self.orders,
+        }  # fmt: skip
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         kept = checkpoint["unmingle"]
         self.minutes_before, self.items_seen, self.hours_heard = kept["minutes"], kept["items_seen"], kept["hours_heard"]
-        self.average = kept["average"]
+        self.average, orders = kept["average"], kept.get("orders", self.orders[:, :0])
+        if orders.shape != self.orders.shape:
+            raise UsageError(f"data.n_items was {orders.shape[1] or 'not set'}; go on with the same, or start anew with --init")
+        self.orders = orders
         self.started = self._now()
 
-    def _loader(self, mixer: Mixer | Passages, sampler: Sampler[int] | None) -> DataLoader:
-        trainer = self.recipe.trainer
-        return DataLoader(Items(mixer), trainer.batch_size, sampler=sampler, num_workers=trainer.workers, persistent_workers=trainer.workers > 0)
+    def _loader(self, mixer: Mixer | Passages, **batches: Any) -> DataLoader:
+        workers = self.recipe.trainer.workers
+        return DataLoader(Items(mixer), num_workers=workers, persistent_workers=workers > 0, **batches)
 
     def train_dataloader(self) -> DataLoader:
-        return self._loader(self.mixers[0], From(self.items_seen, len(self.mixers[0])))
+        data, batch_size = self.recipe.data, self.recipe.trainer.batch_size
+        if data.n_items:
+            return self._loader(self.mixers[0], batch_sampler=Epochs(self.items_seen, data.n_items, batch_size, data.seed))
+        return self._loader(self.mixers[0], batch_size=batch_size, sampler=From(self.items_seen, len(self.mixers[0])))
 
     def val_dataloader(self) -> DataLoader:
-        return self._loader(self.mixers[1], None)
+        return self._loader(self.mixers[1], batch_size=self.recipe.trainer.batch_size)
 
 
 class MuonAndAdamW(torch.optim.Optimizer):
@@ -335,6 +382,8 @@ class Keeper(Callback):
         }  # fmt: skip
         row = {
             "step": module.global_step, "minutes": training["minutes"], "hours_of_audio": training["hours_of_audio"],
+            # Empty where no epoch ended since the last row, so that every row has the same columns.
+            **({"order_switches": ""} if (module.orders >= 0).any() else {}),
             **{key: round(sum(values) / len(values), 4) if values else "" for key, values in module.since_validation.items()},
             **{key: round(float(value), 4) for key, value in trainer.callback_metrics.items() if key.startswith("valid_")},
         }  # fmt: skip
@@ -403,6 +452,11 @@ def train(recipe: Recipe, out: Path, *, resume: bool = False, init: Path | None 
         objective = build_objective(recipe.objective["name"], **{key: value for key, value in recipe.objective.items() if key != "name"})
     except (ValueError, TypeError) as error:
         raise UsageError(f"recipe: {error}") from None
+    fix_after = getattr(objective, "fix_after", None)
+    if recipe.data.n_items and recipe.data.curriculum:
+        raise UsageError("recipe: data.curriculum cuts items into several, so that data.n_items cannot count them; leave one of the two out")
+    if fix_after is not None and not (recipe.data.n_items and isinstance(fix_after, int) and fix_after > 0):
+        raise UsageError(f"recipe: objective.fix_after ({fix_after}) is a number of epochs, at least 1, of a fixed set; set data.n_items too")
     if model.facts.sample_rate != recipe.data.sample_rate:
         raise UsageError(f"recipe: the model works at {model.facts.sample_rate} Hz, data.sample_rate is {recipe.data.sample_rate}; make them equal")
     if init is not None:
