@@ -30,17 +30,19 @@ COMMAND = [sys.executable, "-m", "unmingle.cli"]
 
 
 class Asteroid:
-    """Conv-TasNet in another virtual environment; calling it separates the mixture there and returns the seconds that it took."""
+    """Conv-TasNet in another virtual environment; calling it does a task there, see `asteroid_worker.py`, and returns the seconds that it took."""
 
-    def __init__(self, venv: Path, mixture: Path, threads: int) -> None:
-        worker = [str(venv / "bin/python"), str(report.HERE / "asteroid_worker.py"), str(mixture), str(threads)]
+    def __init__(self, venv: Path, samples: Path, threads: int) -> None:
+        if not (venv / "bin/python").exists():
+            sys.exit(f"{venv}: no such virtual environment; make it with benchmarks/setup_asteroid.sh {venv}")
+        worker = [str(venv / "bin/python"), str(report.HERE / "asteroid_worker.py"), str(samples), str(threads)]
         environment = {key: value for key, value in os.environ.items() if key != "PYTHONPATH"}
         self._process = subprocess.Popen(worker, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=environment)
         self.name = self._answer()
 
-    def __call__(self) -> float:
+    def __call__(self, task: str = "separate") -> float:
         assert self._process.stdin
-        print("separate", file=self._process.stdin, flush=True)
+        print(task, file=self._process.stdin, flush=True)
         return float(self._answer())
 
     def _answer(self) -> str:
@@ -122,8 +124,6 @@ def main() -> None:
     options = parser.parse_args()
     if options.quick:
         options.seconds, options.repeats = 4, 2
-    if not (options.asteroid / "bin/python").exists():
-        sys.exit(f"{options.asteroid}: no such virtual environment; make it with benchmarks/setup_asteroid.sh {options.asteroid}")
     if hasattr(os, "sched_setaffinity"):  # unmingle takes one thread per core that it sees
         os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[: options.threads])
     before = report.machine()

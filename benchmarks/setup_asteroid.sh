@@ -1,5 +1,5 @@
 #!/bin/sh
-# A virtual environment with Asteroid's Conv-TasNet, for inference.py: benchmarks/setup_asteroid.sh [FOLDER] (.cache/asteroid unless given).
+# A virtual environment with Asteroid's Conv-TasNet, for inference.py and training.py: benchmarks/setup_asteroid.sh [FOLDER] (.cache/asteroid unless given).
 # Asteroid 0.7.0 asks for packages from before torch 2 (torchmetrics <= 0.11.4) and for torchaudio, so only what its models import is installed.
 set -eu
 venv=${1:-.cache/asteroid}

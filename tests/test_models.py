@@ -12,6 +12,7 @@ from unmingle.heads import HEADS
 from unmingle.layers.norms import NORMS
 from unmingle.layers.tcn import TCN
 from unmingle.models import MODELS, build
+from unmingle.models.conv_tasnet import MASKS
 from unmingle.objectives.clustering import DeepClusteringObjective
 from unmingle.objectives.one_and_rest import OneAndRestObjective
 from unmingle.objectives.pit import WaveformPIT
@@ -254,6 +255,47 @@ def test_conv_tasnet_sees_1531_ms_at_8_khz(monkeypatch: pytest.MonkeyPatch) -> N
     assert network.receptive_field * 8 / 8000 == 1.531
 
 
+@pytest.mark.parametrize("arguments", [{"norm": "gLN"}, {"norm": "cLN"}, {"kernel_size": 21}], ids=str)
+def test_conv_tasnet_declares_how_many_samples_it_sees(arguments: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> None:
+    for norm in ("gLN", "cLN"):
+        monkeypatch.setitem(NORMS, norm, lambda n_features: nn.Identity())
+    model = build("conv-tasnet", **{**TINY["conv-tasnet"], "kernel_size": 16, "n_blocks": 3, "mask": "linear", **arguments})
+    mixture = noise(1, 1, 2000).requires_grad_()
+    widest = 0
+    for now in range(1000, 1000 + model.filterbank.stride):
+        seen = torch.autograd.grad(model(mixture)[0, :, now].sum(), mixture)[0].flatten().nonzero()
+        widest = max(widest, int(seen.max() - seen.min()) + 1)
+    assert widest == model.receptive_field
+
+
+def test_masks_of_conv_tasnet_lie_where_their_activation_puts_them() -> None:
+    said = noise(2, 3, 4, 5, level=3.0)
+    assert torch.equal(MASKS["linear"](said), said)
+    assert torch.equal(MASKS["relu"](said), said.clamp(min=0))
+    assert 0 < MASKS["sigmoid"](said).min() < MASKS["sigmoid"](said).max() < 1
+    assert torch.allclose(MASKS["softmax"](said).sum(1), torch.ones(2, 4, 5))
+
+
+def test_the_voices_of_a_conv_tasnet_with_softmax_masks_sum_to_what_its_filterbank_makes_of_the_mixture() -> None:
+    model, mixture = tiny("conv-tasnet", n_src=3, mask="softmax"), noise(1, 1, 4000)
+    whole = model.filterbank.inverse(model.filterbank(mixture[:, 0]), 4000)
+    assert torch.allclose(model(mixture).sum(1), whole, atol=1e-6)
+
+
+def test_with_an_encoder_relu_the_frames_that_conv_tasnet_masks_are_not_negative() -> None:
+    model, mixture = tiny("conv-tasnet", mask="softmax", encoder_relu=True), noise(1, 1, 4000)
+    whole = model.filterbank.inverse(model.filterbank(mixture[:, 0]).relu(), 4000)
+    assert torch.allclose(model(mixture).sum(1), whole, atol=1e-6)
+
+
+def test_without_skips_conv_tasnet_has_a_third_fewer_parameters_all_of_which_it_uses() -> None:
+    assert sum(parameter.numel() for parameter in build("conv-tasnet", sample_rate=8000, kernel_size=16, n_skip=0).parameters()) == 3_474_609
+    torch.manual_seed(0)
+    model = build("conv-tasnet", **{**TINY["conv-tasnet"], "n_skip": 0})
+    model(noise(2, 1, 4000)).square().sum().backward()
+    assert [key for key, parameter in model.named_parameters() if parameter.grad is None or not parameter.grad.any()] == []
+
+
 #: With a sample whose estimate has to wait longest: the first of a frame, or the first that a window lets through.
 causal_models = pytest.mark.parametrize(
     ("name", "arguments", "now"),
@@ -300,7 +342,8 @@ def test_masks_of_upit_lie_where_their_activation_puts_them_and_make_its_estimat
 @pytest.mark.parametrize(
     ("name", "arguments", "message"),
     [
-        ("conv-tasnet", {"norm": "BN"}, "there are gLN, cLN"),
+        ("conv-tasnet", {"norm": "BN"}, "no norm 'BN'; there are gLN, cLN"),
+        ("conv-tasnet", {"mask": "tanh"}, "no mask 'tanh'; there are relu, sigmoid, softmax, linear"),
         ("dprnn", {"segment_size": 99}, "must be even"),
         ("dprnn", {"kernel_size": 8, "stride": 16}, "at least as long as stride"),
         ("sepreformer", {"n_heads": 7}, "multiple of n_heads"),

@@ -6,7 +6,15 @@ import numpy as np
 import pytest
 import soundfile
 
-from unmingle.pictures import MAX_COLUMNS, plot_curves, plot_embeddings, principal_plane, spectrogram
+from unmingle.pictures import (
+    MAX_COLUMNS,
+    centre_frequencies,
+    plot_curves,
+    plot_embeddings,
+    plot_filters,
+    principal_plane,
+    spectrogram,
+)
 
 pytest.importorskip("matplotlib")
 
@@ -72,3 +80,16 @@ def test_embeddings_and_masks_are_drawn_for_any_number_of_voices(n_src: int, tmp
     masks = rng.dirichlet(np.ones(n_src), (129, 300)).transpose(2, 0, 1)
     plot_embeddings(rng.standard_normal((20, 129, 300)), masks, rng.random((129, 300)) > 0.5, tmp_path / "embeddings.png")
     assert (tmp_path / "embeddings.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_the_centre_frequency_of_a_windowed_tone_is_that_of_the_tone() -> None:
+    tones = np.array([3_000, 700, 1_500])
+    filters = np.hanning(64) * np.sin(2 * np.pi * tones[:, None] * np.arange(64) / 8_000 + 0.3)
+    assert centre_frequencies(filters, 8_000) == pytest.approx(tones, abs=5)
+
+
+def test_filters_are_drawn_and_one_that_is_all_zeros_does_no_harm(tmp_path: Path) -> None:
+    filters = np.random.default_rng(0).standard_normal((12, 16))
+    filters[3] = 0
+    plot_filters(filters, 8_000, tmp_path / "filters.png")
+    assert (tmp_path / "filters.png").read_bytes().startswith(b"\x89PNG")

@@ -5,9 +5,11 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from unmingle.runtime import Separator, load
     from unmingle.separation import separate, separate_file
+    from unmingle.streaming import Stream
 
 __version__ = "0.1.0"
-__all__ = ["Separator", "load", "separate", "separate_file"]
+__all__ = ["Separator", "Stream", "load", "separate", "separate_file"]
+_HOMES = {"Separator": "runtime", "load": "runtime", "Stream": "streaming"}
 
 
 def __getattr__(name: str) -> Any:
@@ -15,7 +17,7 @@ def __getattr__(name: str) -> Any:
     from importlib import import_module
 
     if name in __all__:
-        return getattr(import_module("unmingle.runtime" if name in ("Separator", "load") else "unmingle.separation"), name)
+        return getattr(import_module(f"unmingle.{_HOMES.get(name, 'separation')}"), name)
     raise AttributeError(f"module 'unmingle' has no attribute {name!r}")
 
 

@@ -18,6 +18,8 @@ class Facts:
         latency: algorithmic delay of a causal separator [samples].
         chunk: length that suits it best [samples].
         head: key of `heads.HEADS`: what makes estimates of what the network says; "" where it says them itself.
+        hop: a stream is fed in multiples of this [samples].
+        state: values that it keeps from one feed of a stream to the next; 0 = it does not stream.
     """
 
     sample_rate: int
@@ -29,6 +31,17 @@ class Facts:
     latency: int = 0
     chunk: int = 160_000
     head: str = ""
+    hop: int = 0
+    state: int = 0
+
+    @property
+    def delay(self) -> int:
+        """How far what a stream says lies behind what it is fed [samples]; the rest of its latency is waiting until a hop is full."""
+        return self.latency + 1 - self.hop
+
+    def behind(self, length: int) -> int:
+        """Zeros that a stream is fed after the last of `length` samples, so that all of their estimates come out [samples]."""
+        return self.delay + -(length + self.delay) % self.hop
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values, for a weights file's header."""

@@ -213,6 +213,37 @@ def plot_comparison(table: list[dict[str, Any]], picture: Path) -> None:
     figure.savefig(picture, dpi=100)
 
 
+def plot_filters(filters: np.ndarray, sample_rate: int, picture: Path) -> None:
+    """Draw the basis signals of a learned filterbank and their spectra, each as loud as its peak, from the lowest to the highest, as PNG.
+
+    Args:
+        filters: `(F, L)`, such as `filterbank.analysis.weight[:, 0]` of a Conv-TasNet.
+        sample_rate: [Hz].
+        picture: file to write.
+    """
+    filters = filters[np.argsort(centre_frequencies(filters, sample_rate))]
+    spectra = np.abs(np.fft.rfft(filters, max(256, filters.shape[1])))
+    figure = new_figure(9, 5)
+    left, right = figure.subplots(1, 2, sharey=True)
+    kept = {"origin": "lower", "aspect": "auto"}
+    left.imshow(relative_to_peak(filters), extent=(0, 1000 * filters.shape[1] / sample_rate, 0, len(filters)), cmap="RdBu", vmin=-1, vmax=1, **kept)
+    right.imshow(relative_to_peak(spectra), extent=(0, sample_rate / 2000, 0, len(filters)), cmap="magma", vmin=0, vmax=1, **kept)
+    left.set_ylabel("basis signal, by centre frequency")
+    left.set_xlabel("ms")
+    right.set_xlabel("kHz")
+    figure.savefig(picture, dpi=100)
+
+
+def centre_frequencies(filters: np.ndarray, sample_rate: int) -> np.ndarray:
+    """Mean frequency of each filter `(F, L)`, weighted by its power: `(F,)` [Hz]."""
+    power = np.square(np.abs(np.fft.rfft(filters, max(256, filters.shape[1]))))
+    return power @ np.linspace(0, sample_rate / 2, power.shape[1]) / np.maximum(power.sum(axis=1), 1e-30)
+
+
+def relative_to_peak(rows: np.ndarray) -> np.ndarray:
+    return rows / np.maximum(np.abs(rows).max(axis=1, keepdims=True), 1e-30)
+
+
 def new_figure(width: float, height: float) -> Any:
     """A figure `width` × `height` [inches] that needs no screen and no global state."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg

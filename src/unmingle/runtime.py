@@ -5,6 +5,7 @@ import json
 import os
 import sys
 import time
+from collections.abc import Callable, Sequence
 from copy import copy
 from dataclasses import MISSING, dataclass, field, fields, replace
 from functools import lru_cache
@@ -25,6 +26,7 @@ BF16_AGREEMENT_DB = 40.0
 BF16_SPEED_UP = 1.1
 
 Speakers = int | Literal["auto"]
+Run = Callable[..., Sequence[np.ndarray]]  # a network's inputs to its outputs: (1, C, T), and the state (1, n) of one that streams
 
 
 @dataclass(frozen=True)
@@ -95,10 +97,10 @@ class Separator:
         backend: "openvino", "openvino-bf16", "onnxruntime" or "torch".
     """
 
-    def __init__(self, infer: Infer, *, card: Card, backend: str) -> None:
+    def __init__(self, run: Run, *, card: Card, backend: str) -> None:
         self.name, self.card, self.backend = card.name, card, backend
         self.facts = Facts.from_dict(card.facts)
-        self._infer, self._lock = infer, Lock()
+        self._run, self._infer, self._lock = run, whole(run, self.facts), Lock()
 
     def __call__(self, mixture: np.ndarray) -> np.ndarray:
         """Turn a mixture `(C, T)` at `sample_rate` into estimates `(S, T)`; float32. Threads take turns.
@@ -129,6 +131,13 @@ class Separator:
         bound = copy(self)
         bound.facts = replace(self.facts, n_src=speakers)
         return bound
+
+    def step(self, samples: np.ndarray, state: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Go on with a stream: `(C, t)`, `t` a multiple of `hop`, and a state `(n,)`, zeros at first → estimates `(S, t)`, late by `delay`, and
+        the next state. `Stream` does the bookkeeping."""
+        with self._lock:
+            estimates, state = self._run(samples[None], state[None])
+            return estimates[0], state[0]
 
     def __getattr__(self, name: str) -> Any:
         if name != "facts" and name in Facts.__dataclass_fields__:
@@ -226,9 +235,9 @@ def _open(path: Path, backend: str) -> Separator:
         return _open_torch(path.with_suffix(".safetensors"), card)
     try:
         if backend == "onnxruntime":
-            return Separator(_onnxruntime(path), card=card, backend=backend)
-        infer, precision = _openvino(path, card)
-        return Separator(infer, card=card, backend="openvino" if precision == "f32" else "openvino-bf16")
+            return Separator(run_onnxruntime(path), card=card, backend=backend)
+        run, precision = _openvino(path, card)
+        return Separator(run, card=card, backend="openvino" if precision == "f32" else "openvino-bf16")
     except Exception as error:  # each runtime has its own kinds, without a common base
         raise InputError(f"{path}: {backend} cannot run it ({str(error).splitlines()[0]:.200}); try another backend, or export it again") from None
 
@@ -247,23 +256,41 @@ def _open_torch(path: Path, card: Card | None = None) -> Separator:
         n = sum(parameter.numel() for parameter in model.parameters())
         card = Card(path.stem, model.name, model.facts.to_dict(), n, path.stat().st_size, None, config=model.config)
 
-    def infer(mixture: np.ndarray) -> np.ndarray:
+    network = model.forward_stream if model.facts.state else model
+
+    def run(*inputs: np.ndarray) -> list[np.ndarray]:
         with torch.inference_mode():
-            return model(torch.from_numpy(mixture)).numpy()
+            outputs = network(*map(torch.from_numpy, inputs))
+        return [output.numpy() for output in (outputs if isinstance(outputs, tuple) else (outputs,))]
 
-    return Separator(infer, card=card, backend="torch")
+    return Separator(run, card=card, backend="torch")
 
 
-def _onnxruntime(path: Path) -> Infer:
+def whole(run: Run, facts: Facts) -> Infer:
+    """How a whole mixture goes through a network: one that streams starts from a state of zeros, and what it says late is put in step again."""
+    if not facts.state:
+        return lambda mixture: run(mixture)[0]
+
+    def infer(mixture: np.ndarray) -> np.ndarray:
+        n_batch, _, length = mixture.shape
+        padded = np.pad(mixture, ((0, 0), (0, 0), (0, facts.behind(length))))
+        return run(padded, np.zeros((n_batch, facts.state), np.float32))[0][..., facts.delay : facts.delay + length]
+
+    return infer
+
+
+def run_onnxruntime(path: Path) -> Run:
+    """Open an ONNX file with ONNX Runtime."""
     import onnxruntime
 
     options = onnxruntime.SessionOptions()
     options.enable_cpu_mem_arena = False  # an arena keeps the largest buffers of every length ever seen
     session = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
-    return lambda mixture: session.run(["estimates"], {"mixture": mixture})[0]
+    names = [entry.name for entry in session.get_inputs()]
+    return lambda *inputs: session.run(None, dict(zip(names, inputs, strict=True)))
 
 
-def _openvino(path: Path, card: Card) -> tuple[Infer, str]:
+def _openvino(path: Path, card: Card) -> tuple[Run, str]:
     """Compile with one thread per physical core; return how to run it and its precision, "f32" or "bf16"."""
     import openvino
 
@@ -272,19 +299,21 @@ def _openvino(path: Path, card: Card) -> tuple[Infer, str]:
     if cache is not None:
         core.set_property({"CACHE_DIR": str(cache / "openvino")})
 
-    def compiled(precision: str) -> Infer:
+    def compiled(precision: str) -> Run:
         options = {"PERFORMANCE_HINT": "LATENCY", "ENABLE_HYPER_THREADING": False, "INFERENCE_PRECISION_HINT": precision}
         request = core.compile_model(str(path), "CPU", options).create_infer_request()
-        # The request's own buffer is written again by the next call, so that the caller gets a copy.
-        return lambda mixture: request.infer({"mixture": mixture}, share_inputs=True, share_outputs=True)["estimates"].copy()
+        # The request's own buffers are written again by the next call, so that the caller gets copies.
+        return lambda *inputs: [output.copy() for output in request.infer(inputs, share_inputs=True, share_outputs=True).values()]
 
-    if cache is None or "BF16" not in core.get_property("CPU", "OPTIMIZATION_CAPABILITIES"):
+    # What a stream keeps would lose its precision from call to call.
+    facts = Facts.from_dict(card.facts)
+    if cache is None or facts.state or "BF16" not in core.get_property("CPU", "OPTIMIZATION_CAPABILITIES"):
         return compiled("f32"), "f32"
     identity = json.dumps([card.sha256, openvino.__version__, core.get_property("CPU", "FULL_DEVICE_NAME"), os.cpu_count()])
     verdict = cache / f"precision-{hashlib.sha256(identity.encode()).hexdigest()[:16]}.txt"
     precision = verdict.read_text() if verdict.is_file() else ""
     if precision not in ("f32", "bf16"):
-        precision = "bf16" if bf16_pays(compiled("f32"), compiled("bf16"), Facts.from_dict(card.facts)) else "f32"
+        precision = "bf16" if bf16_pays(whole(compiled("f32"), facts), whole(compiled("bf16"), facts), facts) else "f32"
         beside = verdict.with_suffix(f".{os.getpid()}.part")
         beside.write_text(precision)
         beside.replace(verdict)

@@ -4,6 +4,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from unmingle.layers.past import Past
+
 
 class LearnedFilterbank(nn.Module):
     """A convolution in place of the spectrogram and a transposed one in place of its inverse; neither is tied to the other.
@@ -24,22 +26,30 @@ class LearnedFilterbank(nn.Module):
         super().__init__()
         if kernel_size < stride:
             raise ValueError(f"kernel_size ({kernel_size}) must be at least as long as stride ({stride}), or samples are lost between frames")
-        self.kernel_size, self.stride, self.multiple = kernel_size, stride, multiple
+        self.stride, self.multiple = stride, multiple
+        #: samples that neighbouring frames share
+        self.overlap = kernel_size - stride
         self.analysis = nn.Conv1d(1, n_filters, kernel_size, stride=stride, bias=False)
         self.synthesis = nn.ConvTranspose1d(n_filters, 1, kernel_size, stride=stride, bias=False)
 
-    def forward(self, samples: Tensor) -> Tensor:
-        """`(B, T)` → frames `(B, F, N)`; every sample lies in as many frames as every other."""
-        length = samples.shape[-1]
-        before = self.kernel_size - self.stride
-        step = self.stride * self.multiple
-        behind = (-(length + before)) % step + before
+    def forward(self, samples: Tensor, *past: Past) -> Tensor:
+        """`(B, T)` → frames `(B, F, N)`; every sample lies in as many frames as every other.
+
+        With a `past`, T is a multiple of `stride`, and the T / `stride` frames that end in these samples come out.
+        """
+        if past:
+            padded = past[0].extend(samples[:, None].float(), 1, self.overlap)
+        else:
+            behind = -(samples.shape[-1] + self.overlap) % (self.stride * self.multiple) + self.overlap
+            padded = functional.pad(samples[:, None].float(), (self.overlap, behind))
         with torch.autocast(samples.device.type, enabled=False):
-            return self.analysis(functional.pad(samples[:, None].float(), (before, behind)))
+            return self.analysis(padded)
 
     def inverse(self, frames: Tensor, length: int) -> Tensor:
         """`(B, F, N)` → `(B, length)`; `length` is that of the signal that was analysed [samples]."""
+        return self.synthesise(frames)[:, self.overlap : self.overlap + length]
+
+    def synthesise(self, frames: Tensor) -> Tensor:
+        """`(B, F, N)` → `(B, N · stride + overlap)`, of which the first and the last `overlap` samples belong to further frames too."""
         with torch.autocast(frames.device.type, enabled=False):
-            samples = self.synthesis(frames.float())
-        start = self.kernel_size - self.stride
-        return samples[:, 0, start : start + length]
+            return self.synthesis(frames.float())[:, 0]

@@ -4,7 +4,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from unmingle.layers.past import Past
+
 EPS = 1e-8
+HORIZON = 2**20  # frames that a cumulative mean remembers: 17 minutes of 1 ms
 
 
 class GlobalLayerNorm(nn.Module):
@@ -34,20 +37,33 @@ class GlobalLayerNorm(nn.Module):
 class CumulativeLayerNorm(nn.Module):
     """cLN: as gLN, with the mean and variance of the frames so far: `(B, D, N)` → `(B, D, N)`; causal.
 
+    Between calls it keeps means and a count instead of sums, so that nothing grows with the length of a stream and float32 is as precise after
+    ten minutes as at the start. All that came before a call counts as `HORIZON` frames at most: from there on, older frames fade out. A count
+    without a limit would, some hours later, be so large that nothing new moved a mean in float32.
+
     References:
         Y. Luo and N. Mesgarani, "Conv-TasNet: surpassing ideal time-frequency magnitude masking for speech separation", 2019.
     """
+
+    n_kept = 3  # mean, mean square, frames seen
 
     def __init__(self, n_features: int) -> None:
         super().__init__()
         self.weight = nn.Parameter(torch.ones(n_features, 1))
         self.bias = nn.Parameter(torch.zeros(n_features, 1))
 
-    def forward(self, x: Tensor) -> Tensor:
+    def forward(self, x: Tensor, *past: Past) -> Tensor:
         wide = x.float()
-        n_seen = torch.ones_like(wide[:1, :1]).cumsum(-1)
-        mean = wide.mean(1, keepdim=True).cumsum(-1) / n_seen
-        power = wide.square().mean(1, keepdim=True).cumsum(-1) / n_seen
+        means = torch.stack([wide.mean(1), wide.square().mean(1)], 1)  # B 2 N, of each frame
+        n_seen = torch.ones_like(means[:, :1]).cumsum(-1)
+        if past:
+            before, n_before = past[0].take(self.n_kept, 1).split((2, 1), 1)
+            n_seen = n_before + n_seen
+            means = before + (means - before).cumsum(-1) / n_seen
+            past[0].keep(torch.cat([means, n_seen.clamp(max=HORIZON)], 1)[..., -1:])
+        else:
+            means = means.cumsum(-1) / n_seen
+        mean, power = means.split(1, 1)
         scale = ((power - mean.square()).clamp(min=0) + EPS).rsqrt()
         return ((wide - mean) * scale * self.weight + self.bias).to(x.dtype)
 

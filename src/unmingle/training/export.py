@@ -10,12 +10,12 @@ from typing import Any
 
 import numpy as np
 import onnx
-import onnxruntime
 import torch
 import yaml
 
 from unmingle.errors import InputError, UsageError
 from unmingle.models import build
+from unmingle.runtime import run_onnxruntime, whole
 from unmingle.training.weights import FORMAT, float16_state, load_state, parameter_count, read_header, save_weights
 
 AGREEMENT_DB = 60.0
@@ -126,17 +126,26 @@ def describe(header: dict[str, Any]) -> str:
 
 
 def to_onnx(model: Any, path: Path) -> onnx.ModelProto:
-    """Trace the model for any batch and length; values that are float16 exactly are stored so."""
-    example = torch.randn(2, model.facts.n_mics or 1, 20_000) * 0.1
+    """Trace the model for any batch and length; values that are float16 exactly are stored so.
+
+    One that streams becomes a step of its stream: inputs `mixture` and `state`, outputs `estimates` and `next_state`.
+    """
+    facts = model.facts
+    network, inputs = model, [torch.randn(2, facts.n_mics or 1, 2_000 * (facts.hop or 10)) * 0.1]
     with torch.no_grad():
-        last_axis = model(example).ndim - 1  # time, or frames where a network says embeddings
+        last_axis = model(inputs[0]).ndim - 1  # time, or frames where a network says embeddings
+    axes = {"mixture": {0: "B", 2: "T"}, "estimates": {0: "B", last_axis: "T" if last_axis == 2 else "N"}}
+    if facts.state:
+        network, inputs = Step(model), [*inputs, torch.zeros(2, facts.state)]
+        axes |= {"state": {0: "B"}, "next_state": {0: "B"}}
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         logging.getLogger("torch.onnx").setLevel(logging.ERROR)
         # The TorchScript exporter: the newer one spells every slice out and freezes lengths behind recurrent layers.
         torch.onnx.export(
-            model, (example,), path, dynamo=False, input_names=["mixture"], output_names=["estimates"], opset_version=17,
-            dynamic_axes={"mixture": {0: "B", 2: "T"}, "estimates": {0: "B", last_axis: "T" if last_axis == 2 else "N"}},
+            network, tuple(inputs), path, dynamo=False, opset_version=17, dynamic_axes=axes,
+            input_names=[name for name in ("mixture", "state") if name in axes],
+            output_names=[name for name in ("estimates", "next_state") if name in axes],
         )  # fmt: skip
     graph = onnx.load(path)
     casts = []
@@ -156,13 +165,24 @@ def to_onnx(model: Any, path: Path) -> onnx.ModelProto:
     return graph
 
 
+class Step(torch.nn.Module):
+    """What a step of a stream computes, as a module, which the exporter asks for."""
+
+    def __init__(self, model: Any) -> None:
+        super().__init__()
+        self.model = model
+
+    def forward(self, samples: torch.Tensor, state: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        return self.model.forward_stream(samples, state)
+
+
 def agreement_db(model: Any, path: Path, length: int) -> float:
     """Level of PyTorch's estimates over their difference from ONNX Runtime's, on noise of `length` samples [dB]."""
     rng = np.random.default_rng(length)
     mixture = (rng.standard_normal((1, model.facts.n_mics or 1, length)) * 0.1).astype(np.float32)
     with torch.no_grad():
         expected = model(torch.from_numpy(mixture)).numpy()
-    actual = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"]).run(None, {"mixture": mixture})[0]
+    actual = whole(run_onnxruntime(path), model.facts)(mixture)
     if actual.shape != expected.shape:
         return -np.inf
     return float(10 * np.log10(np.square(expected).sum() / max(np.square(expected - actual).sum(), 1e-20)))

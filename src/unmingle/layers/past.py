@@ -1,0 +1,45 @@
+"""What a causal network keeps between two calls, so that a signal fed in pieces gives what it gives at once."""
+
+from math import prod
+
+import torch
+from torch import Tensor
+
+
+class Past:
+    """One flat state: each layer takes what it kept in the last call and leaves what the next one needs, in the order in which layers are called.
+
+    Args:
+        state: `(B, n)`, as `state()` returned it after the last call; zeros before the first sample.
+    """
+
+    def __init__(self, state: Tensor) -> None:
+        self._before, self._n_taken = state, 0
+        self._after: list[Tensor] = []
+
+    def take(self, *shape: int) -> Tensor:
+        """The next values that were kept: `(B, *shape)`."""
+        start = self._n_taken
+        self._n_taken += prod(shape)
+        return self._before[:, start : self._n_taken].reshape(-1, *shape)
+
+    def keep(self, values: Tensor) -> None:
+        """Leave `(B, …)` for the next call, as many values as were taken."""
+        self._after.append(values.flatten(1))
+
+    def extend(self, x: Tensor, n_channels: int, n: int) -> Tensor:
+        """Put the `n` samples or frames that came before in front: `(B, D, T)` → `(B, D, n + T)`."""
+        longer = torch.cat([self.take(n_channels, n), x], -1)
+        self.keep(longer[..., longer.shape[-1] - n :])
+        return longer
+
+    def overlap_add(self, x: Tensor, n_channels: int, n: int) -> Tensor:
+        """Add what reached over the end of the last call, and hold back the last `n` samples: `(B, D, T + n)` → `(B, D, T)`."""
+        summed = torch.cat([x[..., :n] + self.take(n_channels, n), x[..., n:]], -1)
+        length = summed.shape[-1] - n
+        self.keep(summed[..., length:])
+        return summed[..., :length]
+
+    def state(self) -> Tensor:
+        """What the next call needs: `(B, n)`."""
+        return torch.cat(self._after, 1)
