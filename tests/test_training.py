@@ -103,6 +103,8 @@ def test_training_can_start_from_weights(recipe_path: Path, tmp_path: Path) -> N
     second = train(frozen, tmp_path / "second", init=first, progress=False)
     one, two = load_state(first), load_state(second)
     assert all(torch.allclose(one[key], two[key]) for key in one)
+    told = read_header(second)["training"]
+    assert [each["steps"] for each in (*told["earlier"], told)] == [3, 1]
     other = read_recipe(recipe_path, ["model.n_features=12"])
     with pytest.raises(InputError, match="weights of another model"):
         train(other, tmp_path / "third", init=first, progress=False)

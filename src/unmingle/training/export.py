@@ -115,13 +115,13 @@ def summarise(summary: dict[str, Any], name: str) -> dict[str, Any]:
 
 
 def describe(header: dict[str, Any]) -> str:
-    """One sentence on how the weights came about."""
-    training = header["training"]
-    time = f"{training['minutes']:.0f} minutes ({training['clock']} time, {training['threads']} threads)"
+    """One sentence on how the weights came about, in one training or in several, each from the weights of the one before."""
+    trainings = [*header["training"].get("earlier", []), header["training"]]
+    times = [f"{each['steps']} steps and {each['minutes']:.0f} minutes ({each['clock']} time, {each['threads']} threads)" for each in trainings]
+    hours = sum(each["hours_of_audio"] for each in trainings)
     return (
-        f"{training['hours_of_audio']:.1f} h of mixtures drawn from {', '.join(origins(header))}, "
-        f"in {training['steps']} steps and {time}, "
-        "by 'unmingle train'; the recipe is in the header of the weights"
+        f"{hours:.1f} h of mixtures drawn from {', '.join(origins(header))}, in {', then '.join(times)}, "
+        "by 'unmingle train'; the last recipe is in the header of the weights"
     )
 
 

@@ -155,6 +155,7 @@ class Training(lightning.LightningModule):
         self.average = {key: value.clone() for key, value in model.state_dict().items()}
         self.minutes_before = 0.0
         self.items_seen, self.hours_heard = 0, 0.0
+        self.earlier: list[dict[str, Any]] = []  # what the trainings before this one, whose weights it began with, said of themselves
         # Of a fixed set: the order of the voices that every item had when the last epoch ended, and the last one it had; −1 is none yet.
         self.orders = torch.full((2, recipe.data.n_items or 0, recipe.data.n_src), -1)
         self.started = self._now()
@@ -267,11 +268,13 @@ class Training(lightning.LightningModule):
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         checkpoint["unmingle"] = {
             "minutes": self.minutes, "items_seen": self.items_seen, "hours_heard": self.hours_heard, "average": self.average, "orders": self.orders,
+            "earlier": self.earlier,
         }  # fmt: skip
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         kept = checkpoint["unmingle"]
         self.minutes_before, self.items_seen, self.hours_heard = kept["minutes"], kept["items_seen"], kept["hours_heard"]
+        self.earlier = kept.get("earlier", [])
         self.average, orders = kept["average"], kept.get("orders", self.orders[:, :0])
         if orders.shape != self.orders.shape:
             raise UsageError(f"data.n_items was {orders.shape[1] or 'not set'}; go on with the same, or start anew with --init")
@@ -378,7 +381,7 @@ class Keeper(Callback):
         training = {
             "steps": module.global_step, "hours_of_audio": round(module.hours_heard, 3),
             "minutes": round(module.minutes, 2), "clock": module.recipe.trainer.clock, "threads": torch.get_num_threads(),
-            "held_out_si_sdri_db": round(score, 3),
+            "held_out_si_sdri_db": round(score, 3), **({"earlier": module.earlier} if module.earlier else {}),
         }  # fmt: skip
         row = {
             "step": module.global_step, "minutes": training["minutes"], "hours_of_audio": training["hours_of_audio"],
@@ -469,6 +472,9 @@ def train(recipe: Recipe, out: Path, *, resume: bool = False, init: Path | None 
             raise InputError(f"{init}: weights of another model than the recipe's {model.name}: {what}") from None
     mixers = build_passages(recipe.data) if recipe.data.set else build_mixers(recipe.data)
     module = Training(recipe, model, objective, mixers)
+    if init is not None:
+        before = read_header(init)["training"]
+        module.earlier = [*before.pop("earlier", []), before]
     out.mkdir(parents=True, exist_ok=True)
     (out / "recipe.json").write_text(json.dumps(recipe.to_dict(), indent=1), encoding="utf-8")
     precision = settings.precision if settings.precision != "auto" else ("bf16-mixed" if computes_bfloat16() else "32-true")
