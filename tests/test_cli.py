@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import soundfile
+import soxr
 
 from unmingle import __version__
 from unmingle.cli import main, seconds
@@ -21,6 +22,7 @@ EXTRAS = (
     "torch", "lightning", "torchmetrics", "tensorboard", "safetensors", "onnx", "onnxscript", "matplotlib", "scipy", "mir_eval", "pesq", "pystoi",
 )  # fmt: skip
 WITHOUT_EXTRAS = f"import sys; sys.modules.update(dict.fromkeys({EXTRAS})); from unmingle.cli import main; sys.exit(main())"
+EXAMPLE = Path(__file__).parents[1] / "examples/two-voices.flac"
 Captured = pytest.CaptureFixture[str]
 
 
@@ -31,11 +33,11 @@ def in_a_folder_of_its_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> P
 
 
 def write(path: str, duration_s: float = 0.5, sample_rate: int = 16_000) -> str:
-    """A recording of two gliding harmonic tones."""
-    t = np.arange(round(duration_s * sample_rate)) / sample_rate
-    tones = [sum(np.sin(2 * np.pi * k * (f0 * t + 10 * t**2)) / k for k in range(1, 8)) for f0 in (110, 205)]
+    """A recording of two voices: the example, without its first second, again and again."""
+    voices, rate = soundfile.read(EXAMPLE, start=16_000)
+    samples = soxr.resample(voices, rate, sample_rate)
     Path(path).parent.mkdir(parents=True, exist_ok=True)
-    soundfile.write(path, 0.05 * (tones[0] + tones[1]), sample_rate)
+    soundfile.write(path, np.resize(samples, round(duration_s * sample_rate)), sample_rate)
     return path
 
 

@@ -211,7 +211,7 @@ def test_the_commands_print_tables_and_json(folder: Path, tmp_path: Path, capsys
         (["summary", "nobody"], 2, "no model 'nobody'"),
         (["summary", "nobody.yaml"], 2, "no such recipe"),
         (["summary", "nobody.safetensors"], 1, "not a weights file"),
-        (["summary", "nobody.onnx"], 1, "cannot read this card"),
+        (["summary", "nobody.onnx"], 1, "needs this card"),
     ],
     ids=lambda value: " ".join(value) if isinstance(value, list) else "",
 )

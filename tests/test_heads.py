@@ -51,7 +51,7 @@ def halving(mixture: np.ndarray) -> np.ndarray:
 
 def separator(infer: Callable[[np.ndarray], np.ndarray], head: str, n_src: int | None = None, cls: type[Separator] = Separator) -> Separator:
     facts = Facts(sample_rate=RATE, n_src=n_src, head=head, chunk=2 * RATE)
-    return cls(infer, card=Card(head, "toy", facts.to_dict(), 0, 0, None), backend="onnxruntime")
+    return cls(lambda mixture: [infer(mixture)], card=Card(head, "toy", facts.to_dict(), 0, 0, None), backend="onnxruntime")
 
 
 @pytest.mark.parametrize("length", [1, 255, 16_001])
