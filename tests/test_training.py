@@ -167,7 +167,7 @@ def test_the_four_commands_work_one_after_the_other(recipe_path: Path, tmp_path:
     out = run("train", recipe_path, "trainer.steps=3", "--out", tmp_path / "run", "--quiet")
     best = Path(re.search(r"weights: (.+)", out)[1])  # type: ignore[index]
     run("mix", recipe_path, "data.length_s=1.0", "--out", tmp_path / "set", "--n", 3)
-    card = Path(run("export", best, "tiny", "--out", tmp_path / "weights").strip())
+    card = Path(run("export", best, "tiny", "--out", tmp_path / "weights").split()[-1])
     assert yaml.safe_load(card.read_text())["sha256"]
     onnx = card.with_suffix(".onnx")
     by_onnx = json.loads(run("evaluate", onnx, tmp_path / "set", "--json", "--csv", tmp_path / "rows.csv", "--backend", "onnxruntime"))

@@ -59,7 +59,7 @@ def about(context: typer.Context, version: Annotated[bool, typer.Option("--versi
 def separate(
     inputs: Annotated[list[str], typer.Argument(metavar="INPUT", help="Audio or video files; folders are walked; - is standard input.")],
     out: Annotated[Path, typer.Option(help="Folder for the results, one folder per input in it.")] = Path("separated"),
-    speakers: Annotated[str, typer.Option(help="Number of voices; auto counts them (with a model that can, such as one-and-rest).")] = "2",
+    speakers: Annotated[str, typer.Option(help="Number of voices; or auto, with a model that counts them (none of those that ship, so far).")] = "2",
     model: Annotated[str | None, typer.Option(help="A name from 'unmingle models', or a weights file. [default: the best for --speakers]")] = None,
     format: Annotated[str, typer.Option(help="wav, flac, mp3, m4a or opus.")] = "wav",
     channel: Annotated[str, typer.Option(help="mix, or the number of the one channel to separate.")] = "mix",

@@ -55,7 +55,8 @@ def read_recordings(source: str | Path, root: str | Path | None = None) -> list[
             raise ValueError(f"{source}: no audio file in this folder ({', '.join(AUDIO_SUFFIXES)})")
         return found
     if not source.is_file():
-        raise FileNotFoundError(f"{source}: no such CSV file or folder of recordings")
+        remedy = "give yours: data.speech=LibriSpeech/train-clean-100 'data.corpora=[]'"
+        raise FileNotFoundError(f"{source}: no such CSV file or folder of recordings; {remedy}")
     root = Path(root) if root is not None else source.parent
     with source.open(newline="", encoding="utf-8") as file:
         rows = list(csv.DictReader(file))

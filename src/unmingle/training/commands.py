@@ -167,7 +167,8 @@ def export(
     from unmingle.training.export import read_summary
 
     summaries = [read_summary(path) for path in measured or []]
-    typer.echo(f"{run(checkpoint, name, out=out, default=default, overwrite=overwrite, measured=summaries)}")
+    card = run(checkpoint, name, out=out, default=default, overwrite=overwrite, measured=summaries)
+    typer.echo(f"{card.with_suffix('.onnx')}\n{card}")
 
 
 def register(app: typer.Typer) -> None:

@@ -100,7 +100,10 @@ def compare(
         if published:
             row["published"] = "; ".join(figure(peer) for peer in peers if peer["model"] == published_name(name, peers))
         table.append(row)
-    given = {"--models": models and ",".join(models), "--first": first, "--sample-rate": sample_rate, "--peers": "published" if published else None}
+    given = {
+        "--speech": speech, "--task": task, "--models": models and ",".join(models), "--first": first, "--sample-rate": sample_rate,
+        "--peers": "published" if published else None,
+    }  # fmt: skip
     options = "".join(f" {name} {value}" for name, value in given.items() if value)
     backends = ", ".join(dict.fromkeys(row["backend"] for row in table if row["backend"])) or "no model"
     heading = (
