@@ -116,11 +116,7 @@ def cold_start(model: str | None, repeats: int) -> list[dict]:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--model", help="name or .onnx file; the default model unless given")
-    parser.add_argument("--asteroid", type=Path, default=Path(".cache/asteroid"), help="virtual environment that setup_asteroid.sh made")
-    parser.add_argument("--threads", type=int, default=2, help="cores for each")
-    parser.add_argument("--seconds", type=float, default=30, help="length of the mixture")
-    parser.add_argument("--repeats", type=int, default=9)
-    parser.add_argument("--quick", action="store_true", help="only see that it runs: 4 s, twice; nothing is kept")
+    report.beside_asteroid(parser, 30, "the mixture", "4 s")
     options = parser.parse_args()
     if options.quick:
         options.seconds, options.repeats = 4, 2

@@ -1,5 +1,6 @@
 """What the benchmarks share: the machine in one line, tables in Markdown, and where results are kept."""
 
+import argparse
 import csv
 import os
 import platform
@@ -39,6 +40,15 @@ def machine() -> str:
         except PackageNotFoundError:
             continue
     return f"{name}, {cores} cores{load}; Python {platform.python_version()}, {', '.join(versions)}; {datetime.now(UTC):%Y-%m-%d}"
+
+
+def beside_asteroid(parser: argparse.ArgumentParser, seconds: float, what: str, quick: str) -> None:
+    """The options of a script that measures unmingle and Asteroid in turns."""
+    parser.add_argument("--asteroid", type=Path, default=Path(".cache/asteroid"), help="virtual environment that setup_asteroid.sh made")
+    parser.add_argument("--threads", type=int, default=2, help="cores for each")
+    parser.add_argument("--seconds", type=float, default=seconds, help=f"length of {what}")
+    parser.add_argument("--repeats", type=int, default=9)
+    parser.add_argument("--quick", action="store_true", help=f"only see that it runs: {quick}, twice; nothing is kept")
 
 
 def cache_in(folder: Path) -> dict[str, str]:

@@ -61,12 +61,8 @@ def rounds(asteroid: Path, batch_size: int, length_s: float, repeats: int, threa
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--asteroid", type=Path, default=Path(".cache/asteroid"), help="virtual environment that setup_asteroid.sh made")
-    parser.add_argument("--threads", type=int, default=2, help="cores for each")
     parser.add_argument("--batch", type=int, default=4, help="mixtures in a batch")
-    parser.add_argument("--seconds", type=float, default=4, help="length of a mixture")
-    parser.add_argument("--repeats", type=int, default=9)
-    parser.add_argument("--quick", action="store_true", help="only see that it runs: half a second, twice; nothing is kept")
+    report.beside_asteroid(parser, 4, "a mixture", "half a second")
     options = parser.parse_args()
     if options.quick:
         options.batch, options.seconds, options.repeats = 1, 0.5, 2

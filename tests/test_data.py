@@ -13,7 +13,7 @@ from unmingle.data.mixer import Mixer, level_db
 from unmingle.data.recipe import DataRecipe
 from unmingle.data.sets import read_set, write_set
 from unmingle.errors import InputError
-from unmingle.training.trainer import build_mixers, hold_out
+from unmingle.training.batches import build_mixers, hold_out
 
 RATE = 16_000
 

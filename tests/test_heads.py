@@ -221,9 +221,9 @@ def test_a_shipped_network_serves_any_number_and_keeps_none(tmp_path: Path, monk
     card = {"name": "any", "model": "deep-clustering", "facts": model.facts.to_dict(), "parameters": 1, "size_bytes": 1}
     path.with_suffix(".yaml").write_text(yaml.safe_dump({**card, "sha256": hashlib.sha256(path.read_bytes()).hexdigest()}))
     monkeypatch.setattr(runtime, "WEIGHTS", tmp_path)
-    monkeypatch.setattr(runtime, "cards", lambda: [Card.read(tmp_path / "any.yaml")])
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
-    runtime._shipped.cache_clear()
+    for kept in (runtime.cards, runtime._shipped):
+        kept.cache_clear()
     try:
         for n_src in (3, 2, None, 4):
             loaded = load("any" if n_src != 4 else None, speakers=n_src)
@@ -237,4 +237,5 @@ def test_a_shipped_network_serves_any_number_and_keeps_none(tmp_path: Path, monk
         with pytest.raises(UsageError, match="no model counts speakers; there are: any"):
             load(speakers="auto")
     finally:
-        runtime._shipped.cache_clear()
+        for kept in (runtime.cards, runtime._shipped):
+            kept.cache_clear()

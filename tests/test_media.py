@@ -15,8 +15,9 @@ import soxr
 from conftest import encode, sweep
 
 from unmingle.errors import InputError, UsageError
-from unmingle.media import FORMATS, AudioWriter, find_inputs, open_audio
+from unmingle.media import FORMATS, AudioWriter, open_audio
 from unmingle.output import OutputFolder
+from unmingle.recording import find_inputs
 
 CONTAINERS = {  # name of the file: codec, container, with a picture, sample rate, how far the length may be off [samples]
     "float.wav": ("pcm_f32le", "wav", False, 44_100, 0),

@@ -9,10 +9,10 @@ import torch
 from torch import Tensor, nn
 
 from unmingle.heads import HEADS
+from unmingle.layers.masks import MASKS
 from unmingle.layers.norms import NORMS
 from unmingle.layers.tcn import TCN
 from unmingle.models import MODELS, build
-from unmingle.models.conv_tasnet import MASKS
 from unmingle.objectives.clustering import DeepClusteringObjective
 from unmingle.objectives.one_and_rest import OneAndRestObjective
 from unmingle.objectives.pit import WaveformPIT

@@ -13,9 +13,10 @@ from unmingle.data.passages import Passages
 from unmingle.data.recipe import DataRecipe
 from unmingle.data.sets import read_set, tasks
 from unmingle.errors import InputError, UsageError
+from unmingle.training.batches import build_passages
 from unmingle.training.evaluation import print_summary
 from unmingle.training.recipe import read_recipe
-from unmingle.training.trainer import build_passages, train
+from unmingle.training.trainer import train
 
 RATE = 8000
 FREQUENCY = {"s1": 200, "s2": 330, "s3": 470, "noise": 1900}

@@ -202,7 +202,7 @@ def list_sources(inputs: list[str], out: Path) -> list[tuple[str, Path | BinaryI
     Raises:
         UsageError: standard input is a terminal.
     """
-    from unmingle.media import find_inputs
+    from unmingle.recording import find_inputs
 
     sources: dict[str, Path | BinaryIO] = {}
     for text in inputs:

@@ -3,6 +3,8 @@
 from dataclasses import asdict, dataclass, fields
 from typing import Any, Literal
 
+SAMPLE_RATES = (8_000, 192_000)  # lowest and highest that a recording may have [Hz]
+
 
 @dataclass(frozen=True)
 class Facts:

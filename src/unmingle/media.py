@@ -10,7 +10,7 @@ import re
 import shutil
 import stat
 import tempfile
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from fractions import Fraction
 from pathlib import Path
@@ -20,13 +20,11 @@ import av
 import numpy as np
 import soxr
 
-from .errors import InputError, UsageError
+from unmingle.containers import count_mp3_frames, declare_mp3_length, is_cut_short, lacks_last_page, mp3_frame_size
+from unmingle.errors import InputError, UsageError
+from unmingle.facts import SAMPLE_RATES
+from unmingle.recording import what_is_in
 
-AUDIO_SUFFIXES = (
-    *(".wav", ".w64", ".flac", ".mp3", ".m4a", ".m4b", ".aac", ".ogg", ".oga", ".opus", ".aif", ".aiff", ".caf", ".au", ".wma", ".amr", ".ac3"),
-    *(".mp4", ".m4v", ".mov", ".mkv", ".mka", ".webm", ".avi", ".3gp"),
-)
-SAMPLE_RATES = (8_000, 192_000)  # lowest and highest that is read [Hz]
 NO_ADDRESSES = "an address, not a file; download it first, and give the file"
 PLAYS = "check that it plays, or convert it to WAV"
 
@@ -59,18 +57,6 @@ FORMATS = {
     "m4a": Format("ipod", "aac", "fltp", (*MP3_RATES, 64_000, 88_200, 96_000), 96_000),
     "opus": Format("opus", "libopus", "flt", (8_000, 12_000, 16_000, 24_000, 48_000), 64_000),
 }
-
-
-def find_inputs(paths: Iterable[str | Path]) -> list[Path]:
-    """List the files to read: a file as it is, a folder as the audio files below it, sorted, without hidden ones.
-
-    A missing path, or a folder with no audio in it, stays in the list: `open_audio` says what is wrong with it, and the others are still done.
-    """
-    found = []
-    for path in map(Path, paths):
-        inside = (file for file in sorted(path.rglob("*")) if file.suffix.lower() in AUDIO_SUFFIXES and file.is_file())
-        found += [file for file in inside if not any(part.startswith(".") for part in file.relative_to(path).parts)] or [path]
-    return found
 
 
 def open_audio(source: str | Path | BinaryIO, *, start_s: float | None = None, end_s: float | None = None) -> "AudioReader":
@@ -110,12 +96,12 @@ class AudioReader:
         self.warnings: list[str] = []
         with ExitStack() as stack:
             file, self.name = _open_file(source, stack)
-            self._cut = _is_cut_short(file)
+            self._cut = is_cut_short(file)
             if self._cut and end_s is None:
                 raise self._cut_short_error()
-            if _lacks_last_page(file):
+            if lacks_last_page(file):
                 self.warnings.append("the file stops in mid-stream and was probably cut short; what is there is read")
-            self._mp3_frames = _count_mp3_frames(file)
+            self._mp3_frames = count_mp3_frames(file)
             file.seek(0)
             self.file = file
             self._container = self._open_container(file, stack)
@@ -218,7 +204,7 @@ class AudioReader:
             yield block
         kind, declared = self._container.format.name, 0
         if kind == "mp3":
-            declared = (self._mp3_frames - 4) * _mp3_frame_size(self.sample_rate)  # the encoder's delay and padding are counted but not decoded
+            declared = (self._mp3_frames - 4) * mp3_frame_size(self.sample_rate)  # the encoder's delay and padding are counted but not decoded
         elif kind in ("flac", "aiff"):
             declared = round(self._declared_s() * self.sample_rate)
         if self._cut or self._n_decoded < declared:
@@ -264,7 +250,7 @@ def _open_file(source: str | Path | BinaryIO, stack: ExitStack) -> tuple[BinaryI
         path, name = Path(source), str(source)
         try:
             if path.is_dir():
-                raise InputError(f"{name}: a folder {_what_is_in(path)}")
+                raise InputError(f"{name}: a folder {what_is_in(path)}")
             if not (stat.S_ISREG(mode := path.stat().st_mode) or stat.S_ISFIFO(mode)):
                 raise InputError(f"{name}: a device, not a file; choose an audio file")
             file: BinaryIO = stack.enter_context(path.open("rb"))
@@ -285,104 +271,6 @@ def _open_file(source: str | Path | BinaryIO, stack: ExitStack) -> tuple[BinaryI
     if not size:
         raise InputError(f"{name}: empty (0 bytes); choose a file with sound")
     return file, name
-
-
-def _what_is_in(folder: Path) -> str:
-    if not os.access(folder, os.R_OK | os.X_OK):
-        return "that may not be read; check its permissions"
-    if find_inputs([folder]) != [folder]:
-        return "of files, not a file; give one of them (the command line takes whole folders)"
-    return "with no audio file in it; choose a file or another folder"
-
-
-def _is_cut_short(file: BinaryIO) -> bool:
-    """Whether a WAV, MP4, MOV, MKV or WebM file declares more bytes than it has. A length left open while streaming declares nothing."""
-    size = file.seek(0, os.SEEK_END)
-    file.seek(0)
-    magic = file.read(12)
-    if magic[:4] in (b"RIFF", b"RF64") and magic[8:] == b"WAVE":
-        return _wav_end(file, size) > size
-    if magic[:4] == b"\x1a\x45\xdf\xa3":
-        return _matroska_end(file, size) > size
-    return magic[4:8] in (b"ftyp", b"moov", b"mdat", b"wide", b"free", b"skip") and _mp4_end(file, size) > size
-
-
-def _wav_end(file: BinaryIO, size: int) -> int:
-    """Where a WAV file's samples should end [bytes]; 0 = not declared."""
-    position, long_length = 12, 0
-    while True:
-        file.seek(min(position, size))
-        header = file.read(24)
-        if len(header) < 8:
-            return 0
-        length = int.from_bytes(header[4:8], "little")
-        if header[:4] == b"ds64":
-            long_length = int.from_bytes(header[16:24], "little")
-        if header[:4] == b"data" and length == 0xFFFFFFFF:
-            return position + 8 + long_length
-        if header[:4] == b"data":
-            return position + 8 + length if length < 0x7FFFF000 else 0  # more is what programs write into a pipe
-        position += 8 + length + length % 2
-
-
-def _matroska_end(file: BinaryIO, size: int) -> int:
-    """Where a Matroska or WebM file's segment should end [bytes]; 0 = not declared."""
-    position = length = 0
-    for _element in ("EBML header", "segment"):
-        position += length + 4  # each begins with an identifier of 4 bytes and a length of 1 to 8
-        file.seek(min(position, size))
-        head = file.read(8)
-        width = 9 - head[0].bit_length() if head else 9
-        if width > len(head):
-            return 0
-        length = int.from_bytes(head[:width], "big") - (1 << 7 * width)
-        position += width
-    return 0 if length == (1 << 7 * width) - 1 else position + length  # all ones: open
-
-
-def _mp4_end(file: BinaryIO, size: int) -> int:
-    """Where the last of an MP4 or MOV file's boxes with samples or their index should end [bytes]."""
-    position = end = 0
-    while position < size:
-        file.seek(position)
-        header = file.read(16)
-        length = int.from_bytes(header[:4], "big")
-        length = int.from_bytes(header[8:], "big") if length == 1 else length
-        if length < 8:  # 0: the rest of the file
-            break
-        position += length
-        end = position if header[4:8] in (b"mdat", b"moov", b"moof") else end
-    return end
-
-
-def _lacks_last_page(file: BinaryIO) -> bool:
-    """Whether an Ogg file's last page is missing or incomplete."""
-    file.seek(0)
-    if file.read(4) != b"OggS":
-        return False
-    file.seek(max(0, file.seek(0, os.SEEK_END) - 2**17))  # a page has at most 65307 bytes
-    tail = file.read()
-    page = tail[tail.rfind(b"OggS") :]
-    is_complete = len(page) > 26 and len(page) >= 27 + page[26] + sum(page[27 : 27 + page[26]])
-    return not (is_complete and page[5] & 4)
-
-
-def _count_mp3_frames(file: BinaryIO) -> int:
-    """How many frames an MP3's Xing or Info tag declares; 0 = not declared."""
-    file.seek(_mp3_start(file))
-    tag = re.search(rb"(?:Xing|Info)\0\0\0.(....)", file.read(4096), re.DOTALL)
-    return int.from_bytes(tag[1], "big") if tag and tag[0][7] & 1 else 0
-
-
-def _mp3_start(file: BinaryIO) -> int:
-    """Where the first frame begins, behind an ID3 tag [bytes]."""
-    file.seek(0)
-    head = file.read(10)
-    return 10 + sum((byte & 127) << 7 * (9 - i) for i, byte in enumerate(head) if i > 5) if head[:3] == b"ID3" else 0
-
-
-def _mp3_frame_size(sample_rate: int) -> int:
-    return 1152 if sample_rate >= 32_000 else 576
 
 
 def _to_float(frame: Any) -> np.ndarray:
@@ -462,8 +350,8 @@ class AudioWriter:
             self._container.mux(self._stream.encode(None))
             self._container.close()
             self._container = None
-            if self._name == "mp3" and self._n_encoded > _mp3_frame_size(self.sample_rate):
-                _declare_mp3_length(self.path, self._n_encoded, self.sample_rate)
+            if self._name == "mp3" and self._n_encoded > mp3_frame_size(self.sample_rate):
+                declare_mp3_length(self.path, self._n_encoded, self.sample_rate)
 
     def __enter__(self) -> Self:
         return self
@@ -504,23 +392,3 @@ class AudioWriter:
                 raise OSError(error.errno, error.strerror, str(self.path)) from None
             what = f"{self._n_channels} channels at {self.sample_rate} Hz"
             raise InputError(f"{self.path.name}: {self._name} does not hold {what} ({_reason(error)}); choose the format wav") from None
-
-
-def _declare_mp3_length(path: Path, n_samples: int, sample_rate: int) -> None:
-    """Correct the padding in a fresh MP3's LAME tag: FFmpeg declares too little where the padding spans two frames."""
-    with path.open("r+b") as file:
-        n_coded = _count_mp3_frames(file) * _mp3_frame_size(sample_rate)
-        start = _mp3_start(file)
-        file.seek(start)
-        head = bytearray(file.read(1024))
-        tag = max(head.find(b"Xing"), head.find(b"Info"))
-        delay = int.from_bytes(head[tag + 141 : tag + 144], "big") >> 12
-        head[tag + 141 : tag + 144] = (delay << 12 | min(n_coded - delay - n_samples, 4095)).to_bytes(3, "big")
-        checksum = 0  # CRC-16 of all that precedes it in the tag
-        for byte in head[: tag + 154]:
-            checksum ^= byte
-            for _ in range(8):
-                checksum = checksum >> 1 ^ (0xA001 if checksum & 1 else 0)
-        head[tag + 154 : tag + 156] = checksum.to_bytes(2, "big")
-        file.seek(start)
-        file.write(head)

@@ -1,17 +1,37 @@
-"""Results on disk: a folder that appears whole or not at all."""
+"""Results on disk: files and folders that appear whole or not at all."""
 
 import errno
 import os
 import re
 import secrets
 import shutil
-from contextlib import suppress
+import tempfile
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
+from typing import IO, Any
+
+import numpy as np
 
 from unmingle.errors import InputError
-from unmingle.media import FORMATS
 
-OWN_NAMES = re.compile(rf"(speaker-\d+|rest)\.({'|'.join(FORMATS)})|spectrogram\.png")  # the files that a run may replace
+
+def own_name(name: str) -> bool:
+    """Whether a file of that name in a folder of results is one of ours, which a run may replace."""
+    from unmingle.media import FORMATS  # codecs take long to import, and not everybody here needs them
+
+    return bool(re.fullmatch(rf"(speaker-\d+|rest)\.({'|'.join(FORMATS)})|(spectrogram|embeddings)\.png", name))
+
+
+@contextmanager
+def replacing(path: Path) -> Iterator[Path]:
+    """A path beside `path` to write to; what is there afterwards takes the place of `path`, or after an exception nothing does."""
+    beside = path.with_name(f".{path.name}.{os.getpid()}.part")
+    try:
+        yield beside
+        beside.replace(path)
+    finally:
+        beside.unlink(missing_ok=True)
 
 
 class OutputFolder:
@@ -19,7 +39,7 @@ class OutputFolder:
 
     Entering gives the path of a hidden folder beside the wanted one; files are written into it, and closed. Leaving renames them into place. After
     any exception (Ctrl-C included) nothing is left behind: no file, no hidden folder, no parent that was made for it. A folder that exists already
-    keeps what else is in it; only an earlier run's files (`OWN_NAMES`) and files of the names just written are replaced, and put back if that fails.
+    keeps what else is in it; only an earlier run's files (`own_name`) and files of the names just written are replaced, and put back if that fails.
     Two inputs of one name need two folders: the caller chooses the path.
 
     Args:
@@ -71,7 +91,7 @@ class OutputFolder:
     def _replaced(self, names: list[str]) -> list[str]:
         """Names in the folder that give way to the files `names` and to an earlier run's; an error unless overwriting."""
         existing = sorted(file.name for file in self.path.iterdir()) if self.path.exists() else []
-        replaced = [name for name in existing if OWN_NAMES.fullmatch(name) or name in names]
+        replaced = [name for name in existing if own_name(name) or name in names]
         if replaced and not self._overwrite:
             remedy = "choose another output folder, or overwrite it (--overwrite, in Python overwrite=True)"
             raise InputError(f"{self.path / replaced[0]}: exists already; {remedy}")
@@ -111,3 +131,53 @@ class OutputFolder:
         if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
             return InputError(f"{place}: no room to write it ({error.strerror}); free some disk space, or choose another output folder")
         return InputError(f"{place}: cannot be written ({error.strerror}); choose another output folder")
+
+
+class Tracks:
+    """The files of one recording, written together; a context manager.
+
+    WAV holds floats and is written at once. A format that clips waits in a temporary file of floats beside the outputs until it is known how
+    loud the loudest of them is; then all are written with one common gain.
+
+    Attributes:
+        sample_rate: of the files: the nearest that the format has [Hz].
+    """
+
+    def __init__(self, paths: list[Path], sample_rate: int, format: str) -> None:
+        from unmingle.media import AudioWriter
+
+        self._writers = [AudioWriter(path, sample_rate=sample_rate, format=format) for path in paths]
+        self.sample_rate = self._writers[0].sample_rate
+        self._peak, self._folder, self._clips = 0.0, paths[0].parent, format != "wav"
+        self._stack = ExitStack()
+
+    def __enter__(self) -> "Tracks":
+        for writer in self._writers:
+            self._stack.enter_context(writer)
+        if self._clips:
+            self._floats: IO[bytes] = self._stack.enter_context(tempfile.TemporaryFile(dir=self._folder))
+        return self
+
+    def __exit__(self, *error: Any) -> None:
+        self._stack.__exit__(*error)
+
+    def write(self, rows: np.ndarray) -> None:
+        """Append `(files, t)`."""
+        if not self._clips:
+            for writer, row in zip(self._writers, rows, strict=True):
+                writer.write(row[None])
+        elif rows.size:
+            self._peak = max(self._peak, float(np.abs(rows).max()))
+            self._floats.write(rows.T.astype("<f4").tobytes())
+
+    def finish(self) -> float:
+        """Complete the files; return the gain that was applied to all of them."""
+        gain = min(1.0, 1 / self._peak) if self._peak else 1.0
+        if self._clips:
+            self._floats.seek(0)
+            while block := self._floats.read(4 * len(self._writers) * 2**18):
+                for writer, row in zip(self._writers, np.frombuffer(block, "<f4").reshape(-1, len(self._writers)).T, strict=True):
+                    writer.write(np.float32(gain) * row[None])
+        for writer in self._writers:
+            writer.close()
+        return gain

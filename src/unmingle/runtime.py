@@ -19,6 +19,7 @@ import numpy as np
 from unmingle.errors import InputError, UsageError
 from unmingle.facts import Facts
 from unmingle.heads import COUNTING, HEADS, MOST_SPEAKERS, Infer
+from unmingle.output import replacing
 
 WEIGHTS = Path(__file__).parent / "weights"
 BACKENDS = ("openvino", "onnxruntime", "torch")
@@ -314,9 +315,8 @@ def _openvino(path: Path, card: Card) -> tuple[Run, str]:
     precision = verdict.read_text() if verdict.is_file() else ""
     if precision not in ("f32", "bf16"):
         precision = "bf16" if bf16_pays(whole(compiled("f32"), facts), whole(compiled("bf16"), facts), facts) else "f32"
-        beside = verdict.with_suffix(f".{os.getpid()}.part")
-        beside.write_text(precision)
-        beside.replace(verdict)
+        with replacing(verdict) as beside:
+            beside.write_text(precision)
     return compiled(precision), precision
 
 

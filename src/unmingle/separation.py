@@ -1,7 +1,6 @@
 """separate(): the one path from samples to samples, for any length and sample rate; separate_file(): the same from disk to disk."""
 
 import re
-import tempfile
 import time
 from collections import Counter
 from collections.abc import Callable, Iterable
@@ -9,17 +8,19 @@ from contextlib import ExitStack
 from dataclasses import asdict, dataclass
 from importlib.util import find_spec
 from pathlib import Path
-from typing import IO, Any, BinaryIO
+from typing import Any, BinaryIO
 
 import numpy as np
 import soxr
 
 from unmingle.errors import Cancelled, InputError, UsageError
+from unmingle.facts import SAMPLE_RATES
 from unmingle.heads import CLUSTERING
+from unmingle.output import OutputFolder, Tracks
+from unmingle.recording import StereoCall, as_mono, as_whole, one_channel, pick_channel
 from unmingle.runtime import Separator, Speakers, load
 from unmingle.stitching import Queue, SeparatorLike, Stitcher, level_gain
 
-SAMPLE_RATES = (8_000, 192_000)
 BLOCK_S = 5
 SILENT_DB = -40.0
 
@@ -201,7 +202,6 @@ def separate_file(
         Cancelled: by `progress`; nothing is left behind.
     """
     from unmingle.media import FORMATS, AudioWriter, open_audio
-    from unmingle.output import OutputFolder
 
     if format not in FORMATS:
         raise UsageError(f"no format {format!r}; choose from {', '.join(FORMATS)}")
@@ -287,83 +287,6 @@ def separate_file(
     )
 
 
-class Tracks:
-    """The files of one recording, written together; a context manager.
-
-    WAV holds floats and is written at once. A format that clips waits in a temporary file of floats beside the outputs until it is known how
-    loud the loudest of them is; then all are written with one common gain.
-
-    Attributes:
-        sample_rate: of the files: the nearest that the format has [Hz].
-    """
-
-    def __init__(self, paths: list[Path], sample_rate: int, format: str) -> None:
-        from unmingle.media import AudioWriter
-
-        self._writers = [AudioWriter(path, sample_rate=sample_rate, format=format) for path in paths]
-        self.sample_rate = self._writers[0].sample_rate
-        self._peak, self._folder, self._clips = 0.0, paths[0].parent, format != "wav"
-        self._stack = ExitStack()
-
-    def __enter__(self) -> "Tracks":
-        for writer in self._writers:
-            self._stack.enter_context(writer)
-        if self._clips:
-            self._floats: IO[bytes] = self._stack.enter_context(tempfile.TemporaryFile(dir=self._folder))
-        return self
-
-    def __exit__(self, *error: Any) -> None:
-        self._stack.__exit__(*error)
-
-    def write(self, rows: np.ndarray) -> None:
-        """Append `(files, t)`."""
-        if not self._clips:
-            for writer, row in zip(self._writers, rows, strict=True):
-                writer.write(row[None])
-        elif rows.size:
-            self._peak = max(self._peak, float(np.abs(rows).max()))
-            self._floats.write(rows.T.astype("<f4").tobytes())
-
-    def finish(self) -> float:
-        """Complete the files; return the gain that was applied to all of them."""
-        gain = min(1.0, 1 / self._peak) if self._peak else 1.0
-        if self._clips:
-            self._floats.seek(0)
-            while block := self._floats.read(4 * len(self._writers) * 2**18):
-                for writer, row in zip(self._writers, np.frombuffer(block, "<f4").reshape(-1, len(self._writers)).T, strict=True):
-                    writer.write(np.float32(gain) * row[None])
-        for writer in self._writers:
-            writer.close()
-        return gain
-
-
-class StereoCall:
-    """Recognises two channels that hold a voice each: both come and go, each in its own time, and their samples have nothing in common."""
-
-    def __init__(self, sample_rate: int) -> None:
-        self._frame = sample_rate // 20
-        self._levels_db: list[np.ndarray] = []  # (2, N) of frames of 50 ms, a few hundred kilobytes per hour
-        self._products = np.zeros(3)  # of left with itself, right with itself, left with right
-
-    def feed(self, block: np.ndarray) -> None:
-        """Take `(2, t)`."""
-        self._products += [np.vdot(block[i], block[j]) for i, j in ((0, 0), (1, 1), (0, 1))]
-        n = block.shape[1] // self._frame
-        if n:
-            frames = block[:, : n * self._frame].reshape(2, n, self._frame)
-            self._levels_db.append((10 * np.log10(np.mean(np.square(frames), axis=2) + 1e-12)).astype(np.float32))
-
-    def recognised(self) -> bool:
-        """Whether both channels hold speech (within 25 dB, of levels that vary) and neither their samples nor their levels go together."""
-        left, right, both = self._products
-        if not self._levels_db or min(left, right) <= 10**-2.5 * max(left, right) or abs(both) > 0.3 * np.sqrt(left * right):
-            return False
-        levels = np.concatenate(self._levels_db, axis=1)
-        levels = levels.clip(min=levels.max(axis=1, keepdims=True) - 40)
-        active = levels[:, (levels > levels.max(axis=1, keepdims=True) - 30).any(axis=0)]
-        return active.shape[1] >= 40 and bool((active.std(axis=1) > 4).all()) and float(np.corrcoef(active)[0, 1]) < 0.3
-
-
 def count_speakers(separator: Separator, blocks: Iterable[np.ndarray], sample_rate: int) -> int:
     """How many voices a recording holds, in constant memory.
 
@@ -407,46 +330,6 @@ def as_separator(model: Model, speakers: Speakers) -> SeparatorLike:
     if model.facts.n_src != speakers:
         raise UsageError(f"this separator returns {model.facts.n_src} voices, not {speakers}; ask for speakers={model.facts.n_src}")
     return model
-
-
-def as_whole(number: Any, name: str) -> int:
-    """A whole number, given as an int or a float; UsageError if it is something else."""
-    if not isinstance(number, int | float | np.integer | np.floating) or isinstance(number, bool) or number != number // 1:
-        raise UsageError(f"{name} is {number!r:.80}; give a whole number")
-    return int(number)
-
-
-def as_mono(samples: Any) -> np.ndarray:
-    """Check an array `(T,)` or `(channels, T)` and average its channels to float32 `(T,)`; InputError says what is wrong with it."""
-    array = np.asarray(samples)
-    if array.ndim not in (1, 2) or array.dtype.kind not in "iuf":
-        raise InputError(f"samples of shape {array.shape} and type {array.dtype} are no recording; give (T,) or (channels, T), floats or integers")
-    if not array.size:
-        raise InputError("no samples to separate; give at least one")
-    if array.ndim == 2 and array.shape[0] > array.shape[1] and array.shape[1] <= 8:
-        raise InputError(f"samples of shape {array.shape} look like (T, channels); give (channels, T), that is samples.T")
-    if array.dtype.itemsize > 4 and array.dtype.kind in "iu":
-        raise InputError(f"samples of type {array.dtype} have no agreed full scale; give int16, int32 or floats in -1…1")
-    if array.dtype.kind in "iu":
-        half = 2.0 ** (8 * array.dtype.itemsize - 1)
-        array = array / half - (array.dtype.kind == "u")
-    if not np.isfinite(array).all():
-        raise InputError("samples hold NaN or infinite values; remove them first")
-    return np.array(array if array.ndim == 1 else array.mean(axis=0), np.float32)
-
-
-def one_channel(block: np.ndarray, pick: int | None) -> np.ndarray:
-    """The channel of that index of `(channels, T)`, or the mean of all."""
-    return block.mean(axis=0) if pick is None else block[pick]
-
-
-def pick_channel(channel: str | int, n_channels: int, name: str) -> int | None:
-    """Index of the channel to separate, from its number; None = all, mixed."""
-    if channel == "mix":
-        return None
-    if str(channel).isdecimal() and 1 <= int(channel) <= n_channels:
-        return int(channel) - 1
-    raise UsageError(f"{name}: no channel {channel!r}; choose mix or a number from 1 to {n_channels}")
 
 
 def report(progress: Progress | None, done_s: float, total_s: float | None) -> None:

@@ -6,8 +6,9 @@ from typing import Any
 import numpy as np
 
 from unmingle.errors import UsageError
+from unmingle.recording import as_mono
 from unmingle.runtime import Separator, cards
-from unmingle.separation import as_mono, as_separator
+from unmingle.separation import as_separator
 from unmingle.stitching import Queue
 
 

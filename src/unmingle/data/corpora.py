@@ -3,7 +3,6 @@
 import csv
 import hashlib
 import json
-import os
 from concurrent.futures import ThreadPoolExecutor
 from copy import copy
 from dataclasses import dataclass
@@ -14,6 +13,7 @@ import soundfile
 import soxr
 
 from unmingle.console import say, track
+from unmingle.output import replacing
 
 AUDIO_SUFFIXES = (".wav", ".flac", ".ogg", ".opus", ".mp3")
 
@@ -117,18 +117,14 @@ class Corpus:
 
     def _decode(self, samples_path: Path, ends_path: Path, name: str) -> None:
         lengths = []
-        beside = samples_path.with_suffix(f".{os.getpid()}.part")
         say(f"decoding {len(self.recordings)} files ({name}) into {samples_path.parent}, once")
-        try:
-            with beside.open("wb") as file, ThreadPoolExecutor() as pool:
-                decoded = pool.map(lambda recording: read_mono(recording.path, self.sample_rate), self.recordings)
-                for samples in track(decoded, f"decoding {name}", len(self.recordings)):
-                    file.write((samples.clip(-1, 1) * 32767).round().astype("<i2").tobytes())
-                    lengths.append(len(samples))
-            beside.replace(samples_path)
-        finally:
-            beside.unlink(missing_ok=True)
-        np.save(ends_path, np.cumsum(lengths))
+        with replacing(samples_path) as beside, beside.open("wb") as file, ThreadPoolExecutor() as pool:
+            decoded = pool.map(lambda recording: read_mono(recording.path, self.sample_rate), self.recordings)
+            for samples in track(decoded, f"decoding {name}", len(self.recordings)):
+                file.write((samples.clip(-1, 1) * 32767).round().astype("<i2").tobytes())
+                lengths.append(len(samples))
+        with replacing(ends_path) as beside, beside.open("wb") as file:
+            np.save(file, np.cumsum(lengths))
 
     def only(self, recordings: list[Recording]) -> "Corpus":
         """The same decoded samples, seen through some of the recordings."""

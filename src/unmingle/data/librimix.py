@@ -19,6 +19,7 @@ import soundfile
 
 from unmingle.console import track
 from unmingle.errors import InputError, UsageError
+from unmingle.output import replacing
 
 RATE = 16_000  # of LibriSpeech and of WHAM!'s noise [Hz]
 TYPES = ("mix_clean", "mix_both", "mix_single")
@@ -228,9 +229,8 @@ def _write(path: Path, samples: np.ndarray, sample_rate: int) -> str:
 
 
 def _replace(path: Path, content: bytes) -> None:
-    beside = path.with_name(f".{path.name}.part")
-    beside.write_bytes(content)
-    beside.replace(path)
+    with replacing(path) as beside:
+        beside.write_bytes(content)
 
 
 def _write_tables(folder: Path, records: list[Record], parts: list[str], types: list[str]) -> None:

@@ -4,6 +4,7 @@ from dataclasses import dataclass, field
 from typing import Annotated, Any, NamedTuple
 
 from unmingle.data.corpora import Corpus, Recording, check_splits, read_recordings
+from unmingle.facts import SAMPLE_RATES
 
 
 class Range(NamedTuple):
@@ -51,7 +52,7 @@ class DataRecipe:
     set: str = ""
     valid_set: str = ""
     task: str | None = None
-    sample_rate: Annotated[int, Range(8_000, 192_000)] = 16_000
+    sample_rate: Annotated[int, Range(*SAMPLE_RATES)] = 16_000
     split: str = "train"
     seed: Annotated[int, Range(0)] = 1
     held_out: Count = 6

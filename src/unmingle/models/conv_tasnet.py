@@ -1,25 +1,16 @@
 """Convolutional time-domain audio separation network."""
 
-from collections.abc import Callable
 from dataclasses import replace
-from functools import partial
 
 import torch
 from torch import Tensor, nn
 
 from unmingle.facts import Facts
 from unmingle.layers.filterbank import LearnedFilterbank
+from unmingle.layers.masks import MASKS
 from unmingle.layers.norms import NORMS
 from unmingle.layers.past import Past
 from unmingle.layers.tcn import TCN
-
-#: What limits masks `(B, S, F, N)`.
-MASKS: dict[str, Callable[[Tensor], Tensor]] = {
-    "relu": torch.relu,
-    "sigmoid": torch.sigmoid,
-    "softmax": partial(torch.softmax, dim=1),
-    "linear": nn.Identity(),
-}
 
 
 class ConvTasNet(nn.Module):

@@ -4,6 +4,7 @@ import torch
 from torch import Tensor, nn
 
 from unmingle.facts import Facts
+from unmingle.layers.masks import MASKS
 from unmingle.layers.norms import NORMS
 from unmingle.layers.stft import STFT
 
@@ -80,6 +81,4 @@ class UPIT(nn.Module):
         states, _ = self.recurrent(features.transpose(1, 2))
         # Shapes are those of the spectrum, never of what a recurrent layer returns: that would freeze the length in an export.
         said = self.mask(states).float().reshape(n_batch, n_frames, self.n_src, n_bins).permute(0, 2, 3, 1)
-        if self.activation == "softmax":
-            return said.softmax(1)
-        return said.relu() if self.activation == "relu" else said.sigmoid()
+        return MASKS[self.activation](said)

@@ -8,12 +8,13 @@ import typer
 
 from unmingle.console import say
 from unmingle.errors import UsageError
+from unmingle.facts import SAMPLE_RATES
 
 SetOfMixtures = Annotated[Path, typer.Argument(help="CSV of mixtures, or a folder of WSJ0-2mix, LibriMix, WHAM! or WHAMR!.", metavar="SET")]
 Speech = Annotated[Path | None, typer.Option(help="Folder with the utterances that the CSV names, such as LibriSpeech/.")]
 Task = Annotated[str | None, typer.Option(help="Which mixtures of a folder: mix_clean, mix_both, … [default: the clean ones]")]
 First = Annotated[int | None, typer.Option(min=1, help="Only the first N mixtures.")]
-SampleRate = Annotated[int | None, typer.Option(min=8_000, max=192_000, help="Resample voices and mixtures to this first [Hz].")]
+SampleRate = Annotated[int | None, typer.Option(min=SAMPLE_RATES[0], max=SAMPLE_RATES[1], help="Resample voices and mixtures to this first [Hz].")]
 Backend = Annotated[str, typer.Option(help="auto, openvino, onnxruntime or torch.")]
 
 

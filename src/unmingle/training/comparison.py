@@ -15,6 +15,7 @@ from unmingle.console import track
 from unmingle.data.sets import read_set
 from unmingle.errors import InputError, UsageError
 from unmingle.oracles import ORACLES
+from unmingle.output import replacing
 from unmingle.pictures import plot_comparison
 from unmingle.runtime import cards
 from unmingle.training.evaluation import MIXTURE, contender, measured_rows, missing, n_speakers, real_time_factor, statistics, write_rows
@@ -114,7 +115,8 @@ def compare(
     write_rows(table, out / "compare.csv")
     write_rows(rows, out / "rows.csv")
     plot_comparison(table, out / "compare.png")
-    (out / "compare.md").write_text(text, encoding="utf-8")
+    with replacing(out / "compare.md") as beside:
+        beside.write_text(text, encoding="utf-8")
     return text
 
 

@@ -19,6 +19,7 @@ from unmingle.data.sets import Entry, read_set, tasks
 from unmingle.errors import InputError
 from unmingle.metrics import DEFAULT, MEASURES, Value, measure, of_mixture
 from unmingle.oracles import ORACLES, oracle
+from unmingle.output import replacing
 from unmingle.runtime import Separator, load
 from unmingle.separation import separate
 
@@ -172,13 +173,11 @@ def real_time_factor(rows: list[dict[str, Any]]) -> float | None:
 
 def write_rows(rows: list[dict[str, Any]], path: Path) -> None:
     """Write the rows as CSV, by renaming into place; InputError if that cannot be done."""
-    beside = path.with_name(f".{path.name}.part")
     try:
-        with beside.open("w", newline="", encoding="utf-8") as file:
+        with replacing(path) as beside, beside.open("w", newline="", encoding="utf-8") as file:
             writer = csv.DictWriter(file, rows[0])
             writer.writeheader()
             writer.writerows({key: float(f"{value:.6g}") if isinstance(value, float) else value for key, value in row.items()} for row in rows)
-        beside.replace(path)
     except OSError as error:
         raise InputError(f"{path}: cannot be written ({error.strerror}); choose another place") from None
 

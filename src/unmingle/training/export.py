@@ -15,6 +15,7 @@ import yaml
 
 from unmingle.errors import InputError, UsageError
 from unmingle.models import build
+from unmingle.output import replacing
 from unmingle.runtime import run_onnxruntime, whole
 from unmingle.training.weights import FORMAT, float16_state, load_state, parameter_count, read_header, save_weights
 
@@ -53,8 +54,8 @@ def export(
     model.load_state_dict({key: value.float() for key, value in state.items()})
     model.eval()
     folder.mkdir(parents=True, exist_ok=True)
-    beside, final = folder / f".{name}.onnx.part", folder / f"{name}.onnx"
-    try:
+    final, path = folder / f"{name}.onnx", folder / f"{name}.yaml"
+    with replacing(final) as beside:
         graph = to_onnx(model, beside)
         entries = {"format": FORMAT, **{key: header[key] for key in ("model", "config", "facts", "recipe")}}
         onnx.helper.set_model_props(graph, {key: json.dumps(value) for key, value in entries.items()})
@@ -62,9 +63,6 @@ def export(
         worst = min(agreement_db(model, beside, length) for length in LENGTHS)
         if worst < AGREEMENT_DB:
             raise InputError(f"{weights}: ONNX and PyTorch agree to {worst:.0f} dB only, {AGREEMENT_DB:.0f} dB are asked for; nothing was written")
-        beside.replace(final)
-    finally:
-        beside.unlink(missing_ok=True)
     save_weights(folder / f"{name}.safetensors", model, state, recipe=header["recipe"], training=header["training"])
     card = {
         "name": name, "model": header["model"], "job": "separate", "default": default, "facts": header["facts"], "config": header["config"],
@@ -72,8 +70,8 @@ def export(
         "measured": summaries,
         "training": describe(header), "licence": licences(header, folder == SHIPPED),
     }  # fmt: skip
-    path = folder / f"{name}.yaml"
-    path.write_text(yaml.safe_dump(card, sort_keys=False, allow_unicode=True, width=140), encoding="utf-8")
+    with replacing(path) as beside:
+        beside.write_text(yaml.safe_dump(card, sort_keys=False, allow_unicode=True, width=140), encoding="utf-8")
     return path
 
 

@@ -1,142 +1,31 @@
 """`train`: a recipe becomes weights, with Lightning underneath."""
 
 import csv
-import hashlib
 import json
 import logging
 import time
 import warnings
 from collections import defaultdict
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import lightning
-import numpy as np
 import torch
 from lightning.pytorch.callbacks import Callback
 from lightning.pytorch.loggers import TensorBoardLogger
 from torch import Tensor, nn
-from torch.utils.data import DataLoader, Dataset, Sampler
+from torch.utils.data import DataLoader
 
-from unmingle.data.corpora import Recording
 from unmingle.data.mixer import Mixer
 from unmingle.data.passages import Passages
-from unmingle.data.recipe import DataRecipe
-from unmingle.data.sets import read_set
 from unmingle.errors import InputError, UsageError
 from unmingle.models import build
 from unmingle.objectives import build_objective
+from unmingle.output import replacing
+from unmingle.training.batches import Epochs, From, Items, build_mixers, build_passages, segmented
+from unmingle.training.optimizers import MuonAndAdamW
 from unmingle.training.recipe import Recipe
 from unmingle.training.weights import load_state, read_header, save_weights
-
-ENDLESS = 10**9
-
-
-class Items(Dataset):
-    """The mixtures of a Mixer, or Passages of a set, as tensors: `mixture` `(1, T)` and `sources` `(S, T)`; and which it is, `index`."""
-
-    def __init__(self, mixer: Mixer | Passages) -> None:
-        self.mixer = mixer
-
-    def __len__(self) -> int:
-        return len(self.mixer)
-
-    def __getitem__(self, index: int) -> dict[str, Tensor]:
-        item = self.mixer[index]
-        return {"mixture": torch.from_numpy(item.mixture[None]), "sources": torch.from_numpy(item.sources), "index": torch.tensor(index)}
-
-
-class From(Sampler[int]):
-    """Counts up from `start`, so that a resumed run goes on with the item after the last one seen."""
-
-    def __init__(self, start: int, stop: int) -> None:
-        self.start, self.stop = start, stop
-
-    def __iter__(self) -> Iterator[int]:
-        return iter(range(self.start, self.stop))
-
-    def __len__(self) -> int:
-        return self.stop - self.start
-
-
-def segmented(batch: dict[str, Tensor], length: int) -> dict[str, Tensor]:
-    """Cut items `(B, C, T)` into segments of `length` samples, `(B · T // length, C, length)`; what is left over is dropped."""
-    if length >= batch["mixture"].shape[-1]:
-        return batch
-    return {key: values.unfold(-1, length, length).transpose(1, 2).flatten(0, 1) for key, values in batch.items()}
-
-
-class Epochs(Sampler[list[int]]):
-    """Batches of a fixed set, epoch after epoch without end, in an order that depends on `(seed, epoch)` alone; no batch reaches into the next epoch.
-
-    `start` items were seen before.
-    """
-
-    def __init__(self, start: int, n_items: int, batch_size: int, seed: int) -> None:
-        self.start, self.n_items, self.batch_size, self.seed = start, n_items, batch_size, seed
-
-    def __iter__(self) -> Iterator[list[int]]:
-        epoch, first = divmod(self.start, self.n_items)
-        while True:
-            shuffled = np.random.default_rng([self.seed, epoch]).permutation(self.n_items).tolist()
-            yield from (shuffled[place : place + self.batch_size] for place in range(first, self.n_items, self.batch_size))
-            epoch, first = epoch + 1, 0
-
-
-def hold_out(recordings: list[Recording], n_speakers: int) -> tuple[list[Recording], list[Recording]]:
-    """Split training recordings by speaker: all but, and only, `n_speakers` of every corpus.
-
-    They depend on the speakers' names alone, so that a training that goes on with another recipe holds out the same.
-    """
-    held: set[str] = set()
-    for corpus in sorted({recording.corpus for recording in recordings}):
-        speakers = sorted({recording.speaker for recording in recordings if recording.corpus == corpus})
-        if len(speakers) < n_speakers + 2:
-            found = f"corpus {corpus or '(unnamed)'} has only {len(speakers)} speakers"
-            raise UsageError(f"data.held_out={n_speakers}: {found}; hold out fewer or add voices")
-        held.update(sorted(speakers, key=lambda name: hashlib.sha256(name.encode()).digest())[:n_speakers])
-    return [r for r in recordings if r.speaker not in held], [r for r in recordings if r.speaker in held]
-
-
-def build_passages(data: DataRecipe) -> tuple[Passages, Passages]:
-    """What `build_mixers` returns where mixtures lie on disk: endless passages of `data.set`, and `n_valid` of `data.valid_set`.
-
-    Raises:
-        UsageError: no `data.valid_set`, or a set of another sample rate or number of voices than the recipe's.
-        InputError: as `read_set`.
-    """
-    if not data.valid_set:
-        raise UsageError("data.set is given without data.valid_set; name the mixtures on which the best checkpoint is chosen (cv, dev)")
-    for_training, for_choosing = (read_set(path, data.speech_root, data.task) for path in (data.set, data.valid_set))
-    for path, entries in ((data.set, for_training), (data.valid_set, for_choosing)):
-        first = entries[0].read()
-        found = {"sample_rate": first.sample_rate, "n_src": len(first.sources)}
-        for key, value in found.items():
-            if value != getattr(data, key):
-                raise UsageError(f"data.{key} is {getattr(data, key)}, but {value} in {path}; make them equal, or choose another set")
-    return (
-        Passages(for_training, seed=data.seed, n_items=data.n_items or ENDLESS, length=round(data.length_s * data.sample_rate)),
-        Passages(for_choosing, seed=data.seed, n_items=data.n_valid, length=round(data.valid_length_s * data.sample_rate)),
-    )
-
-
-def build_mixers(data: DataRecipe) -> tuple[Mixer, Mixer]:
-    """The training Mixer, endless unless `data.n_items` says otherwise, and the fixed one of held-out training speakers.
-
-    Raises:
-        InputError: a corpus that is missing, empty or undecodable, or a speaker in two splits.
-    """
-    try:
-        speech, noise = data.decode(data.voices("train"), "voices"), data.noises("train")
-        for_training, for_choosing = hold_out(speech.recordings, data.held_out)
-    except (ValueError, FileNotFoundError) as error:
-        raise InputError(str(error)) from None
-    drawn = data.drawing()
-    training = Mixer(speech.only(for_training), noise, seed=data.seed, n_items=data.n_items or ENDLESS, length_s=data.length_s, **drawn)
-    drawn.update(p_fewer=0.0, p_partial=0.0, speed=(1.0, 1.0), tilt_db=0.0)
-    choosing = Mixer(speech.only(for_choosing), noise, seed=data.seed + 1, n_items=data.n_valid, length_s=data.valid_length_s, **drawn)
-    return training, choosing
 
 
 class Training(lightning.LightningModule):
@@ -151,7 +40,8 @@ class Training(lightning.LightningModule):
     def __init__(self, recipe: Recipe, model: Any, objective: nn.Module, mixers: tuple[Mixer | Passages, Mixer | Passages]) -> None:
         super().__init__()
         self.recipe, self.model, self.objective, self.mixers = recipe, model, objective, mixers
-        self.call = torch.compile(model) if recipe.trainer.compile else model
+        if recipe.trainer.compile:
+            model.compile()
         self.average = {key: value.clone() for key, value in model.state_dict().items()}
         self.minutes_before = 0.0
         self.items_seen, self.hours_heard = 0, 0.0
@@ -205,7 +95,7 @@ class Training(lightning.LightningModule):
         index, n_items, fix_after = batch.pop("index"), self.recipe.data.n_items, getattr(self.objective, "fix_after", None)
         if n_items and fix_after and self.items_seen >= fix_after * n_items:
             batch["order"] = self.orders[0, index.cpu()].to(index.device)
-        parts = self.objective(self.call, segmented(batch, round(self.segment_s * self.recipe.data.sample_rate)))
+        parts = self.objective(self.model, segmented(batch, round(self.segment_s * self.recipe.data.sample_rate)))
         order = parts.pop("order", None)
         if n_items and order is not None:
             self.orders[1, index.cpu()] = order.cpu()
@@ -261,7 +151,8 @@ class Training(lightning.LightningModule):
         del self._live
 
     def validation_step(self, batch: dict[str, Tensor], batch_idx: int) -> None:
-        parts = self.objective(self.model, batch)
+        with torch.compiler.set_stance("force_eager"):  # items differ in length, and each length would be compiled anew
+            parts = self.objective(self.model, batch)
         parts.pop("order", None)
         self.log_dict({f"valid_{key}": value for key, value in parts.items()}, batch_size=len(batch["mixture"]))
 
@@ -274,8 +165,7 @@ class Training(lightning.LightningModule):
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         kept = checkpoint["unmingle"]
         self.minutes_before, self.items_seen, self.hours_heard = kept["minutes"], kept["items_seen"], kept["hours_heard"]
-        self.earlier = kept.get("earlier", [])
-        self.average, orders = kept["average"], kept.get("orders", self.orders[:, :0])
+        self.average, self.earlier, orders = kept["average"], kept["earlier"], kept["orders"]
         if orders.shape != self.orders.shape:
             raise UsageError(f"data.n_items was {orders.shape[1] or 'not set'}; go on with the same, or start anew with --init")
         self.orders = orders
@@ -293,54 +183,6 @@ class Training(lightning.LightningModule):
 
     def val_dataloader(self) -> DataLoader:
         return self._loader(self.mixers[1], batch_size=self.recipe.trainer.batch_size)
-
-
-class MuonAndAdamW(torch.optim.Optimizer):
-    """Muon for matrices (linear, recurrent and dense convolution weights, flattened), AdamW for everything else, stepping as one.
-
-    References:
-        K. Jordan et al., "Muon: an optimizer for hidden layers in neural networks", 2024.
-    """
-
-    def __init__(self, model: nn.Module, *, lr: float, muon_lr: float, weight_decay: float) -> None:
-        dense = (nn.Conv1d, nn.Conv2d, nn.ConvTranspose1d, nn.ConvTranspose2d)
-        kernels = {id(module.weight) for module in model.modules() if isinstance(module, dense) and module.weight.shape[1] > 1}
-        parameters = list(model.parameters())
-        self.matrices = [p for p in parameters if p.ndim == 2 or id(p) in kernels]
-        chosen = {id(p) for p in self.matrices}
-        # The same storage seen as two axes, which is what Muon takes.
-        self.views = [nn.Parameter(p.detach().flatten(1)) for p in self.matrices]
-        rest = [p for p in parameters if id(p) not in chosen]
-        self.parts = [
-            torch.optim.Muon(self.views, lr=muon_lr, weight_decay=weight_decay, adjust_lr_fn="match_rms_adamw"),
-            torch.optim.AdamW(rest, lr, betas=(0.9, 0.99), weight_decay=weight_decay),
-        ]
-        super().__init__(parameters, {})
-        self.param_groups = [group for part in self.parts for group in part.param_groups]
-
-    @torch.no_grad()
-    def step(self, closure: Any = None) -> Any:
-        loss = None
-        if closure is not None:
-            with torch.enable_grad():
-                loss = closure()
-        for view, matrix in zip(self.views, self.matrices, strict=True):
-            view.grad = None if matrix.grad is None else matrix.grad.flatten(1)
-        for part in self.parts:
-            part.step()
-        return loss
-
-    def zero_grad(self, set_to_none: bool = True) -> None:
-        for parameter in [*self.matrices, *self.parts[1].param_groups[0]["params"]]:
-            parameter.grad = None
-
-    def state_dict(self) -> dict[str, Any]:
-        return {"parts": [part.state_dict() for part in self.parts], "state": {}, "param_groups": []}
-
-    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        for part, state in zip(self.parts, state_dict["parts"], strict=True):
-            part.load_state_dict(state)
-        self.param_groups = [group for part in self.parts for group in part.param_groups]
 
 
 class Bar(Callback):
@@ -403,9 +245,8 @@ class Keeper(Callback):
             names.append("best")
         for name in names:
             save_weights(self.folder / f"{name}.safetensors", module.model, module.average, recipe=module.recipe.to_dict(), training=training)
-        beside = self.folder / "last.part"
-        trainer.save_checkpoint(beside)
-        beside.replace(self.folder / "last.ckpt")
+        with replacing(self.folder / "last.ckpt") as beside:
+            trainer.save_checkpoint(beside)
 
     def state_dict(self) -> dict[str, Any]:
         return {"best": self.best}

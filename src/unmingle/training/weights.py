@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from unmingle.errors import InputError
 from unmingle.facts import Facts
 from unmingle.models import build
+from unmingle.output import replacing
 
 FORMAT = "unmingle-1"
 
@@ -19,9 +20,8 @@ FORMAT = "unmingle-1"
 def save_weights(path: Path, model: Any, state: dict[str, Tensor], *, recipe: dict[str, Any], training: dict[str, Any]) -> None:
     """Write `state` with the model's name, arguments and facts, the resolved recipe and what training says of itself, by renaming into place."""
     header = {"format": FORMAT, "model": model.name, "config": model.config, "facts": model.facts.to_dict(), "recipe": recipe, "training": training}
-    beside = path.with_suffix(".part")
-    save_file({key: value.contiguous() for key, value in state.items()}, beside, {key: json.dumps(value) for key, value in header.items()})
-    beside.replace(path)
+    with replacing(path) as beside:
+        save_file({key: value.contiguous() for key, value in state.items()}, beside, {key: json.dumps(value) for key, value in header.items()})
 
 
 def read_header(path: str | Path) -> dict[str, Any]:

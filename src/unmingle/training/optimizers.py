@@ -1,0 +1,54 @@
+"""Optimizers that PyTorch does not have."""
+
+from typing import Any
+
+import torch
+from torch import nn
+
+
+class MuonAndAdamW(torch.optim.Optimizer):
+    """Muon for matrices (linear, recurrent and dense convolution weights, flattened), AdamW for everything else, stepping as one.
+
+    References:
+        K. Jordan et al., "Muon: an optimizer for hidden layers in neural networks", 2024.
+    """
+
+    def __init__(self, model: nn.Module, *, lr: float, muon_lr: float, weight_decay: float) -> None:
+        dense = (nn.Conv1d, nn.Conv2d, nn.ConvTranspose1d, nn.ConvTranspose2d)
+        kernels = {id(module.weight) for module in model.modules() if isinstance(module, dense) and module.weight.shape[1] > 1}
+        parameters = list(model.parameters())
+        self.matrices = [p for p in parameters if p.ndim == 2 or id(p) in kernels]
+        chosen = {id(p) for p in self.matrices}
+        # The same storage seen as two axes, which is what Muon takes.
+        self.views = [nn.Parameter(p.detach().flatten(1)) for p in self.matrices]
+        rest = [p for p in parameters if id(p) not in chosen]
+        self.parts = [
+            torch.optim.Muon(self.views, lr=muon_lr, weight_decay=weight_decay, adjust_lr_fn="match_rms_adamw"),
+            torch.optim.AdamW(rest, lr, betas=(0.9, 0.99), weight_decay=weight_decay),
+        ]
+        super().__init__(parameters, {})
+        self.param_groups = [group for part in self.parts for group in part.param_groups]
+
+    @torch.no_grad()
+    def step(self, closure: Any = None) -> Any:
+        loss = None
+        if closure is not None:
+            with torch.enable_grad():
+                loss = closure()
+        for view, matrix in zip(self.views, self.matrices, strict=True):
+            view.grad = None if matrix.grad is None else matrix.grad.flatten(1)
+        for part in self.parts:
+            part.step()
+        return loss
+
+    def zero_grad(self, set_to_none: bool = True) -> None:
+        for parameter in [*self.matrices, *self.parts[1].param_groups[0]["params"]]:
+            parameter.grad = None
+
+    def state_dict(self) -> dict[str, Any]:
+        return {"parts": [part.state_dict() for part in self.parts], "state": {}, "param_groups": []}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        for part, state in zip(self.parts, state_dict["parts"], strict=True):
+            part.load_state_dict(state)
+        self.param_groups = [group for part in self.parts for group in part.param_groups]
