@@ -1,10 +1,10 @@
 """The experiment behind docs/choosing-the-default.md: four families on the same data, at equal processor time of one core.
 
-    for family in band-split dprnn sudormrf sepreformer; do
-      unmingle train recipes/libri/$family-small.yaml --out runs/$family
+    for family in band-split-small dprnn-16k sudormrf-small sepreformer-small; do
+      unmingle train recipes/libri/$family.yaml --out runs/$family
       unmingle evaluate runs/$family/last.safetensors benchmarks/valid-2mix.csv --speech data --json > runs/$family/valid-2mix.json
     done
-    python benchmarks/families.py runs/band-split runs/dprnn runs/sudormrf runs/sepreformer
+    python benchmarks/families.py runs/band-split-small runs/dprnn-16k runs/sudormrf-small runs/sepreformer-small
 """
 
 import argparse

@@ -8,6 +8,7 @@ from unmingle.layers.dual_path import overlap_add, segment
 from unmingle.layers.filterbank import LearnedFilterbank
 from unmingle.layers.norms import CumulativeLayerNorm, GlobalLayerNorm
 from unmingle.layers.stft import STFT
+from unmingle.layers.tcn import TCN
 from unmingle.models.sepreformer import RelativePositions
 
 
@@ -61,6 +62,20 @@ def test_every_sample_lies_in_the_same_number_of_frames(length: int) -> None:
     frames = bank(torch.zeros(1, length))
     assert frames.shape[-1] % 4 == 0
     assert torch.equal(bank.inverse(torch.ones_like(frames), length), torch.full((1, length), 4.0))
+
+
+@pytest.mark.parametrize(("n_filters", "kernel_size", "stride"), [(64, 16, 8), (512, 32, 16), (128, 64, 32), (64, 16, 4)])
+def test_a_new_filterbank_gives_the_signal_back(n_filters: int, kernel_size: int, stride: int) -> None:
+    bank, samples = LearnedFilterbank(n_filters=n_filters, kernel_size=kernel_size, stride=stride), noise(2, 1001)
+    assert torch.allclose(bank.inverse(bank(samples), 1001), samples, atol=1e-5)
+
+
+@pytest.mark.parametrize("norm", ["gLN", "cLN"])
+def test_what_a_compiled_tcn_computes_with_its_features_last_is_the_same(norm: str) -> None:
+    x = noise(2, 6, 50)
+    for block in TCN(n_features=6, n_hidden=8, n_skip=5, kernel_size=3, n_blocks=3, n_repeats=1, norm=norm).blocks[:-1]:
+        for expected, actual in zip(block(x), block.features_last(x.transpose(1, 2)), strict=True):
+            assert torch.allclose(actual.transpose(1, 2), expected, atol=1e-5)
 
 
 def test_relative_positions_equal_the_sum_over_pairs() -> None:

@@ -16,8 +16,8 @@ from unmingle.models import build
 from unmingle.objectives import clustering, one_and_rest, pit, spectral
 from unmingle.objectives.clustering import DeepClusteringObjective, affinity_loss
 from unmingle.objectives.one_and_rest import OneAndRestObjective, one_and_rest_loss
-from unmingle.objectives.pit import WaveformPIT, best_permutation, reorder, thresholded_snr
-from unmingle.objectives.si_sdr import si_sdr, snr
+from unmingle.objectives.pit import WaveformPIT, best_permutation, pairwise_thresholded_snr, reorder, thresholded_snr
+from unmingle.objectives.si_sdr import pairwise_si_sdr, si_sdr, snr
 from unmingle.objectives.spectral import SpectrogramPIT, magnitude_loss, phase_sensitive_target
 
 
@@ -103,6 +103,15 @@ def test_a_silent_reference_rewards_a_quieter_estimate() -> None:
     louder, quieter = (float(thresholded_snr(mixture * gain, silence, mixture)) for gain in (0.1, 0.05))
     assert louder == pytest.approx(20.0, abs=0.5)
     assert quieter > louder
+
+
+def test_measures_of_all_pairs_at_once_equal_those_of_every_pair() -> None:
+    sources = voices(2, 3, 4000) + 0.2
+    sources[1, 2] = 0
+    estimates, mixture = sources.flip(1) + 0.1 * voices(2, 3, 4000, seed=1), sources.sum(1)
+    each, every = estimates[:, :, None], sources[:, None]
+    assert torch.allclose(pairwise_si_sdr(estimates, sources), si_sdr(each, every), atol=2e-3)
+    assert torch.allclose(pairwise_thresholded_snr(estimates, sources, mixture), thresholded_snr(each, every, mixture[:, None, None]), atol=2e-3)
 
 
 def test_evaluation_measures_equal_those_of_training() -> None:

@@ -10,6 +10,9 @@ from unmingle.layers.past import Past
 class LearnedFilterbank(nn.Module):
     """A convolution in place of the spectrogram and a transposed one in place of its inverse; neither is tied to the other.
 
+    They begin as a spectrogram does: windowed cosines and sines at equal distances in frequency, the synthesis being the inverse where a filter
+    is no longer than there are filters and a whole number of strides. A training starts with frames that sound, and finds better ones from there.
+
     Both run in float32 even under autocast: the waveform goes through them and must keep its precision.
 
     Args:
@@ -31,6 +34,10 @@ class LearnedFilterbank(nn.Module):
         self.overlap = kernel_size - stride
         self.analysis = nn.Conv1d(1, n_filters, kernel_size, stride=stride, bias=False)
         self.synthesis = nn.ConvTranspose1d(n_filters, 1, kernel_size, stride=stride, bias=False)
+        filters = windowed_waves(n_filters, kernel_size)
+        with torch.no_grad():
+            self.analysis.weight[:, 0] = filters
+            self.synthesis.weight[:, 0] = filters * (2 * stride / kernel_size)  # windows that overlap more add up to more
 
     def forward(self, samples: Tensor, *past: Past) -> Tensor:
         """`(B, T)` → frames `(B, F, N)`; every sample lies in as many frames as every other.
@@ -53,3 +60,17 @@ class LearnedFilterbank(nn.Module):
         """`(B, F, N)` → `(B, N · stride + overlap)`, of which the first and the last `overlap` samples belong to further frames too."""
         with torch.autocast(frames.device.type, enabled=False):
             return self.synthesis(frames.float())[:, 0]
+
+
+def windowed_waves(n_filters: int, kernel_size: int) -> Tensor:
+    """Cosines and sines of `n_filters / 2` frequencies under half a wave of a sine: `(n_filters, kernel_size)`.
+
+    Where `kernel_size` is `n_filters` at most, sums over all filters of products of two samples vanish, so that the transposed filters are
+    the inverse but for the square of the window.
+    """
+    centred = torch.arange(kernel_size) - (kernel_size - 1) / 2
+    n_waves = (n_filters + 1) // 2
+    phases = torch.pi * (torch.arange(n_waves)[:, None] + 0.5) / n_waves * centred
+    window = torch.sin(torch.pi * (torch.arange(kernel_size) + 0.5) / kernel_size)
+    waves = torch.stack([phases.cos(), phases.sin()], 1).flatten(0, 1)[:n_filters]
+    return waves * window / n_waves**0.5

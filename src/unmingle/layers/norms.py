@@ -1,5 +1,7 @@
 """Normalisations over channels and time; statistics are float32 whatever the input is."""
 
+from collections.abc import Callable
+
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
@@ -32,6 +34,12 @@ class GlobalLayerNorm(nn.Module):
             return functional.group_norm(x, 1, self.weight.to(x.dtype), self.bias.to(x.dtype), EPS)
         flat = functional.group_norm(x.reshape(x.shape[0], 1, -1), 1, eps=EPS)
         return flat.reshape(x.shape) * self.weight + self.bias
+
+    def features_last(self, x: Tensor) -> Tensor:
+        """The same of `(B, N, D)`, in steps that `torch.compile` joins with their neighbours."""
+        wide = x.float()
+        variance, mean = torch.var_mean(wide, (1, 2), correction=0, keepdim=True)
+        return ((wide - mean) * (variance + EPS).rsqrt() * self.weight + self.bias).to(x.dtype)
 
 
 class CumulativeLayerNorm(nn.Module):
@@ -67,5 +75,13 @@ class CumulativeLayerNorm(nn.Module):
         scale = ((power - mean.square()).clamp(min=0) + EPS).rsqrt()
         return ((wide - mean) * scale * self.weight + self.bias).to(x.dtype)
 
+    def features_last(self, x: Tensor) -> Tensor:
+        """The same of `(B, N, D)`, from the first frame on."""
+        wide = x.float()
+        n_seen = torch.ones_like(wide[:, :, :1]).cumsum(1)
+        mean, power = wide.mean(2, True).cumsum(1) / n_seen, wide.square().mean(2, True).cumsum(1) / n_seen
+        scale = ((power - mean.square()).clamp(min=0) + EPS).rsqrt()
+        return ((wide - mean) * scale * self.weight[:, 0] + self.bias[:, 0]).to(x.dtype)
 
-NORMS: dict[str, type[nn.Module]] = {"gLN": GlobalLayerNorm, "cLN": CumulativeLayerNorm}
+
+NORMS: dict[str, Callable[[int], GlobalLayerNorm | CumulativeLayerNorm]] = {"gLN": GlobalLayerNorm, "cLN": CumulativeLayerNorm}

@@ -1,6 +1,7 @@
 """One-and-rest: one voice at a time, for as many voices as there are."""
 
 from itertools import pairwise
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -46,6 +47,10 @@ class OneAndRest(nn.Module):
             n_skip=n_skip, n_blocks=n_blocks, n_repeats=n_repeats,
         )  # fmt: skip
         self.classifier = SpeechClassifier(n_fft, n_channels)
+
+    def compile(self, *args: Any, **kwargs: Any) -> None:
+        """Compile what the objective calls, which is not the whole."""
+        self.network.compile(*args, **kwargs)
 
     def forward(self, mixture: Tensor) -> Tensor:
         """`(B, 1, T)` → one voice, the rest, and above 0 where the mixture holds speech `(B, 3, T)`."""

@@ -9,7 +9,7 @@ import torch
 from scipy.optimize import linear_sum_assignment
 from torch import Tensor, nn
 
-from unmingle.objectives.si_sdr import si_sdr
+from unmingle.objectives.si_sdr import energies, pairwise_si_sdr
 
 BRUTE_FORCE_UP_TO = 3
 
@@ -57,8 +57,19 @@ def thresholded_snr(estimate: Tensor, reference: Tensor, mixture: Tensor, max_db
     References:
         S. Wisdom et al., "What's all the fuss about free universal sound separation data?", 2021.
     """
+    error = (estimate - reference).square().sum(-1)
+    return _thresholded(reference.square().sum(-1), error, mixture.square().sum(-1), max_db)
+
+
+def pairwise_thresholded_snr(estimates: Tensor, references: Tensor, mixture: Tensor, max_db: float = 30.0) -> Tensor:
+    """`thresholded_snr` of all pairs: `(B, I, T)`, `(B, J, T)`, `(B, T)` → `(B, I, J)` [dB]."""
+    own, other, cross = energies(estimates, references, centred=False)
+    error = (own - 2 * cross + other).clamp(min=0)
+    return _thresholded(other.expand_as(error), error, mixture.float().square().sum(-1)[:, None, None], max_db)
+
+
+def _thresholded(energy: Tensor, error: Tensor, whole: Tensor, max_db: float) -> Tensor:
     tau, eps = 10 ** (-max_db / 10), 1e-8
-    energy, error, whole = reference.square().sum(-1), (estimate - reference).square().sum(-1), mixture.square().sum(-1)
     silent = energy < 1e-6 * whole + eps
     scale = torch.where(silent, whole, energy)
     return 10 * ((scale + eps) / (error + tau * scale + eps)).log10()
@@ -70,7 +81,7 @@ def si_sdr_improvement(estimates: Tensor, sources: Tensor, mixture: Tensor) -> T
     `(B, S, T)` in the order of the sources, `(B, S, T)`, `(B, T)` → scalar [dB]; not a number if there is no such item.
     """
     voiced = sources.square().sum(-1) > 1e-6 * mixture.square().sum(-1, keepdim=True)
-    gain = si_sdr(estimates, sources) - si_sdr(mixture[:, None].expand_as(sources), sources)
+    gain = pairwise_si_sdr(estimates, sources).diagonal(dim1=1, dim2=2) - pairwise_si_sdr(mixture[:, None], sources)[:, 0]
     overlapped = voiced.all(1, keepdim=True).expand_as(voiced)
     return gain[overlapped].mean() if overlapped.any() else gain.new_tensor(float("nan"))
 
@@ -95,13 +106,11 @@ class WaveformPIT(nn.Module):
 
     def scores(self, estimates: Tensor, sources: Tensor, mixture: Tensor) -> Tensor:
         """Weighted measure of every pair: `(B, S, T)`, `(B, S, T)`, `(B, T)` → `(B, S, S)` [dB]."""
-        estimates, references, mixture = estimates[:, :, None], sources[:, None], mixture[:, None, None]
-        snr = thresholded_snr(estimates, references, mixture)
-        total = self.snr * snr
-        if self.si_sdr:
-            silent = references.square().sum(-1) < 1e-6 * mixture.square().sum(-1)
-            total = total + self.si_sdr * torch.where(silent, snr, si_sdr(estimates, references).clamp(max=30))
-        return total
+        snr = pairwise_thresholded_snr(estimates, sources, mixture)
+        if not self.si_sdr:
+            return self.snr * snr
+        silent = sources.square().sum(-1) < 1e-6 * mixture.square().sum(-1, keepdim=True)
+        return self.snr * snr + self.si_sdr * torch.where(silent[:, None], snr, pairwise_si_sdr(estimates, sources).clamp(max=30))
 
     def forward(self, separator: Callable[[Tensor], Tensor], batch: dict[str, Any]) -> dict[str, Tensor]:
         """`separator`: `(B, C, T)` → `(B, S, T)`; `batch` holds `mixture` `(B, C, T)` and `sources` `(B, S, T)`, perhaps an `order` `(B, S)` to keep.
