@@ -1,12 +1,17 @@
-"""Speed of the shipped model beside Asteroid's Conv-TasNet, in one run, taking turns; and how long the command line takes to start.
+"""Speed of shipped models beside Asteroid's, in one run, taking turns; and how long the command line takes to start.
 
-    benchmarks/setup_asteroid.sh && python benchmarks/inference.py
+    benchmarks/setup_asteroid.sh && python benchmarks/inference.py            # the default beside Conv-TasNet
+    benchmarks/setup_asteroid.sh && python benchmarks/inference.py --classics # each beside the same network, of the same size
 
-Both separate the same 16 kHz mixture in memory on the same two cores: unmingle through `separate()`, chunks, overlap and stitching included;
-Asteroid by one forward pass over the whole mixture, which is the most that it can be given.
+Both separate the same mixture in memory on the same two cores: unmingle through `separate()`, chunks, overlap and stitching included;
+Asteroid by one forward pass over the whole mixture, which is the most that it can be given. Deep clustering includes k-means (Asteroid's recipe
+takes scikit-learn's); one-and-rest, which Asteroid lacks, stands beside two passes of Conv-TasNet, uPIT beside Asteroid's recurrent layers
+between its STFT
+and the inverse.
 """
 
 import argparse
+import json
 import os
 import subprocess
 import sys
@@ -24,18 +29,19 @@ import report
 import soundfile
 
 import unmingle
+from unmingle.runtime import Card, cards
 
-SAMPLE_RATE = 16_000
+CONV_TASNET = {"class": "ConvTasNet", "n_src": 2, "sample_rate": 16_000}
 COMMAND = [sys.executable, "-m", "unmingle.cli"]
 
 
 class Asteroid:
-    """Conv-TasNet in another virtual environment; calling it does a task there, see `asteroid_worker.py`, and returns the seconds that it took."""
+    """A network of Asteroid's in another virtual environment; calling it does a task there, see `asteroid_worker.py`: the seconds it took."""
 
-    def __init__(self, venv: Path, samples: Path, threads: int) -> None:
+    def __init__(self, venv: Path, samples: Path, threads: int, network: dict[str, Any]) -> None:
         if not (venv / "bin/python").exists():
             sys.exit(f"{venv}: no such virtual environment; make it with benchmarks/setup_asteroid.sh {venv}")
-        worker = [str(venv / "bin/python"), str(report.HERE / "asteroid_worker.py"), str(samples), str(threads)]
+        worker = [str(venv / "bin/python"), str(report.HERE / "asteroid_worker.py"), str(samples), str(threads), json.dumps(network)]
         environment = {key: value for key, value in os.environ.items() if key != "PYTHONPATH"}
         self._process = subprocess.Popen(worker, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=environment)
         self.name = self._answer()
@@ -58,18 +64,45 @@ class Asteroid:
         self._process.wait()
 
 
-def speed(model: str | None, asteroid: Path, length_s: float, repeats: int, threads: int) -> tuple[list[dict], list[dict]]:
+def counterpart(card: Card) -> dict[str, Any]:
+    """Asteroid's network of the same size as a shipped model; empty where there is none."""
+    of = {"n_src": 2, "sample_rate": 8_000, **card.config}
+    common = {"n_src": of["n_src"] or 2, "sample_rate": of["sample_rate"]}
+    if card.model in ("conv-tasnet", "one-and-rest"):
+        sizes = {theirs: of[ours] for theirs, ours in (("bn_chan", "n_features"), ("hid_chan", "n_hidden"), ("skip_chan", "n_skip"))}
+        sizes |= {key: of[key] for key in ("n_filters", "kernel_size", "n_blocks", "n_repeats")}
+        causal = of.get("norm") == "cLN"
+        norm = {"norm_type": "cgLN" if causal else "gLN", "causal": causal, "mask_act": "relu", "stride": of["kernel_size"] // 2}
+        return {"class": "ConvTasNet", **common, **sizes, **norm, **({"passes": 2} if card.model == "one-and-rest" else {})}
+    if card.model == "dprnn":
+        sizes = {"bn_chan": of["n_features"], "hid_size": of["hidden"], "chunk_size": of["segment_size"], "n_repeats": of["n_blocks"]}
+        return {"class": "DPRNNTasNet", **common, **sizes, **{key: of[key] for key in ("n_filters", "kernel_size", "stride")}}
+    if card.model == "tasnet":
+        sizes = {"n_filters": of["n_filters"], "kernel_size": of["frame"], "stride": of["frame"], "n_layers": of["n_layers"]}
+        return {"class": "LSTMTasNet", **common, **sizes, "hid_size": of["hidden"], "bidirectional": not of["causal"]}
+    if card.model in ("upit", "deep-clustering"):
+        clusters = bool(card.facts["head"])
+        sizes = {key: of[key] for key in ("n_fft", "hidden", "n_layers")} | {"hop": of["n_fft"] // (4 if "n_embedding" in of else 2)}
+        sizes |= {"bidirectional": not of.get("causal"), "n_embedding": of["n_embedding"] if clusters else 0}
+        return {"class": "Spectrogram", **common, **sizes}
+    return {}
+
+
+def speed(
+    model: str | None, network: dict[str, Any], asteroid: Path, length_s: float, repeats: int, threads: int
+) -> tuple[list[dict], list[dict]]:
     """Take turns: every contender once to warm up, then `repeats` rounds. Return the summary and every round."""
-    mixture = report.talk(length_s, SAMPLE_RATE)
+    sample_rate = network["sample_rate"]
+    mixture = report.talk(length_s, sample_rate)
     contenders: dict[str, Callable[[], float]] = {}
     for backend in ("openvino", "onnxruntime"):
         if find_spec(backend):
             separator = unmingle.load(model, backend=backend)
             name = f"unmingle {separator.name} {separator.card.parameters / 1e6:.1f} M, {separator.backend}"
-            contenders[name] = partial(timed, unmingle.separate, mixture, SAMPLE_RATE, model=separator)
+            contenders[name] = partial(timed, unmingle.separate, mixture, sample_rate, speakers=network["n_src"], model=separator)
     with tempfile.TemporaryDirectory() as folder:
         np.save(Path(folder) / "mixture.npy", mixture)
-        other = Asteroid(asteroid, Path(folder) / "mixture.npy", threads)
+        other = Asteroid(asteroid, Path(folder) / "mixture.npy", threads, network)
         contenders[other.name] = other
         for run in contenders.values():
             run()
@@ -83,7 +116,8 @@ def speed(model: str | None, asteroid: Path, length_s: float, repeats: int, thre
             "separator": name, "real-time factor": median(factors), "× real time": 1 / median(factors),
             "faster than Asteroid (median of pairs)": f"{median(gains):.2f}", "range": f"{min(gains):.2f} to {max(gains):.2f}",
         })  # fmt: skip
-    return rows, [{"round": index, **turn} for index, turn in enumerate(rounds)]
+    return rows, [{"round": index, "model": model or "default", "contender": name, "seconds": turn[name]}
+                  for index, turn in enumerate(rounds) for name in contenders]  # fmt: skip
 
 
 def timed(call: Callable, *arguments: Any, **options: Any) -> float:
@@ -97,7 +131,7 @@ def cold_start(model: str | None, repeats: int) -> list[dict]:
     """Seconds from the start of a fresh process to its end; the files that it reads are in the system's own cache."""
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        soundfile.write(folder / "talk.wav", report.talk(10, SAMPLE_RATE), SAMPLE_RATE)
+        soundfile.write(folder / "talk.wav", report.talk(10, 16_000), 16_000)
         separate = ["separate", str(folder / "talk.wav"), "--out", str(folder / "out"), "--overwrite", *(["--model", model] if model else [])]
 
         def started(arguments: list[str], cache: str) -> float:
@@ -116,6 +150,7 @@ def cold_start(model: str | None, repeats: int) -> list[dict]:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--model", help="name or .onnx file; the default model unless given")
+    parser.add_argument("--classics", action="store_true", help="every shipped model of which Asteroid has the network")
     report.beside_asteroid(parser, 30, "the mixture", "4 s")
     options = parser.parse_args()
     if options.quick:
@@ -123,12 +158,21 @@ def main() -> None:
     if hasattr(os, "sched_setaffinity"):  # unmingle takes one thread per core that it sees
         os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[: options.threads])
     before = report.machine()
-    rows, rounds = speed(options.model, options.asteroid, options.seconds, options.repeats, options.threads)
-    heading = f"Separating {options.seconds:g} s of 16 kHz, {options.repeats} rounds in turns on {options.threads} threads:"
-    parts = [before, heading, report.table(rows), "From the start of a process to its end:", report.table(cold_start(options.model, options.repeats))]
-    report.publish("inference", parts, keep=not options.quick)
+    pairs = {card.name: counterpart(card) for card in cards()} if options.classics else {options.model: CONV_TASNET}
+    rows, rounds = [], []
+    for name, network in pairs.items():
+        if network:
+            found, single = speed(name, network, options.asteroid, options.seconds, options.repeats, options.threads)
+            rows += found
+            rounds += single
+    setting = f"Separating {options.seconds:g} s, {options.repeats} rounds in turns on {options.threads} threads:"
+    parts = [before, setting, report.table(rows)]
+    if not options.classics:
+        parts += ["From the start of a process to its end:", report.table(cold_start(options.model, options.repeats))]
+    kept = "inference_classics" if options.classics else "inference"
+    report.publish(kept, parts, keep=not options.quick)
     if not options.quick:
-        report.write_rows("inference", rounds)
+        report.write_rows(kept, rounds)
 
 
 if __name__ == "__main__":

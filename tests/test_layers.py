@@ -64,9 +64,11 @@ def test_every_sample_lies_in_the_same_number_of_frames(length: int) -> None:
     assert torch.equal(bank.inverse(torch.ones_like(frames), length), torch.full((1, length), 4.0))
 
 
+@pytest.mark.parametrize("rectified", [False, True])
 @pytest.mark.parametrize(("n_filters", "kernel_size", "stride"), [(64, 16, 8), (512, 32, 16), (128, 64, 32), (64, 16, 4)])
-def test_a_new_filterbank_gives_the_signal_back(n_filters: int, kernel_size: int, stride: int) -> None:
-    bank, samples = LearnedFilterbank(n_filters=n_filters, kernel_size=kernel_size, stride=stride), noise(2, 1001)
+def test_a_new_filterbank_gives_the_signal_back(n_filters: int, kernel_size: int, stride: int, rectified: bool) -> None:
+    bank, samples = LearnedFilterbank(n_filters=n_filters, kernel_size=kernel_size, stride=stride, rectified=rectified), noise(2, 1001)
+    assert bool((bank(samples) >= 0).all()) == rectified
     assert torch.allclose(bank.inverse(bank(samples), 1001), samples, atol=1e-5)
 
 

@@ -9,6 +9,7 @@ import soundfile
 from unmingle.pictures import (
     MAX_COLUMNS,
     centre_frequencies,
+    magnitude_shares,
     plot_curves,
     plot_embeddings,
     plot_filters,
@@ -38,6 +39,11 @@ def test_a_long_file_takes_no_more_columns_and_keeps_its_power(tmp_path: Path) -
     assert top_hz == 4_000
     first, second = np.array_split(levels, 2, axis=1)
     assert np.median(first) - np.median(second) == pytest.approx(20, abs=0.5)
+
+
+def test_a_share_of_the_magnitude_is_one_at_most_and_unknown_where_the_mixture_is_faint() -> None:
+    whole, levels = np.array([[-20.0, -20.0, -90.0, -20.0]]), np.array([[-20.0 - 20 * np.log10(2), -10.0, -90.0]])
+    np.testing.assert_allclose(magnitude_shares(levels, whole, -70), [[0.5, 1.0, np.nan]])
 
 
 @pytest.mark.parametrize("n", [1, 100, 129])

@@ -35,8 +35,12 @@ def recipe_path(voices: Path, tmp_path: Path) -> Path:  # noqa: F811
         "model": SMALL,
         "objective": {"name": "waveform-pit", "si_sdr": 0.5, "snr": 0.5},
         "data": {
-            "speech": str(voices / "voices.csv"), "cache": str(tmp_path / "cache"), "held_out": 2, "n_valid": 2,
-            "length_s": 0.5, "valid_length_s": 0.5,
+            "speech": str(voices / "voices.csv"),
+            "cache": str(tmp_path / "cache"),
+            "held_out": 2,
+            "n_valid": 2,
+            "length_s": 0.5,
+            "valid_length_s": 0.5,
         },
         "optimizer": {"name": "muon", "warm_up": 2},
         "trainer": {"steps": 6, "batch_size": 2, "validate_every": 3, "precision": "32-true", "device": "cpu"},
@@ -55,6 +59,18 @@ def test_a_training_leaves_weights_curves_and_a_checkpoint(recipe_path: Path, tm
     with (tmp_path / "run/curves.csv").open() as file:
         assert [row["step"] for row in csv.DictReader(file)] == ["3", "6"]
     assert (tmp_path / "run/last.ckpt").is_file()
+
+
+def test_a_compiled_training_learns_what_another_learns(recipe_path: Path, tmp_path: Path) -> None:
+    model = "{name: conv-tasnet, n_filters: 16, n_features: 4, n_hidden: 6, n_skip: 4, n_blocks: 2, n_repeats: 1}"
+    weights = [
+        load_state(
+            train(read_recipe(recipe_path, [f"model={model}", "trainer.steps=3", f"trainer.compile={compiled}"]), tmp_path / compiled, progress=False)
+        )
+        for compiled in ("true", "false")
+    ]
+    assert weights[0].keys() == weights[1].keys()
+    assert all(torch.allclose(weights[0][key], weights[1][key], atol=1e-4) for key in weights[0])
 
 
 def test_a_resumed_training_equals_one_in_a_single_run(recipe_path: Path, tmp_path: Path) -> None:

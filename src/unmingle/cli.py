@@ -66,7 +66,7 @@ def separate(
     start: Annotated[str | None, typer.Option(help="Where the passage begins: seconds, mm:ss or hh:mm:ss.")] = None,
     end: Annotated[str | None, typer.Option(help="Where the passage ends.")] = None,
     rest: Annotated[bool, typer.Option("--rest", help="Also write what no voice has.")] = False,
-    plot: Annotated[bool, typer.Option("--plot", help="Also draw the spectrograms (needs unmingle[plot]).")] = False,
+    plot: Annotated[bool, typer.Option("--plot", help="Also draw spectrograms and masks (needs unmingle[plot]).")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print what was done as JSON.")] = False,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace earlier results.")] = False,
 ) -> None:

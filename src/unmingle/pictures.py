@@ -18,25 +18,44 @@ MAX_DOTS = 5_000
 
 
 def plot_separation(mixture: Path, voices: list[Path], picture: Path) -> None:
-    """Draw the spectrograms of a mixture and of its voices below one another, all on one scale of level, as PNG.
+    """Draw the spectrograms of a mixture and of its voices below one another, all on one scale of level, and beside each voice its mask, as PNG.
 
+    A mask here is what any separator amounts to: the magnitude of the voice over that of the mixture, 1 at most, where the mixture is not faint.
     The files are read block by block; any length takes the same memory.
 
     Raises:
         InputError: a file cannot be read.
     """
     panels = [("mixture", *spectrogram(mixture)), *((path.stem, *spectrogram(path)) for path in voices)]
-    top_db = max(float(levels.max()) for _, levels, _, _ in panels)
-    figure = new_figure(8, 1.8 * len(panels))
-    all_axes = figure.subplots(len(panels), 1, sharex=True)
-    for axes, (title, levels, duration_s, top_hz) in zip(all_axes, panels, strict=True):
-        extent = (0, duration_s, 0, top_hz / 1000)
-        drawn = axes.imshow(levels, origin="lower", aspect="auto", extent=extent, cmap="magma", vmin=top_db - RANGE_DB, vmax=top_db - 10)
-        axes.set_title(title, loc="left")
-        axes.set_ylabel("kHz")
-    axes.set_xlabel("s")
-    figure.colorbar(drawn, ax=list(all_axes), label="dB", fraction=0.03, pad=0.01)
+    top_db, whole = max(float(levels.max()) for _, levels, _, _ in panels), panels[0][1]
+    figure = new_figure(12, 1.8 * len(panels))
+    all_axes = figure.subplots(len(panels), 2, sharex=True, squeeze=False)
+    for row, (left, right) in enumerate(all_axes):
+        title, levels, duration_s, top_hz = panels[row]
+        place = {"origin": "lower", "aspect": "auto", "extent": (0, duration_s, 0, top_hz / 1000)}
+        drawn = left.imshow(levels, cmap="magma", vmin=top_db - RANGE_DB, vmax=top_db - 10, **place)
+        left.set_title(title, loc="left")
+        left.set_ylabel("kHz")
+        if not row:
+            right.set_axis_off()
+            continue
+        masked = right.imshow(magnitude_shares(levels, whole, top_db - RANGE_DB), cmap="viridis", vmin=0, vmax=1, **place)
+        right.set_title(f"mask of {title}", loc="left")
+    for axes in all_axes[-1]:
+        axes.set_xlabel("s")
+    figure.colorbar(drawn, ax=list(all_axes[:, 0]), label="dB", fraction=0.04, pad=0.01)
+    figure.colorbar(masked, ax=list(all_axes[1:, 1]), label="share of the magnitude", fraction=0.04, pad=0.01)
     figure.savefig(picture, dpi=100)
+
+
+def magnitude_shares(levels: np.ndarray, whole: np.ndarray, floor_db: float) -> np.ndarray:
+    """Magnitude over that of the mixture, 1 at most, and not a number where the mixture is below the floor.
+
+    `(F, N)`, `(F, N)` → `(F, N)`; where a format padded one of them, what both have.
+    """
+    n_bins, n_frames = np.minimum(levels.shape, whole.shape)
+    levels, whole = levels[:n_bins, :n_frames], whole[:n_bins, :n_frames]
+    return np.where(whole > floor_db, 10 ** (np.minimum(levels - whole, 0) / 20), np.nan)
 
 
 def plot_clusters(separator: "Separator", mixture: Path, picture: Path) -> None:

@@ -11,7 +11,8 @@ class LearnedFilterbank(nn.Module):
     """A convolution in place of the spectrogram and a transposed one in place of its inverse; neither is tied to the other.
 
     They begin as a spectrogram does: windowed cosines and sines at equal distances in frequency, the synthesis being the inverse where a filter
-    is no longer than there are filters and a whole number of strides. A training starts with frames that sound, and finds better ones from there.
+    is a whole number of strides long and no longer than there are different waves. A training starts with frames that sound, and goes on
+    from there.
 
     Both run in float32 even under autocast: the waveform goes through them and must keep its precision.
 
@@ -20,21 +21,25 @@ class LearnedFilterbank(nn.Module):
         kernel_size: their length [samples].
         stride: distance between frames [samples].
         multiple: the number of frames is rounded up to a multiple of this.
+        rectified: frames are not negative; half of the waves then begin as the others upside down, so that nothing is lost.
 
     References:
         Y. Luo and N. Mesgarani, "TasNet: time-domain audio separation network for real-time, single-channel speech separation", 2018.
     """
 
-    def __init__(self, *, n_filters: int, kernel_size: int, stride: int, multiple: int = 1) -> None:
+    def __init__(self, *, n_filters: int, kernel_size: int, stride: int, multiple: int = 1, rectified: bool = False) -> None:
         super().__init__()
         if kernel_size < stride:
             raise ValueError(f"kernel_size ({kernel_size}) must be at least as long as stride ({stride}), or samples are lost between frames")
-        self.stride, self.multiple = stride, multiple
+        self.stride, self.multiple, self.rectified = stride, multiple, rectified
         #: samples that neighbouring frames share
         self.overlap = kernel_size - stride
         self.analysis = nn.Conv1d(1, n_filters, kernel_size, stride=stride, bias=False)
         self.synthesis = nn.ConvTranspose1d(n_filters, 1, kernel_size, stride=stride, bias=False)
         filters = windowed_waves(n_filters, kernel_size)
+        if rectified:
+            waves = windowed_waves(n_filters - n_filters // 2, kernel_size)
+            filters = torch.cat([waves, -waves[: n_filters // 2]])
         with torch.no_grad():
             self.analysis.weight[:, 0] = filters
             self.synthesis.weight[:, 0] = filters * (2 * stride / kernel_size)  # windows that overlap more add up to more
@@ -50,7 +55,8 @@ class LearnedFilterbank(nn.Module):
             behind = -(samples.shape[-1] + self.overlap) % (self.stride * self.multiple) + self.overlap
             padded = functional.pad(samples[:, None].float(), (self.overlap, behind))
         with torch.autocast(samples.device.type, enabled=False):
-            return self.analysis(padded)
+            frames = self.analysis(padded)
+            return torch.relu(frames) if self.rectified else frames
 
     def inverse(self, frames: Tensor, length: int) -> Tensor:
         """`(B, F, N)` → `(B, length)`; `length` is that of the signal that was analysed [samples]."""

@@ -2,7 +2,6 @@
 
 from dataclasses import replace
 
-import torch
 from torch import Tensor, nn
 
 from unmingle.facts import Facts
@@ -67,8 +66,8 @@ class ConvTasNet(nn.Module):
         for what, choice, choices in (("norm", norm, NORMS), ("mask", mask, MASKS)):
             if choice not in choices:
                 raise ValueError(f"no {what} {choice!r}; there are {', '.join(choices)}")
-        self.n_src, self.limit, self.encoder_relu = n_src, MASKS[mask], encoder_relu
-        self.filterbank = LearnedFilterbank(n_filters=n_filters, kernel_size=kernel_size, stride=kernel_size // 2)
+        self.n_src, self.limit = n_src, MASKS[mask]
+        self.filterbank = LearnedFilterbank(n_filters=n_filters, kernel_size=kernel_size, stride=kernel_size // 2, rectified=encoder_relu)
         self.norm = NORMS[norm](n_filters)
         self.bottleneck = nn.Conv1d(n_filters, n_features, 1)
         self.tcn = TCN(
@@ -110,7 +109,5 @@ class ConvTasNet(nn.Module):
 
     def _voices(self, frames: Tensor, *past: Past) -> Tensor:
         """Frames of the mixture `(B, F, N)` → of the voices `(B, S, F, N)`."""
-        if self.encoder_relu:
-            frames = torch.relu(frames)
         said = self.mask(self.tcn(self.bottleneck(self.norm(frames, *past)), *past)).float()
         return self.limit(said.unflatten(1, (self.n_src, -1))) * frames[:, None]

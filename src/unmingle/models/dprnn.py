@@ -29,6 +29,7 @@ class DPRNN(nn.Module):
         hidden: LSTM units per direction.
         segment_size: frames per segment, even.
         n_blocks: each one walk within and one across.
+        encoder_relu: frames of the mixture are not negative.
 
     References:
         Y. Luo, Z. Chen and T. Yoshioka, "Dual-path RNN: efficient long sequence modeling for time-domain single-channel speech separation", 2020.
@@ -46,13 +47,14 @@ class DPRNN(nn.Module):
         hidden: int = 128,
         segment_size: int = 100,
         n_blocks: int = 6,
+        encoder_relu: bool = True,
     ) -> None:
         super().__init__()
         if segment_size % 2:
             raise ValueError(f"segment_size ({segment_size}) must be even: segments overlap by half")
         self.facts = Facts(sample_rate=sample_rate, n_src=n_src)
         self.n_src, self.segment_size = n_src, segment_size
-        self.filterbank = LearnedFilterbank(n_filters=n_filters, kernel_size=kernel_size, stride=stride)
+        self.filterbank = LearnedFilterbank(n_filters=n_filters, kernel_size=kernel_size, stride=stride, rectified=encoder_relu)
         self.norm = GlobalLayerNorm(n_filters)
         self.bottleneck = nn.Linear(n_filters, n_features)
         self.blocks = nn.ModuleList(DualPathBlock(n_features, hidden) for _ in range(n_blocks))

@@ -28,7 +28,7 @@ class OneAndRest(nn.Module):
     Args:
         n_src: fixes the number of voices; None = any.
         sample_rate: [Hz].
-        n_filters, kernel_size, n_features, n_hidden, n_skip, n_blocks, n_repeats: see `ConvTasNet`.
+        n_filters, kernel_size, n_features, n_hidden, n_skip, n_blocks, n_repeats, encoder_relu: see `ConvTasNet`.
         n_fft: window of the classifier's STFT, 32 ms at 8 kHz [samples].
         n_channels: of the classifier's convolutions.
 
@@ -38,13 +38,14 @@ class OneAndRest(nn.Module):
 
     def __init__(
         self, *, n_src: int | None = None, sample_rate: int = 8_000, n_filters: int = 512, kernel_size: int = 16, n_features: int = 128,
-        n_hidden: int = 512, n_skip: int = 128, n_blocks: int = 8, n_repeats: int = 3, n_fft: int = 256, n_channels: int = 32,
+        n_hidden: int = 512, n_skip: int = 128, n_blocks: int = 8, n_repeats: int = 3, encoder_relu: bool = False, n_fft: int = 256,
+        n_channels: int = 32,
     ) -> None:  # fmt: skip
         super().__init__()
         self.facts = Facts(sample_rate=sample_rate, n_src=n_src, chunk=10 * sample_rate, head="one-and-rest")
         self.network = ConvTasNet(
             n_src=2, sample_rate=sample_rate, n_filters=n_filters, kernel_size=kernel_size, n_features=n_features, n_hidden=n_hidden,
-            n_skip=n_skip, n_blocks=n_blocks, n_repeats=n_repeats,
+            n_skip=n_skip, n_blocks=n_blocks, n_repeats=n_repeats, encoder_relu=encoder_relu,
         )  # fmt: skip
         self.classifier = SpeechClassifier(n_fft, n_channels)
 
