@@ -82,7 +82,7 @@ def test_an_output_name_that_is_too_long_is_refused(tmp_path):
 FULL_DISK = """
 import resource, sys
 from pathlib import Path
-from test_bad_input import write_talk
+from test_output import write_talk
 from unmingle.errors import InputError
 target, format, limit = Path(sys.argv[1]), sys.argv[2], int(sys.argv[3])
 resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limit))
