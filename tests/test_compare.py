@@ -20,7 +20,7 @@ from unmingle.facts import Facts
 from unmingle.models import MODELS, build
 from unmingle.runtime import Card, cards
 from unmingle.training.comparison import compare, paired_test, published_name, quality, read_published, shipped
-from unmingle.training.evaluation import contender, evaluate, measured_rows, resampled, statistics
+from unmingle.training.evaluation import contender, evaluate, measured_rows, resampled, statistics, write_rows
 from unmingle.training.export import export
 from unmingle.training.export import summarise as for_the_card
 from unmingle.training.summary import macs_per_second, print_summary, summarise
@@ -71,6 +71,20 @@ def test_the_table_has_a_row_for_every_model_the_mixture_and_each_oracle(compare
     assert (compared / "compare.png").read_bytes().startswith(b"\x89PNG")
     text = (compared / "compare.md").read_text(encoding="utf-8")
     assert all(f"| {row['model']} |" in text for row in table(compared / "compare.csv"))
+
+
+def test_a_comparison_resumed_measures_only_what_its_rows_lack(compared: Path, folder: Path, tmp_path: Path) -> None:
+    rows = [row for row in table(compared / "rows.csv") if row["model"] != "oracle-irm"]
+    write_rows(rows, tmp_path / "rows.csv")
+    models = [str(folder / name) for name in ("exported.onnx", "causal.safetensors")]
+    compare(folder / "set", tmp_path, models=models, published=True, resume=True)
+    before, after = table(compared / "rows.csv"), table(tmp_path / "rows.csv")
+    times = [(row["model"], row["separation_s"]) for row in before if row["model"] == models[0]]
+    assert [(row["model"], row["separation_s"]) for row in after if row["model"] == models[0]] == times  # to the digit: it was not timed again
+    assert [row["si_sdri"] for row in after] == [row["si_sdri"] for row in before]
+    (tmp_path / "rows.csv").write_text("model,seconds\nduet,long\n", encoding="utf-8")
+    with pytest.raises(InputError, match="not the rows of a comparison"):
+        compare(folder / "set", tmp_path, models=models, resume=True)
 
 
 def test_a_model_is_described_by_what_it_declares(compared: Path, folder: Path) -> None:

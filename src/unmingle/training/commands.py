@@ -130,6 +130,7 @@ def compare(
     peers: Annotated[str | None, typer.Option(help="published: a column with what papers report.")] = None,
     sample_rate: SampleRate = None,
     backend: Backend = "auto",
+    resume: Annotated[bool, typer.Option("--resume", help="Keep what rows.csv in the folder holds of the same mixtures and weights.")] = False,
 ) -> None:
     """Measure models, the mixture itself and oracle masks on the same mixtures: one table of quality, cost and speed."""
     if peers not in (None, "published"):
@@ -141,7 +142,7 @@ def compare(
     choose(",".join(MEASURES))
     text = run(
         set_, out, speech=speech, task=choose_task(set_, task), models=choose_models(models), first=first, sample_rate=sample_rate,
-        published=peers is not None, backend=backend,
+        published=peers is not None, backend=backend, resume=resume,
     )  # fmt: skip
     typer.echo(f"{text}\ntable: {out / 'compare.md'}\nfigures: {out / 'compare.csv'}\nrows: {out / 'rows.csv'}\npicture: {out / 'compare.png'}")
 

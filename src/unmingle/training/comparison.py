@@ -23,6 +23,8 @@ from unmingle.training.evaluation import MIXTURE, contender, measured_rows, miss
 MEASURES = ("si-sdr", "sdr", "pesq", "stoi")
 PUBLISHED = Path(__file__).with_name("published.csv")
 
+TEXTS = ("model", "weights", "mixture_id", "missing")  # columns of rows that hold no numbers
+
 #: headings of the Markdown table, the keys of a row beside them, and how a value is written
 COLUMNS = {
     "model": ("model", "{}"),
@@ -52,11 +54,12 @@ def compare(
     sample_rate: int | None = None,
     published: bool = False,
     backend: str = "auto",
+    resume: bool = False,
 ) -> str:
     """Measure models, the mixture itself and the oracles on the same mixtures, and write the table.
 
-    `out` gets `compare.md`, `compare.csv` (a row per model), `rows.csv` (a row per model and mixture) and `compare.png`; earlier ones are
-    replaced.
+    `out` gets `compare.md`, `compare.csv` (a row per model), `rows.csv` (a row per model and mixture, written whenever a model is done) and
+    `compare.png`; earlier ones are replaced.
 
     Args:
         set_path, speech, task: see `unmingle.data.sets.read_set`.
@@ -66,6 +69,7 @@ def compare(
         sample_rate: to which everything is resampled before it is mixed, separated and measured [Hz]; the set's own unless given.
         published: whether a column holds what papers report.
         backend: see `unmingle.runtime.load`.
+        resume: what `rows.csv` in `out` holds of the same mixtures at the same rate by the same weights is not measured again.
 
     Returns:
         The Markdown.
@@ -84,15 +88,24 @@ def compare(
         raise InputError(f"{out}: cannot be made ({error.strerror}); choose another --out") from None
     mixtures: dict[str, dict[str, Any]] = {}
     about: dict[str, dict[str, Any]] = {}
+    rows: list[dict[str, Any]] = []
+    earlier = read_rows(out / "rows.csv") if resume else []
 
     def each() -> Iterator[dict[str, Any]]:
         for name in names:
             one = contender(name, n_src, backend)  # opened when its turn comes: all at once may not fit into memory
             about[name] = facts_of(one.separator)
-            for row in measured_rows(one, entries, MEASURES, sample_rate, mixtures):
-                yield {"model": name, **row}
+            of = {"model": name, "weights": one.separator.card.sha256 if one.separator else __version__, "sample_rate": sample_rate}
+            kept = [row for row in earlier if of["weights"] and of.items() <= row.items()]
+            if [row["mixture_id"] for row in kept] == [entry.id for entry in entries]:
+                yield from kept
+            else:
+                yield from ({**of, **row} for row in measured_rows(one, entries, MEASURES, sample_rate, mixtures))
 
-    rows = list(track(each(), f"comparing {len(names)} on {set_path.name}", len(names) * len(entries)))
+    for row in track(each(), f"comparing {len(names)} on {set_path.name}", len(names) * len(entries)):
+        rows.append(row)
+        if len(rows) % len(entries) == 0:
+            write_rows(rows, out / "rows.csv")
     by_model = {name: list(group) for name, group in groupby(rows, lambda row: row["model"])}
     peers = read_published(n_src) if published else []
     table = []
@@ -113,11 +126,21 @@ def compare(
     )
     text = "\n\n".join([heading, *markdown(table, missing_by_model(by_model)), *other_peers(names, peers)]) + "\n"
     write_rows(table, out / "compare.csv")
-    write_rows(rows, out / "rows.csv")
     plot_comparison(table, out / "compare.png")
     with replacing(out / "compare.md") as beside:
         beside.write_text(text, encoding="utf-8")
     return text
+
+
+def read_rows(path: Path) -> list[dict[str, Any]]:
+    """The rows of an earlier comparison as `compare` wrote them, none if there is no such file; InputError if it is something else."""
+    if not path.exists():
+        return []
+    try:
+        with path.open(newline="", encoding="utf-8") as file:
+            return [{key: text if key in TEXTS else float(text) if text else None for key, text in row.items()} for row in csv.DictReader(file)]
+    except (OSError, ValueError, TypeError):
+        raise InputError(f"{path}: not the rows of a comparison; compare without --resume or into another --out") from None
 
 
 def shipped(n_src: int) -> list[str]:
