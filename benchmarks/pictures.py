@@ -1,7 +1,7 @@
 """The pictures of the classics in the documentation: `docs/pictures/*.png`.
 
-    python benchmarks/pictures.py                                        # masks.png and filters.png, from what ships
-    python benchmarks/pictures.py --switches runs/free runs/fixed        # and switches.png, from two trainings, see docs/models/upit.md
+    python benchmarks/pictures.py                                                   # masks.png and filters.png, from what ships
+    python benchmarks/pictures.py --switches 'free=runs/free' 'fixed=runs/fixed'    # and switches.png, of trainings, see docs/models/upit.md
 """
 
 import argparse
@@ -78,12 +78,13 @@ def draw_masks(picture: Path) -> None:
     figure.savefig(picture, dpi=100)
 
 
-def draw_switches(free: Path, fixed: Path, picture: Path) -> None:
-    """Share of items whose order switched, and the held-out gain, epoch by epoch, of two trainings."""
+def draw_switches(runs: list[str], picture: Path) -> None:
+    """Share of items whose order switched, and the held-out gain, epoch by epoch, of trainings given as LABEL=FOLDER."""
     figure = new_figure(9, 3.6)
     left, right = figure.subplots(1, 2)
-    for folder, label in ((free, "free"), (fixed, "fixed after some epochs")):
-        with (folder / "curves.csv").open(newline="", encoding="utf-8") as file:
+    for run in runs:
+        label, _, folder = run.partition("=")
+        with (Path(folder) / "curves.csv").open(newline="", encoding="utf-8") as file:
             rows = list(csv.DictReader(file))
         epochs = np.arange(1, len(rows) + 1)
         left.plot(epochs, [100 * float(row["order_switches"] or "nan") for row in rows], label=label)
@@ -99,14 +100,14 @@ def draw_switches(free: Path, fixed: Path, picture: Path) -> None:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--switches", type=Path, nargs=2, metavar=("FREE", "FIXED"), help="folders of two trainings with data.n_items")
+    parser.add_argument("--switches", nargs="+", metavar="LABEL=FOLDER", help="trainings with data.n_items")
     options = parser.parse_args()
     PICTURES.mkdir(exist_ok=True)
     draw_masks(PICTURES / "masks.png")
     model = load_model(WEIGHTS / "conv-tasnet.safetensors")
     plot_filters(model.filterbank.analysis.weight[:, 0].detach().numpy(), SAMPLE_RATE, PICTURES / "filters.png")
     if options.switches:
-        draw_switches(*options.switches, PICTURES / "switches.png")
+        draw_switches(options.switches, PICTURES / "switches.png")
 
 
 if __name__ == "__main__":

@@ -107,7 +107,8 @@ def test_an_unknown_model_or_number_of_speakers_lists_what_exists(capsys: Captur
     write("talk.wav")
     for wrong in (["--model", "nobody"], ["--speakers", "17"]):
         main(["separate", "talk.wav", *wrong])
-        assert all(card.name in capsys.readouterr().err for card in cards())
+        said = capsys.readouterr().err
+        assert all(card.name in said for card in cards())
 
 
 @pytest.mark.parametrize("content", [None, b"", b"RIFF", b"\x00" * 5_000], ids=["missing", "empty", "header", "zeros"])

@@ -59,7 +59,7 @@ def about(context: typer.Context, version: Annotated[bool, typer.Option("--versi
 def separate(
     inputs: Annotated[list[str], typer.Argument(metavar="INPUT", help="Audio or video files; folders are walked; - is standard input.")],
     out: Annotated[Path, typer.Option(help="Folder for the results, one folder per input in it.")] = Path("separated"),
-    speakers: Annotated[str, typer.Option(help="Number of voices; or auto, with a model that counts them (none of those that ship, so far).")] = "2",
+    speakers: Annotated[str, typer.Option(help="Number of voices; or auto, with a model that counts them (one-and-rest).")] = "2",
     model: Annotated[str | None, typer.Option(help="A name from 'unmingle models', or a weights file. [default: the best for --speakers]")] = None,
     format: Annotated[str, typer.Option(help="wav, flac, mp3, m4a or opus.")] = "wav",
     channel: Annotated[str, typer.Option(help="mix, or the number of the one channel to separate.")] = "mix",
@@ -94,7 +94,7 @@ def separate(
             try:
                 with progress_bar(name) as progress:
                     result = separate_file(
-                        source, out, speakers=n_speakers, model=separator, format=format, channel=channel, start_s=start_s, end_s=end_s,
+                        source, out, speakers=n_speakers, model=model and separator, format=format, channel=channel, start_s=start_s, end_s=end_s,
                         rest=rest, plot=plot, overwrite=overwrite, progress=progress, stem=stem,
                     )  # fmt: skip
             except Exception as error:

@@ -97,7 +97,8 @@ def separate(samples: Any, sample_rate: int, speakers: Speakers = 2, model: Mode
         samples: `(T,)` or `(channels, T)`, whatever converts to a NumPy array; never changed. Channels are averaged. Integers of up to 32 bits
             are scaled by their type's full range (int16 by 1/32768).
         sample_rate: [Hz], 8,000 to 192,000.
-        speakers: number of voices; "auto" counts them first, with a model that can, and takes a recording in which nobody is heard for one voice.
+        speakers: number of voices; "auto" counts them first, with a model that can, and takes a recording in which nobody is heard for one voice;
+            unless `model` names one, the best for that number then separates.
         model: as for `load`; or a separator: one that was loaded, or any callable with `facts`.
         progress: called with the seconds done and in all; returning False cancels.
 
@@ -112,7 +113,7 @@ def separate(samples: Any, sample_rate: int, speakers: Speakers = 2, model: Mode
     mixture, sample_rate = as_mono(samples), as_whole(sample_rate, "sample_rate")
     separator = as_separator(model, speakers)
     if isinstance(separator, Separator) and separator.n_src is None:
-        separator = separator.for_speakers(max(1, count_speakers(separator, [mixture], sample_rate)))
+        separator = after_counting(separator, count_speakers(separator, [mixture], sample_rate), model)
     separation = Separation(separator, sample_rate)
     voices = np.empty((separation.n_src, len(mixture)), np.float32)
     filled = 0
@@ -217,7 +218,7 @@ def separate_file(
         counted = None
         if isinstance(separator, Separator) and separator.n_src is None:
             counted = count_speakers(separator, (one_channel(block, pick) for block in reader.blocks(BLOCK_S * rate)), rate)
-            separator = separator.for_speakers(max(1, counted))
+            separator = after_counting(separator, counted, model)
             reader = stack.enter_context(open_audio(reader.file, start_s=start_s, end_s=end_s))
         separation = Separation(separator, rate)
         names = [f"speaker-{index + 1}" for index in range(separation.n_src)] + ["rest"] * rest
@@ -316,6 +317,11 @@ def count_speakers(separator: Separator, blocks: Iterable[np.ndarray], sample_ra
     loudest = max(energy for energy, _ in heard)
     counts = Counter(n for energy, n in heard if energy >= 1e-3 * loudest)
     return max(counts, key=lambda n: (counts[n], n))
+
+
+def after_counting(counter: Separator, counted: int, model: Model) -> Separator:
+    """What separates so many voices: the best for that number; the one that counted them if it was asked for, or if there is but one."""
+    return counter.for_speakers(max(1, counted)) if model is not None or counted <= 1 else load(speakers=counted)
 
 
 def as_separator(model: Model, speakers: Speakers) -> SeparatorLike:

@@ -14,10 +14,11 @@ from unmingle import __version__
 from unmingle.console import track
 from unmingle.data.sets import read_set
 from unmingle.errors import InputError, UsageError
+from unmingle.facts import Facts
 from unmingle.oracles import ORACLES
 from unmingle.output import replacing
 from unmingle.pictures import plot_comparison
-from unmingle.runtime import cards
+from unmingle.runtime import cards, fits
 from unmingle.training.evaluation import MIXTURE, contender, measured_rows, missing, n_speakers, real_time_factor, statistics, write_rows
 
 MEASURES = ("si-sdr", "sdr", "pesq", "stoi")
@@ -145,7 +146,7 @@ def read_rows(path: Path) -> list[dict[str, Any]]:
 
 def shipped(n_src: int) -> list[str]:
     """The names of the models in the package that separate so many speakers, the default first."""
-    fitting = [card for card in cards() if card.job == "separate" and card.facts["n_src"] in (None, n_src)]
+    fitting = [card for card in cards() if card.job == "separate" and fits(Facts.from_dict(card.facts), n_src)]
     return [card.name for card in sorted(fitting, key=lambda card: not card.default)]
 
 
@@ -211,7 +212,7 @@ def missing_by_model(by_model: dict[str, list[dict[str, Any]]]) -> dict[str, lis
 
 def markdown(table: list[dict[str, Any]], missing: dict[str, list[str]]) -> Iterator[str]:
     """The paragraphs of the report: the table, what its marks mean, and what is missing."""
-    columns = dict(COLUMNS)
+    columns = {title: column for title, column in COLUMNS.items() if any(row[column[0]] is not None for row in table)}
     if "published" in table[0]:
         columns["published, on other data"] = ("published", "{}")
     lines = ["| " + " | ".join(columns) + " |", "|---" * len(columns) + "|"]
