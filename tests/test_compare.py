@@ -2,6 +2,7 @@
 
 import csv
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -85,6 +86,15 @@ def test_a_comparison_resumed_measures_only_what_its_rows_lack(compared: Path, f
     (tmp_path / "rows.csv").write_text("model,seconds\nduet,long\n", encoding="utf-8")
     with pytest.raises(InputError, match="not the rows of a comparison"):
         compare(folder / "set", tmp_path, models=models, resume=True)
+
+
+def test_a_comparison_that_breaks_off_keeps_the_rows_that_it_would_have_taken_over(compared: Path, folder: Path, tmp_path: Path) -> None:
+    write_rows([row for row in table(compared / "rows.csv") if not row["model"].endswith("causal.safetensors")], tmp_path / "rows.csv")
+    broken = shutil.copytree(folder / "set", tmp_path / "set")
+    (broken / "s1" / "m2.wav").write_bytes(b"no sound")
+    with pytest.raises(InputError, match=r"m2\.wav"):
+        compare(broken, tmp_path, models=[str(folder / name) for name in ("exported.onnx", "causal.safetensors")], resume=True)
+    assert len({row["model"] for row in table(tmp_path / "rows.csv")}) == 7
 
 
 def test_a_model_is_described_by_what_it_declares(compared: Path, folder: Path) -> None:

@@ -105,8 +105,10 @@ def compare(
 
     for row in track(each(), f"comparing {len(names)} on {set_path.name}", len(names) * len(entries)):
         rows.append(row)
-        if len(rows) % len(entries) == 0:
-            write_rows(rows, out / "rows.csv")
+        if len(rows) % len(entries) == 0:  # a model is done; what the next ones would take over must outlive an interruption too
+            done = {each["model"] for each in rows}
+            write_rows([*rows, *(each for each in earlier if each["model"] in names and each["model"] not in done)], out / "rows.csv")
+    write_rows(rows, out / "rows.csv")
     by_model = {name: list(group) for name, group in groupby(rows, lambda row: row["model"])}
     peers = read_published(n_src) if published else []
     table = []
