@@ -3,7 +3,8 @@
 import hashlib
 import subprocess
 import sys
-from dataclasses import asdict
+from copy import copy
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import numpy as np
@@ -174,7 +175,7 @@ def test_a_cache_folder_that_cannot_be_made_does_no_harm(tiny: Path, own_cache: 
     assert load(tiny, backend="openvino").backend == "openvino"
 
 
-@pytest.mark.parametrize("error_db", [30, 50])
+@pytest.mark.parametrize("error_db", [30, 36])
 def test_bfloat16_needs_agreement(tiny: Path, error_db: float) -> None:
     exact = load(tiny, backend="onnxruntime")
 
@@ -183,7 +184,7 @@ def test_bfloat16_needs_agreement(tiny: Path, error_db: float) -> None:
             exact(mixture[0])
         return exact(mixture[0])[None]
 
-    assert runtime.bf16_pays(slow, lambda mixture: exact(mixture[0])[None] * (1 + 10 ** (-error_db / 20)), exact.facts) == (error_db > 40)
+    assert runtime.bf16_pays(slow, lambda mixture: exact(mixture[0])[None] * (1 + 10 ** (-error_db / 20)), exact.facts) == (error_db > 33)
 
 
 def test_importing_unmingle_loads_no_runtime() -> None:
@@ -196,7 +197,16 @@ def test_shipped_weights_agree_on_all_runtimes(name: str) -> None:
     mixture = noise(32_000)
     reference = load(name, backend="onnxruntime")(mixture)
     found = load(name, backend="openvino")
-    assert agreement_db(found(mixture), reference) > (40 if found.backend == "openvino" else 30)
+    assert agreement_db(found(mixture), reference) > (40 if found.backend == "openvino" else 25)
+
+
+@pytest.mark.parametrize("name", ["upit-blstm", "deep-clustering"])
+def test_chunks_taken_together_are_separated_as_one_by_one(name: str) -> None:
+    one_by_one, together = (copy(load(name, speakers=2, backend="onnxruntime")) for _ in range(2))
+    one_by_one.facts, together.facts = (replace(together.facts, batch=batch) for batch in (1, 3))
+    mixture = noise(45 * 8_000)[0]  # six chunks
+    voices = separate(mixture, 8_000, model=one_by_one)
+    assert agreement_db(separate(mixture, 8_000, model=together), voices) > 60
 
 
 @pytest.mark.parametrize("name", SHIPPED)

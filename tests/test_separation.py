@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from pathlib import Path
 
@@ -70,10 +70,11 @@ def spans(signal: np.ndarray, *seconds: tuple[float, float]) -> np.ndarray:
     return signal * mask
 
 
-@pytest.mark.parametrize("n", [1, 2, 159, RATE, RATE + 1, 160_000, 160_001, 600 * RATE])
-def test_an_identity_separator_reconstructs_any_length_exactly(n: int) -> None:
+@pytest.mark.parametrize("batch", [1, 4])
+@pytest.mark.parametrize("n", [1, 2, 159, RATE, RATE + 1, 160_000, 160_001, 416_000, 416_001, 600 * RATE])
+def test_an_identity_separator_reconstructs_any_length_exactly(n: int, batch: int) -> None:
     mixture = noise(n)
-    voices = separate(mixture, RATE, model=IDENTITY)
+    voices = separate(mixture, RATE, model=replace(IDENTITY, facts=replace(IDENTITY.facts, batch=batch)))
     assert voices.shape == (2, n)
     assert db(mixture, voices[0] - mixture) > 120
     assert not voices[1].any()

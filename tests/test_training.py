@@ -134,6 +134,15 @@ def test_training_can_start_from_weights(recipe_path: Path, tmp_path: Path) -> N
         train(other, tmp_path / "third", init=first, progress=False)
 
 
+def test_training_can_start_from_the_weights_of_a_part(recipe_path: Path, tmp_path: Path) -> None:
+    sizes = "n_filters: 16, kernel_size: 16, n_features: 4, n_hidden: 6, n_skip: 4, n_blocks: 2, n_repeats: 1, sample_rate: 8000"
+    frozen = ["data.sample_rate=8000", "trainer.steps=1", "trainer.validate_every=1", "optimizer.lr=0", "optimizer.muon_lr=0"]
+    part = train(read_recipe(recipe_path, [f"model={{name: conv-tasnet, {sizes}}}", *frozen]), tmp_path / "part", progress=False)
+    change = [f"model={{name: one-and-rest, {sizes}}}", "objective={name: one-and-rest}", *frozen]
+    whole = load_state(train(read_recipe(recipe_path, change), tmp_path / "whole", init=part, progress=False))
+    assert all(torch.allclose(value, whole[f"network.{key}"]) for key, value in load_state(part).items())
+
+
 def test_muon_and_adamw_move_every_parameter_once() -> None:
     model = torch.nn.Sequential(torch.nn.Conv1d(4, 6, 3), torch.nn.Conv1d(6, 6, 3, groups=6), torch.nn.Flatten(), torch.nn.Linear(36, 2))
     before = [p.detach().clone() for p in model.parameters()]

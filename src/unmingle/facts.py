@@ -19,6 +19,7 @@ class Facts:
         causal: no estimate depends on a later sample than `latency` allows.
         latency: algorithmic delay of a causal separator [samples].
         chunk: length that suits it best [samples].
+        batch: chunks that it takes at once where a recording has them; recurrent layers read their weights once for all of them.
         head: key of `heads.HEADS`: what makes estimates of what the network says; "" where it says them itself.
         hop: a stream is fed in multiples of this [samples].
         state: values that it keeps from one feed of a stream to the next; 0 = it does not stream.
@@ -32,6 +33,7 @@ class Facts:
     causal: bool = False
     latency: int = 0
     chunk: int = 160_000
+    batch: int = 1
     head: str = ""
     hop: int = 0
     state: int = 0

@@ -89,7 +89,7 @@ def inverse_stft(spectrum: np.ndarray, hop: int, length: int) -> np.ndarray:
 
 
 def _window(n_fft: int) -> np.ndarray:
-    return np.sqrt(0.5 - 0.5 * np.cos(2 * np.pi * np.arange(n_fft) / n_fft))
+    return np.sqrt(0.5 - 0.5 * np.cos(2 * np.pi * np.arange(n_fft) / n_fft)).astype(np.float32)
 
 
 def spectrum_of(embeddings: np.ndarray, mixture: np.ndarray) -> np.ndarray:
@@ -123,25 +123,27 @@ def cluster_masks(embeddings: np.ndarray, loud: np.ndarray, n_src: int, *, soft:
         soft: share the bins between the clusters.
     """
     rng = np.random.default_rng(SEED)
-    points = embeddings[:, loud].T  # (M, E)
-    if len(points) > N_POINTS:
-        points = points[rng.choice(len(points), N_POINTS, replace=False)]
-    if not len(points):
+    flat = embeddings.reshape(len(embeddings), -1)
+    chosen = np.flatnonzero(loud)
+    if len(chosen) > N_POINTS:
+        chosen = chosen[rng.choice(len(chosen), N_POINTS, replace=False)]
+    if not len(chosen):
         return np.full((n_src, *loud.shape), 1 / n_src, np.float32)
+    points = flat.T[chosen]  # (M, E)
     centres = min((_lloyd(points, _spread(points, n_src, rng)) for _ in range(N_RESTARTS)), key=lambda found: found[1])[0]
-    distances = _distances(embeddings.reshape(len(embeddings), -1).T, centres)
-    masks = _shares(distances) if soft else distances.argmin(axis=1)[:, None] == np.arange(n_src)
-    return masks.T.reshape(n_src, *loud.shape).astype(np.float32)
+    distances = _distances(flat.T, centres)
+    masks = _shares(distances) if soft else distances.argmin(axis=0) == np.arange(n_src)[:, None]
+    return masks.reshape(n_src, *loud.shape).astype(np.float32)
 
 
 def _distances(points: np.ndarray, centres: np.ndarray) -> np.ndarray:
-    """Squared, less the length of the point itself, which is the same for every centre: `(M, E)`, `(K, E)` → `(M, K)`."""
-    return np.square(centres).sum(axis=1) - 2 * points @ centres.T
+    """Squared, less the length of the point itself, which is the same for every centre: `(M, E)`, `(K, E)` → `(K, M)`."""
+    return np.square(centres).sum(axis=1)[:, None] - 2 * centres @ points.T
 
 
 def _shares(distances: np.ndarray) -> np.ndarray:
-    weights = np.exp(-SHARPNESS * (distances - distances.min(axis=1, keepdims=True)))
-    return weights / weights.sum(axis=1, keepdims=True)
+    weights = np.exp(-SHARPNESS * (distances - distances.min(axis=0)))
+    return weights / weights.sum(axis=0)
 
 
 def _spread(points: np.ndarray, n: int, rng: np.random.Generator) -> np.ndarray:
@@ -164,10 +166,10 @@ def _lloyd(points: np.ndarray, centres: np.ndarray) -> tuple[np.ndarray, float]:
     owners = np.full(len(points), -1)
     for _ in range(N_ROUNDS):
         distances = _distances(points, centres)
-        before, owners = owners, distances.argmin(axis=1)
+        before, owners = owners, distances.argmin(axis=0)
         if np.array_equal(owners, before):
             break
-        members = np.eye(len(centres), dtype=points.dtype)[owners]  # (M, K)
-        counts = members.sum(axis=0)[:, None]
-        centres = np.where(counts > 0, (members.T @ points) / np.maximum(counts, 1), centres)
-    return centres, float(distances.min(axis=1).mean(dtype=np.float64))
+        members = (owners == np.arange(len(centres))[:, None]).astype(points.dtype)  # (K, M)
+        counts = members.sum(axis=1)[:, None]
+        centres = np.where(counts > 0, (members @ points) / np.maximum(counts, 1), centres)
+    return centres, float(distances.min(axis=0).mean(dtype=np.float64))

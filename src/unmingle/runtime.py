@@ -8,7 +8,7 @@ import time
 from collections.abc import Callable, Sequence
 from copy import copy
 from dataclasses import MISSING, dataclass, field, fields, replace
-from functools import lru_cache
+from functools import lru_cache, partial
 from importlib.util import find_spec
 from pathlib import Path
 from threading import Lock
@@ -23,7 +23,7 @@ from unmingle.output import replacing
 
 WEIGHTS = Path(__file__).parent / "weights"
 BACKENDS = ("openvino", "onnxruntime", "torch")
-BF16_AGREEMENT_DB = 40.0
+BF16_AGREEMENT_DB = 33.0  # of estimates
 BF16_SPEED_UP = 1.1
 
 Speakers = int | Literal["auto"]
@@ -110,6 +110,16 @@ class Separator:
         """
         with self._lock:
             return HEADS[self.facts.head](self._infer, np.ascontiguousarray(mixture, np.float32), self.facts.n_src)
+
+    def together(self, mixtures: np.ndarray) -> np.ndarray:
+        """Turn `(B, C, T)` into estimates `(B, S, T)`: as one mixture after the other, but where `batch` says so in one pass of the network."""
+        if self.facts.batch == 1:
+            return np.stack([self(mixture) for mixture in mixtures])
+        head = HEADS[self.facts.head]
+        with self._lock:
+            said = self._infer(np.ascontiguousarray(mixtures, np.float32))
+        parts = zip(np.split(said, len(said)), mixtures, strict=True)
+        return np.stack([head(partial(lambda own, _: own, own), mixture, self.facts.n_src) for own, mixture in parts])
 
     def outputs(self, mixture: np.ndarray) -> np.ndarray:
         """What the network itself says of a mixture `(C, T)`, before its head."""
@@ -328,13 +338,13 @@ def bf16_pays(exact: Infer, short: Infer, facts: Facts) -> bool:
     t = np.arange(2 * facts.sample_rate) / facts.sample_rate
     tones = sum(np.sin(2 * np.pi * k * (f0 * t + 15 * t**2)) / k for f0 in (110, 205) for k in range(1, 15))
     signal = (0.04 * tones + 0.004 * np.random.default_rng(0).standard_normal(len(t))).astype(np.float32)
-    mixture = np.tile(signal, (1, facts.n_mics or 1, 1))
+    mixture = np.tile(signal, (facts.n_mics or 1, 1))
 
     def fastest(infer: Infer) -> tuple[float, np.ndarray]:
         times = []
         for _ in range(3):
             start = time.perf_counter()
-            estimates = infer(mixture)
+            estimates = HEADS[facts.head](infer, mixture, facts.n_src or 2)
             times.append(time.perf_counter() - start)
         return min(times[1:]), estimates
 

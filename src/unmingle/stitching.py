@@ -70,6 +70,8 @@ class Stitcher:
         self.n_src, self._separator, self._facts, self._highest = facts.n_src, separator, facts, highest
         self._overlap = facts.chunk // 5
         self._ahead = Queue()
+        # Chunks until there are as many as are separated at once, and how far after the one before it each begins.
+        self._waiting: list[tuple[np.ndarray, int]] = []
         self._mixture: np.ndarray | None = None  # of the previous chunk
         self._rows: np.ndarray  # what became of the previous chunk
         self._voices = Voices(facts.sample_rate, facts.n_src)
@@ -79,11 +81,13 @@ class Stitcher:
     def feed(self, mixture: np.ndarray) -> np.ndarray:
         """Take `(T,)`; return rows `(n_src + 1, t)` that are final: estimates and the mixture; or `(2 n_src + 1, t)` with shares between them."""
         self._ahead.push(mixture)
-        done = []
         chunk, hop = self._facts.chunk, self._facts.chunk - self._overlap
+        done = []
         while len(self._ahead) > chunk:  # strictly: what is left after the last full chunk is more than its overlap
-            done.append(self._add(self._ahead.peek(chunk).copy(), hop)[:, : -self._overlap])
+            self._waiting.append((self._ahead.peek(chunk).copy(), hop))
             self._ahead.take(hop)
+            if len(self._waiting) == self._facts.batch:
+                done += [rows[:, : -self._overlap] for rows in self._separate()]
         return np.concatenate(done, axis=1) if done else self._nothing()
 
     def flush(self) -> np.ndarray:
@@ -93,21 +97,34 @@ class Stitcher:
             return self._nothing()
         mixture = self._ahead.peek(rest)
         step = rest - self._overlap
-        if self._mixture is not None:
-            mixture = np.concatenate([self._mixture[step : -self._overlap], mixture])
-        return self._add(mixture, step)
+        before = self._waiting[-1][0] if self._waiting else self._mixture
+        if before is not None:
+            mixture = np.concatenate([before[step : -self._overlap], mixture])
+        self._waiting.append((mixture, step))
+        *done, last = self._separate()
+        return np.concatenate([*(rows[:, : -self._overlap] for rows in done), last], axis=1)
 
     def _nothing(self) -> np.ndarray:
         return np.zeros(((1 if self._highest is None else 1 + self.n_src) + self.n_src, 0), np.float32)
 
-    def _add(self, mixture: np.ndarray, step: int) -> np.ndarray:
-        """Separate the chunk that begins `step` samples after the previous one; return the rows from where those final so far end."""
-        gain = np.float32(level_gain(mixture, self._facts.sample_rate))
-        padding = min(-len(mixture) % self._facts.sample_rate, max(0, self._facts.chunk - len(mixture)))  # runtimes keep memory for each length
-        estimates = np.asarray(self._separator(gain * np.pad(mixture, (0, padding))[None]), np.float32)
-        if estimates.shape != (self.n_src, len(mixture) + padding):
-            raise ValueError(f"separator returned {estimates.shape} for a mixture of {len(mixture) + padding} samples and {self.n_src} voices")
-        estimates = estimates[:, : len(mixture)] / gain
+    def _separate(self) -> list[np.ndarray]:
+        """Separate the chunks that wait; return for each the rows from where those final so far end."""
+        chunks, self._waiting = self._waiting, []
+        rate = self._facts.sample_rate
+        length = len(chunks[0][0])  # of all: only a first chunk is shorter than the others, and then it is the last
+        padding = min(-length % rate, max(0, self._facts.chunk - length))  # runtimes keep memory for each length
+        gains = [np.float32(level_gain(mixture, rate)) for mixture, _ in chunks]
+        levelled = np.stack([gain * np.pad(mixture, (0, padding)) for gain, (mixture, _) in zip(gains, chunks, strict=True)])[:, None]
+        together = getattr(self._separator, "together", None)
+        found = together(levelled) if together and len(chunks) > 1 else [self._separator(chunk) for chunk in levelled]
+        for estimates in found:
+            if np.shape(estimates) != (self.n_src, length + padding):
+                raise ValueError(f"separator returned {np.shape(estimates)} for a mixture of {length + padding} samples and {self.n_src} voices")
+        return [self._add(mixture, step, estimates, gain) for (mixture, step), estimates, gain in zip(chunks, found, gains, strict=True)]
+
+    def _add(self, mixture: np.ndarray, step: int, estimates: np.ndarray, gain: np.float32) -> np.ndarray:
+        """Join what the separator made, with `gain`, of the chunk that begins `step` samples after the one before it."""
+        estimates = np.asarray(estimates, np.float32)[:, : len(mixture)] / gain
         estimates = silence_pauses(estimates, self._facts.sample_rate)
         if self._facts.order == "free" and self.n_src > 1:
             before = None if self._mixture is None else self._rows[: self.n_src, step:]

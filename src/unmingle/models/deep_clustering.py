@@ -46,7 +46,7 @@ class DeepClustering(nn.Module):
     ) -> None:  # fmt: skip
         super().__init__()
         head = "" if n_src else "soft-k-means" if soft else "k-means"
-        self.facts = Facts(sample_rate=sample_rate, n_src=n_src, chunk=10 * sample_rate, head=head)
+        self.facts = Facts(sample_rate=sample_rate, n_src=n_src, chunk=10 * sample_rate, batch=4, head=head)
         self.n_src = n_src
         self.stft = STFT(n_fft=n_fft, hop=n_fft // FRAMES_PER_WINDOW)
         self.norm = GlobalLayerNorm(self.stft.n_bins)

@@ -40,7 +40,7 @@ class TasNet(nn.Module):
         n_layers: int = 4,
     ) -> None:  # fmt: skip
         super().__init__()
-        self.facts = Facts(sample_rate=sample_rate, n_src=n_src, causal=causal, latency=frame - 1 if causal else 0, chunk=10 * sample_rate)
+        self.facts = Facts(sample_rate=sample_rate, n_src=n_src, causal=causal, latency=frame - 1 if causal else 0, chunk=10 * sample_rate, batch=4)
         self.n_src, self.frame = n_src, frame
         self.weight = nn.Linear(frame, n_filters, bias=False)
         self.gate = nn.Linear(frame, n_filters, bias=False)

@@ -49,7 +49,7 @@ class UPIT(nn.Module):
         if mask not in ACTIVATIONS:
             raise ValueError(f"no mask {mask!r}; there are {', '.join(ACTIVATIONS)}")
         # The last frame that a sample lies in ends n_fft − 1 samples later, but the window is 0 at the first sample of a frame.
-        self.facts = Facts(sample_rate=sample_rate, n_src=n_src, causal=causal, latency=n_fft - 2 if causal else 0, chunk=10 * sample_rate)
+        self.facts = Facts(sample_rate=sample_rate, n_src=n_src, causal=causal, latency=n_fft - 2 if causal else 0, chunk=10 * sample_rate, batch=4)
         self.n_src, self.activation = n_src, mask
         self.stft = STFT(n_fft=n_fft, hop=n_fft // 2)
         self.norm = NORMS["cLN" if causal else "gLN"](self.stft.n_bins)

@@ -9,7 +9,7 @@ import torch
 from scipy.optimize import linear_sum_assignment
 from torch import Tensor, nn
 
-from unmingle.objectives.si_sdr import energies, pairwise_si_sdr
+from unmingle.objectives.si_sdr import Energies, energies, si_sdr_of
 
 BRUTE_FORCE_UP_TO = 3
 
@@ -43,11 +43,6 @@ def best_permutation(scores: Tensor, given: Tensor | None = None) -> tuple[Tenso
     return scores.gather(1, permutation[:, None]).squeeze(1).mean(-1), permutation
 
 
-def reorder(estimates: Tensor, permutation: Tensor) -> Tensor:
-    """Put estimates `(B, S, T)` into the order `(B, S)` that `best_permutation` found."""
-    return estimates.gather(1, permutation[:, :, None].expand_as(estimates))
-
-
 def thresholded_snr(estimate: Tensor, reference: Tensor, mixture: Tensor, max_db: float = 30.0) -> Tensor:
     """SNR that cannot pass `max_db`, and that on a silent reference measures how far the estimate lies below the mixture.
 
@@ -61,11 +56,10 @@ def thresholded_snr(estimate: Tensor, reference: Tensor, mixture: Tensor, max_db
     return _thresholded(reference.square().sum(-1), error, mixture.square().sum(-1), max_db)
 
 
-def pairwise_thresholded_snr(estimates: Tensor, references: Tensor, mixture: Tensor, max_db: float = 30.0) -> Tensor:
-    """`thresholded_snr` of all pairs: `(B, I, T)`, `(B, J, T)`, `(B, T)` → `(B, I, J)` [dB]."""
-    own, other, cross = energies(estimates, references, centred=False)
-    error = (own - 2 * cross + other).clamp(min=0)
-    return _thresholded(other.expand_as(error), error, mixture.float().square().sum(-1)[:, None, None], max_db)
+def thresholded_snr_of(found: Energies, whole: Tensor, max_db: float = 30.0) -> Tensor:
+    """`thresholded_snr` of all pairs from their energies and that of the mixture `(B,)`: `(B, I, J)` [dB]."""
+    error = (found.own - 2 * found.cross + found.other).clamp(min=0)
+    return _thresholded(found.other.expand_as(error), error, whole[:, None, None], max_db)
 
 
 def _thresholded(energy: Tensor, error: Tensor, whole: Tensor, max_db: float) -> Tensor:
@@ -75,13 +69,14 @@ def _thresholded(energy: Tensor, error: Tensor, whole: Tensor, max_db: float) ->
     return 10 * ((scale + eps) / (error + tau * scale + eps)).log10()
 
 
-def si_sdr_improvement(estimates: Tensor, sources: Tensor, mixture: Tensor) -> Tensor:
+def si_sdr_improvement(scores: Tensor, sources: Tensor, mixture: Tensor) -> Tensor:
     """Mean gain of SI-SDR over that of the mixture, of items in which no source is silent.
 
-    `(B, S, T)` in the order of the sources, `(B, S, T)`, `(B, T)` → scalar [dB]; not a number if there is no such item.
+    SI-SDR `(B, S)` of the estimates in the order of the sources, `(B, S, T)`, `(B, T)` → scalar [dB]; not a number if there is no such item.
     """
-    voiced = sources.square().sum(-1) > 1e-6 * mixture.square().sum(-1, keepdim=True)
-    gain = pairwise_si_sdr(estimates, sources).diagonal(dim1=1, dim2=2) - pairwise_si_sdr(mixture[:, None], sources)[:, 0]
+    raw, centred = energies(mixture[:, None], sources)
+    voiced = (raw.other > 1e-6 * raw.own)[:, 0]
+    gain = scores - si_sdr_of(centred)[:, 0]
     overlapped = voiced.all(1, keepdim=True).expand_as(voiced)
     return gain[overlapped].mean() if overlapped.any() else gain.new_tensor(float("nan"))
 
@@ -106,11 +101,14 @@ class WaveformPIT(nn.Module):
 
     def scores(self, estimates: Tensor, sources: Tensor, mixture: Tensor) -> Tensor:
         """Weighted measure of every pair: `(B, S, T)`, `(B, S, T)`, `(B, T)` → `(B, S, S)` [dB]."""
-        snr = pairwise_thresholded_snr(estimates, sources, mixture)
+        return self._scores(*energies(estimates, sources), mixture.float().square().sum(-1))
+
+    def _scores(self, raw: Energies, centred: Energies, whole: Tensor) -> Tensor:
+        snr = thresholded_snr_of(raw, whole)
         if not self.si_sdr:
             return self.snr * snr
-        silent = sources.square().sum(-1) < 1e-6 * mixture.square().sum(-1, keepdim=True)
-        return self.snr * snr + self.si_sdr * torch.where(silent[:, None], snr, pairwise_si_sdr(estimates, sources).clamp(max=30))
+        silent = raw.other < 1e-6 * whole[:, None, None]
+        return self.snr * snr + self.si_sdr * torch.where(silent, snr, si_sdr_of(centred).clamp(max=30))
 
     def forward(self, separator: Callable[[Tensor], Tensor], batch: dict[str, Any]) -> dict[str, Tensor]:
         """`separator`: `(B, C, T)` → `(B, S, T)`; `batch` holds `mixture` `(B, C, T)` and `sources` `(B, S, T)`, perhaps an `order` `(B, S)` to keep.
@@ -118,16 +116,19 @@ class WaveformPIT(nn.Module):
         Returns loss, `si_sdri` [dB] and the `order` that was taken `(B, S)`.
         """
         mixture, sources = batch["mixture"], batch["sources"]
-        whole = mixture[:, 0].float()
+        whole = mixture[:, 0].float().square().sum(-1)
         if self.stages and hasattr(separator, "forward_stages"):
             *earlier, estimates = separator.forward_stages(mixture)
         else:
             earlier, estimates = [], separator(mixture)
         given = batch.get("order")
-        value, order = best_permutation(self.scores(estimates.float(), sources, whole), given)
+        raw, centred = energies(estimates, sources)
+        value, order = best_permutation(self._scores(raw, centred, whole), given)
         loss = -value.mean()
         for stage in earlier:
-            loss = loss - self.stages * best_permutation(self.scores(stage.float(), sources, whole), given)[0].mean() / len(earlier)
+            scores = self._scores(*energies(stage, sources), whole)
+            loss = loss - self.stages * best_permutation(scores, given)[0].mean() / len(earlier)
         with torch.no_grad():
-            improvement = si_sdr_improvement(reorder(estimates.float(), order), sources, whole)
+            reached = si_sdr_of(centred).gather(1, order[:, None])[:, 0]
+            improvement = si_sdr_improvement(reached, sources, mixture[:, 0])
         return {"loss": loss, "si_sdri": improvement, "order": order}

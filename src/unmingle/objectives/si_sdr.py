@@ -1,5 +1,7 @@
 """Signal-to-distortion ratios of waveforms [dB]; every function takes `(estimate, reference)` and is safe on silence."""
 
+from typing import NamedTuple
+
 import torch
 from torch import Tensor
 
@@ -25,26 +27,36 @@ def si_sdr(estimate: Tensor, reference: Tensor, eps: float = EPS) -> Tensor:
     return 10 * ((target.square().sum(-1) + eps) / ((target - estimate).square().sum(-1) + eps)).log10()
 
 
-def energies(estimates: Tensor, references: Tensor, *, centred: bool) -> tuple[Tensor, Tensor, Tensor]:
-    """`|ŝᵢ|²`, `|sⱼ|²` and `⟨ŝᵢ, sⱼ⟩` of all pairs: `(B, I, T)`, `(B, J, T)` → `(B, I, 1)`, `(B, 1, J)`, `(B, I, J)`.
+class Energies(NamedTuple):
+    """`own`: `|ŝᵢ|²` `(B, I, 1)`; `other`: `|sⱼ|²` `(B, 1, J)`; `cross`: `⟨ŝᵢ, sⱼ⟩` `(B, I, J)`."""
 
-    `centred` means of the signals without their means.
-    Ratios for all pairs follow from these three, so that no signal per pair is made. What they differ by is known to about −60 dB of the energies,
+    own: Tensor
+    other: Tensor
+    cross: Tensor
+
+
+def energies(estimates: Tensor, references: Tensor) -> tuple[Energies, Energies]:
+    """Of all pairs of signals as they are, and of the same without their means: `(B, I, T)`, `(B, J, T)` → two `Energies`.
+
+    Ratios for all pairs follow from them, so that no signal per pair is made. What they differ by is known to about −60 dB of the energies,
     in float32 whatever autocast says.
     """
     with torch.autocast(estimates.device.type, enabled=False):
         estimates, references = estimates.float(), references.float()
-        own, other = estimates.square().sum(-1)[:, :, None], references.square().sum(-1)[:, None]
+        length = estimates.shape[-1]
+        own, other = torch.linalg.vecdot(estimates, estimates)[:, :, None], torch.linalg.vecdot(references, references)[:, None]
         cross = estimates @ references.transpose(1, 2)
-        if centred:
-            length = estimates.shape[-1]
-            mine, theirs = estimates.mean(-1)[:, :, None], references.mean(-1)[:, None]
-            own, other, cross = own - length * mine.square(), other - length * theirs.square(), cross - length * mine * theirs
-        return own, other, cross
+        mine, theirs = estimates.mean(-1)[:, :, None], references.mean(-1)[:, None]
+        centred = Energies(own - length * mine.square(), other - length * theirs.square(), cross - length * mine * theirs)
+        return Energies(own, other, cross), centred
 
 
-def pairwise_si_sdr(estimates: Tensor, references: Tensor, eps: float = EPS) -> Tensor:
+def si_sdr_of(centred: Energies, eps: float = EPS) -> Tensor:
+    """SI-SDR from the energies of signals without their means: `(B, I, J)` [dB]."""
+    target = centred.cross.square() / (centred.other + eps)
+    return 10 * ((target + eps) / ((centred.own - target).clamp(min=0) + eps)).log10()
+
+
+def pairwise_si_sdr(estimates: Tensor, references: Tensor) -> Tensor:
     """`si_sdr` of all pairs, to 60 dB: `(B, I, T)`, `(B, J, T)` → `(B, I, J)`."""
-    own, other, cross = energies(estimates, references, centred=True)
-    target = cross.square() / (other + eps)
-    return 10 * ((target + eps) / ((own - target).clamp(min=0) + eps)).log10()
+    return si_sdr_of(energies(estimates, references)[1])

@@ -5,7 +5,8 @@ from typing import Any, Literal
 import torch
 from torch import Tensor, nn
 
-from unmingle.objectives.pit import best_permutation, reorder, si_sdr_improvement
+from unmingle.objectives.pit import best_permutation, si_sdr_improvement
+from unmingle.objectives.si_sdr import pairwise_si_sdr
 
 
 def phase_sensitive_target(source: Tensor, mixture: Tensor, *, clamp: bool = False) -> Tensor:
@@ -87,5 +88,5 @@ class SpectrogramPIT(nn.Module):
         value, order = best_permutation(-losses, batch.get("order"))
         with torch.autocast(mixture.device.type, enabled=False), torch.no_grad():
             voices = separator.stft.inverse((masks[:, :, None] * spectrum).flatten(0, 1), mixture.shape[-1]).reshape(sources.shape)
-            improvement = si_sdr_improvement(reorder(voices, order), sources, whole)
+            improvement = si_sdr_improvement(pairwise_si_sdr(voices, sources).gather(1, order[:, None])[:, 0], sources, whole)
         return {"loss": -value.mean(), "si_sdri": improvement, "order": order}

@@ -263,12 +263,26 @@ def computes_bfloat16() -> bool:
     return bool(capabilities.get("avx512_bf16") or capabilities.get("amx_bf16"))
 
 
+def begin_with(model: Any, init: Path) -> None:
+    """Load weights of the same model, or of a network that is part of it, as Conv-TasNet is of one-and-rest; InputError if they are neither."""
+    state = load_state(init)
+    shapes = {key: value.shape for key, value in state.items()}
+    for part in (model, *model.children()):
+        if {key: value.shape for key, value in part.state_dict().items()} == shapes:
+            part.load_state_dict(state)
+            return
+    theirs = read_header(init)
+    differ = [key for key in model.config if theirs["config"].get(key) != model.config[key]]
+    what = f"they differ in {', '.join(differ)}" if theirs["model"] == model.name else f"they are of {theirs['model']}"
+    raise InputError(f"{init}: weights of another model than the recipe's {model.name}: {what}")
+
+
 def train(recipe: Recipe, out: Path, *, resume: bool = False, init: Path | None = None, progress: bool = True) -> Path:
     """Train what the recipe says into the folder `out`, and return the best weights there.
 
     Args:
         resume: go on from `out/last.ckpt`, to the step.
-        init: start from these weights instead of random ones.
+        init: start from these weights instead of random ones; see `begin_with`.
 
     Raises:
         UsageError: `out` holds a training already and `resume` is not set, or there is nothing to resume.
@@ -304,13 +318,7 @@ def train(recipe: Recipe, out: Path, *, resume: bool = False, init: Path | None 
     if model.facts.sample_rate != recipe.data.sample_rate:
         raise UsageError(f"recipe: the model works at {model.facts.sample_rate} Hz, data.sample_rate is {recipe.data.sample_rate}; make them equal")
     if init is not None:
-        try:
-            model.load_state_dict(load_state(init))
-        except RuntimeError:
-            theirs = read_header(init)
-            differ = [key for key in model.config if theirs["config"].get(key) != model.config[key]]
-            what = f"they differ in {', '.join(differ)}" if theirs["model"] == model.name else f"they are of {theirs['model']}"
-            raise InputError(f"{init}: weights of another model than the recipe's {model.name}: {what}") from None
+        begin_with(model, init)
     mixers = build_passages(recipe.data) if recipe.data.set else build_mixers(recipe.data)
     module = Training(recipe, model, objective, mixers)
     if init is not None:
