@@ -191,6 +191,15 @@ def test_an_incomplete_or_damaged_set_is_named(tmp_path: Path) -> None:
         read_set(folder)
 
 
+def test_of_the_first_mixtures_the_files_of_the_others_need_not_be_there(tmp_path: Path) -> None:
+    folder = make_set(tmp_path / "set", NOISY, [*VOICES, "noise"], n=3)
+    last = sorted((folder / "s2").iterdir())[-1]
+    last.unlink()
+    assert len([entry.read() for entry in read_set(folder, first=2)]) == 2
+    with pytest.raises(InputError, match="incomplete"):
+        read_set(folder)
+
+
 def test_passages_go_through_the_whole_set_in_every_round_and_depend_on_seed_and_index_alone(tmp_path: Path) -> None:
     entries = read_set(make_set(tmp_path, {"mix": VOICES}, VOICES, n=5))
     passages = Passages(entries, seed=1, n_items=12, length=850)

@@ -33,7 +33,7 @@ class Entry:
     read: Callable[[], Mixture]
 
 
-def read_set(path: str | Path, speech: str | Path | None = None, task: str | None = None) -> list[Entry]:
+def read_set(path: str | Path, speech: str | Path | None = None, task: str | None = None, first: int | None = None) -> list[Entry]:
     """List the mixtures of a set.
 
     Args:
@@ -47,6 +47,7 @@ def read_set(path: str | Path, speech: str | Path | None = None, task: str | Non
             below, as it lies in the public corpus. The CSV's own folder unless given.
         task: for a folder, which of its mixtures; the first of `tasks(path)` unless given. A "single" mixture has one voice, `s1`. The references
             of WHAMR!'s reverberant mixtures are its anechoic voices, as in the published tables.
+        first: only so many mixtures; the files of the others need not be there.
 
     Raises:
         InputError: what is missing, where it was expected, and the remedy.
@@ -54,12 +55,12 @@ def read_set(path: str | Path, speech: str | Path | None = None, task: str | Non
     """
     path = Path(path)
     if path.is_dir():
-        return _folder(path, task)
+        return _folder(path, task, first)
     if not path.is_file():
         raise InputError(f"{path}: no such CSV or folder of mixtures")
     if task is not None:
         raise UsageError(f"--task {task}: {path} is a CSV, whose mixtures are fixed; leave --task out")
-    return _csv(path, Path(speech) if speech is not None else path.parent)
+    return _csv(path, Path(speech) if speech is not None else path.parent, first)
 
 
 def tasks(path: str | Path) -> list[str]:
@@ -67,9 +68,9 @@ def tasks(path: str | Path) -> list[str]:
     return [name for name in TASKS if (Path(path) / name).is_dir()]
 
 
-def _csv(path: Path, root: Path) -> list[Entry]:
+def _csv(path: Path, root: Path, first: int | None) -> list[Entry]:
     with path.open(newline="", encoding="utf-8") as file:
-        rows = list(csv.DictReader(file))
+        rows = list(csv.DictReader(file))[:first]
     columns = set(rows[0]) if rows else set()
     n_src = len([column for column in columns if re.fullmatch(r"source_\d+_path", column)])
     if n_src and {"mixture_ID", "mixture_path", "length"} <= columns:
@@ -115,7 +116,7 @@ def _librimix_row(row: dict[str, str], n_src: int, path: Path, root: Path) -> En
     return _entry(row["mixture_ID"], find(row["mixture_path"]), sources, named_in=path)
 
 
-def _folder(path: Path, task: str | None) -> list[Entry]:
+def _folder(path: Path, task: str | None, first: int | None) -> list[Entry]:
     known = tasks(path)
     if known and task is not None and task not in known:
         raise UsageError(f"--task {task}: not in {path}; choose from {', '.join(known)}")
@@ -129,7 +130,7 @@ def _folder(path: Path, task: str | None) -> list[Entry]:
         raise InputError(f"{path / task}: no audio files in it")
     if task.startswith("mix_single"):
         sources = sources[:1]
-    return [_entry(file.stem, file, [folder / file.name for folder in sources], named_in=file) for file in files]
+    return [_entry(file.stem, file, [folder / file.name for folder in sources], named_in=file) for file in files[:first]]
 
 
 def _what_is_wrong(path: Path) -> str:

@@ -78,7 +78,7 @@ def compare(
     Raises:
         InputError, UsageError: the set or a model cannot be read, or `out` cannot be written; all are tried before anything is measured.
     """
-    entries = read_set(set_path, speech, task)[:first]
+    entries = read_set(set_path, speech, task, first)
     n_src = n_speakers(entries)
     names = list(dict.fromkeys([*(shipped(n_src) if models is None else models), MIXTURE, *ORACLES]))
     for name in names:

@@ -125,7 +125,7 @@ def evaluate(
         InputError, UsageError: the set or the model cannot be read; the message says why.
     """
     measures = tuple(measures)
-    entries = read_set(set_path, speech, task)[:first]
+    entries = read_set(set_path, speech, task, first)
     chosen = contender(model, n_speakers(entries), backend)
     rows = list(track(measured_rows(chosen, entries, measures, sample_rate, {}), f"evaluating {chosen.name}", len(entries)))
     summary: dict[str, Any] = {
