@@ -1,7 +1,7 @@
 """The pictures of the classics in the documentation: `docs/pictures/*.png`.
 
     python benchmarks/pictures.py                                                   # masks.png and filters.png, from what ships
-    python benchmarks/pictures.py --switches 'free=runs/free' 'fixed=runs/fixed'    # and switches.png, of trainings, see docs/models/upit.md
+    python benchmarks/pictures.py --switches 'free=runs/free' 'fixed=runs/fixed'    # switches.png, of trainings, see docs/models/upit.md
 """
 
 import argparse
@@ -103,11 +103,12 @@ def main() -> None:
     parser.add_argument("--switches", nargs="+", metavar="LABEL=FOLDER", help="trainings with data.n_items")
     options = parser.parse_args()
     PICTURES.mkdir(exist_ok=True)
+    if options.switches:
+        draw_switches(options.switches, PICTURES / "switches.png")
+        return
     draw_masks(PICTURES / "masks.png")
     model = load_model(WEIGHTS / "conv-tasnet.safetensors")
     plot_filters(model.filterbank.analysis.weight[:, 0].detach().numpy(), SAMPLE_RATE, PICTURES / "filters.png")
-    if options.switches:
-        draw_switches(options.switches, PICTURES / "switches.png")
 
 
 if __name__ == "__main__":

@@ -89,7 +89,7 @@ def test_in_a_batch_the_other_files_are_still_done(capsys: Captured) -> None:
         [], ["talk.wav", "--bogus"], ["talk.wav", "--format", "ogg"], ["talk.wav", "--model", "nobody"], ["talk.wav", "--speakers", "0"],
         ["talk.wav", "--speakers", "17"], ["talk.wav", "--speakers", "two"], ["talk.wav", "--channel", "left"], ["talk.wav", "--channel", "0"],
         ["talk.wav", "--channel", "2"], ["talk.wav", "--start", "soon"], ["talk.wav", "--start", "-1"], ["talk.wav", "--start", "2", "--end", "1"],
-        ["talk.wav", "--end", "0"], ["talk.wav", "--speakers", "auto", "--model", "duet"],
+        ["talk.wav", "--end", "0"], ["talk.wav", "--speakers", "auto", "--model", "nobody"],
     ],
     ids=" ".join,
 )  # fmt: skip

@@ -171,10 +171,10 @@ def test_evaluate_and_compare_say_the_same(compared: Path, folder: Path) -> None
 
 
 def test_a_card_takes_what_was_measured_only_if_there_is_something() -> None:
-    summary = {"set": "a/b.csv", "n": 3, "sample_rate": 8_000, "si_sdri_db": {"mean": 1.234}, "snri_db": {"mean": 2.0}}
-    expected = {"set": "b.csv", "n": 3, "si_sdri_db": 1.23, "snri_db": 2.0, "command": "unmingle evaluate x a/b.csv --sample-rate 8000"}
+    summary = {"set": "a/b.csv", "n": 3, "sample_rate": 8_000, "options": " --first 3", "si_sdri_db": {"mean": 1.234}, "snri_db": {"mean": 2.0}}
+    expected = {"set": "b.csv at 8 kHz", "n": 3, "si_sdri_db": 1.23, "snri_db": 2.0, "command": "unmingle evaluate x a/b.csv --first 3"}
     assert for_the_card(summary, "x") == expected
-    for wrong in ({**summary, "snri_db": {"mean": None}}, {"set": "a/b.csv", "n": 3}):
+    for wrong in ({**summary, "snri_db": {"mean": None}}, {"set": "a/b.csv", "n": 3, "options": ""}):
         with pytest.raises(InputError, match="--measures"):
             for_the_card(wrong, "x")
 
@@ -229,13 +229,13 @@ def test_the_commands_print_tables_and_json(folder: Path, tmp_path: Path, capsys
         (["compare", "SET", "--first", "0"], 2, "--first"),
         (["compare", "SET", "--sample-rate", "10"], 2, "--sample-rate"),
         (["compare", "SET", "--models", "mixture", "--out", "SET/s1/m0.wav"], 1, "cannot be made"),
-        (["evaluate", "oracle-best", "SET"], 2, "no model 'oracle-best'"),
+        (["evaluate", "oracle-best", "SET"], 2, "no 'oracle-best'; there are oracle-ibm"),
         (["evaluate", "mixture", "SET", "--measures", "loudness"], 2, "choose from si-sdr"),
         (["evaluate", "mixture", "SET", "--csv", "SET/none/rows.csv"], 1, "cannot be written"),
         (["summary", "nobody"], 2, "no model 'nobody'"),
         (["summary", "nobody.yaml"], 2, "no such recipe"),
         (["summary", "nobody.safetensors"], 1, "not a weights file"),
-        (["summary", "nobody.onnx"], 1, "needs this card"),
+        (["summary", "nobody.onnx"], 2, "no model 'nobody.onnx'"),
     ],
     ids=lambda value: " ".join(value) if isinstance(value, list) else "",
 )
@@ -309,5 +309,5 @@ def test_the_layers_of_a_summary_have_all_parameters_and_no_more_work_than_the_m
 def test_a_declared_receptive_field_is_shown(capsys: Captured) -> None:
     model = Parts("linear")
     model.name, model.receptive_field = "parts", 250  # type: ignore[assignment]
-    print_summary(summarise(model))
+    print_summary(summarise(model), "mine")
     assert "receptive field  250 samples, 0.250 s" in capsys.readouterr().out

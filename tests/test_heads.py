@@ -4,6 +4,7 @@ import hashlib
 import io
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -20,7 +21,7 @@ from unmingle.layers.stft import STFT
 from unmingle.models import build
 from unmingle.objectives.clustering import DeepClusteringObjective
 from unmingle.runtime import Card, Separator, load
-from unmingle.separation import count_speakers, separate, separate_file
+from unmingle.separation import after_counting, as_separator, count_speakers, separate, separate_file
 from unmingle.training.export import to_onnx
 
 RATE, N_FFT, HOP = 8_000, 256, 64
@@ -208,10 +209,17 @@ def test_a_separator_without_a_number_of_its_own_takes_any_up_to_five() -> None:
             free.for_speakers(wrong)
 
 
-def test_a_separator_that_cannot_count_is_refused_where_counting_is_asked_for() -> None:
+def test_a_separator_that_cannot_count_separates_what_another_counted() -> None:
     for one in (separator(halving, "k-means"), separator(halving, "one-and-rest", n_src=2)):
+        counter: Any = as_separator(one, "auto")
+        assert counter.n_src is None and counter.facts.head == "one-and-rest"
         with pytest.raises(UsageError, match="does not count speakers; give their number, or choose from: "):
-            separate(noise(100), RATE, speakers="auto", model=one)
+            one.for_speakers("auto")
+    assert as_separator(counter, "auto") is counter
+    assert [after_counting(counter, n, None).facts.n_src for n in (0, 1, 2, 3)] == [1, 1, 2, 3]
+    assert after_counting(counter, 2, one) is one
+    with pytest.raises(UsageError, match=r"^3 voices counted: .* separates 2 speakers, not 3"):
+        after_counting(counter, 3, one)
 
 
 def test_a_shipped_network_serves_any_number_and_keeps_none(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -84,7 +84,9 @@ def test_the_principal_plane_is_that_of_the_largest_variance() -> None:
 def test_embeddings_and_masks_are_drawn_for_any_number_of_voices(n_src: int, tmp_path: Path) -> None:
     rng = np.random.default_rng(0)
     masks = rng.dirichlet(np.ones(n_src), (129, 300)).transpose(2, 0, 1)
-    plot_embeddings(rng.standard_normal((20, 129, 300)), masks, rng.random((129, 300)) > 0.5, tmp_path / "embeddings.png")
+    names = [f"speaker-{k + 1}" for k in range(n_src)]
+    loud = rng.random((129, 300)) > 0.5
+    plot_embeddings(rng.standard_normal((20, 129, 300)), masks, loud, tmp_path / "embeddings.png", names=names, extent=(0, 2.4, 0, 4))
     assert (tmp_path / "embeddings.png").read_bytes().startswith(b"\x89PNG")
 
 

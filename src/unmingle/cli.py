@@ -59,7 +59,7 @@ def about(context: typer.Context, version: Annotated[bool, typer.Option("--versi
 def separate(
     inputs: Annotated[list[str], typer.Argument(metavar="INPUT", help="Audio or video files; folders are walked; - is standard input.")],
     out: Annotated[Path, typer.Option(help="Folder for the results, one folder per input in it.")] = Path("separated"),
-    speakers: Annotated[str, typer.Option(help="Number of voices; or auto, with a model that counts them (one-and-rest).")] = "2",
+    speakers: Annotated[str, typer.Option(help="Number of voices; or auto, which counts them first.")] = "2",
     model: Annotated[str | None, typer.Option(help="A name from 'unmingle models', or a weights file. [default: the best for --speakers]")] = None,
     format: Annotated[str, typer.Option(help="wav, flac, mp3, m4a or opus.")] = "wav",
     channel: Annotated[str, typer.Option(help="mix, or the number of the one channel to separate.")] = "mix",
@@ -86,7 +86,7 @@ def separate(
         raise UsageError("--plot needs matplotlib: pip install 'unmingle[plot]'")
     sources = list_sources(inputs, out)
     n_speakers = number_of_speakers(speakers)
-    separator = load(model, speakers=n_speakers)
+    separator = load(model, speakers=None if model and n_speakers == "auto" else n_speakers)
     entries: list[dict[str, Any]] = []
     code = 0
     with stopping_cleanly():
@@ -108,7 +108,7 @@ def separate(
             for note in result.notes:
                 say(f"{name}: {note}")
             if not as_json:
-                print(*result.outputs, *filter(None, (result.rest, result.plot)), sep="\n")
+                print(*result.outputs, *filter(None, (result.rest, result.plot, result.embeddings)), sep="\n")
     if as_json:
         print(json.dumps({"inputs": entries}, indent=1))
     raise typer.Exit(code)

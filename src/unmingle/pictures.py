@@ -1,6 +1,7 @@
 """Pictures: spectrograms of a mixture and its voices, curves of a training. matplotlib is imported only when one is drawn."""
 
 import csv
+from itertools import permutations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -58,25 +59,39 @@ def magnitude_shares(levels: np.ndarray, whole: np.ndarray, floor_db: float) -> 
     return np.where(whole > floor_db, 10 ** (np.minimum(levels - whole, 0) / 20), np.nan)
 
 
-def plot_clusters(separator: "Separator", mixture: Path, picture: Path) -> None:
-    """Draw the embeddings and masks of a file's first chunk, by a separator that clusters; see `plot_embeddings`."""
+def plot_clusters(separator: "Separator", mixture: Path, voices: list[Path], picture: Path) -> None:
+    """Draw the embeddings and masks of a file's first chunk, by a separator that clusters; see `plot_embeddings`.
+
+    The masks stand in the order of the voices that were written, which the stitcher chose.
+    """
     import soxr
 
-    from unmingle.heads import cluster_masks, loud_bins, spectrum_of
+    from unmingle.heads import FRAMES_PER_WINDOW, cluster_masks, inverse_stft, loud_bins, spectrum_of
     from unmingle.media import open_audio
     from unmingle.stitching import level_gain
 
     rate = separator.facts.sample_rate
-    with open_audio(mixture) as reader:
-        block = next(reader.blocks(separator.facts.chunk * reader.sample_rate // rate)).mean(axis=0)
-        samples = soxr.resample(block, reader.sample_rate, rate)
+
+    def beginning(path: Path) -> np.ndarray:
+        with open_audio(path) as reader:
+            block = next(reader.blocks(separator.facts.chunk * reader.sample_rate // rate)).mean(axis=0)
+            return soxr.resample(block, reader.sample_rate, rate)
+
+    samples = beginning(mixture)
     embeddings = separator.outputs(level_gain(samples, rate) * samples[None])
-    loud = loud_bins(np.abs(spectrum_of(embeddings, samples)))
-    soft = separator.facts.head.startswith("soft")
-    plot_embeddings(embeddings, cluster_masks(embeddings, loud, separator.facts.n_src or 2, soft=soft), loud, picture)
+    spectrum = spectrum_of(embeddings, samples)
+    loud = loud_bins(np.abs(spectrum))
+    masks = cluster_masks(embeddings, loud, len(voices), soft=separator.facts.head.startswith("soft"))
+    masked = inverse_stft(masks * spectrum, 2 * (len(spectrum) - 1) // FRAMES_PER_WINDOW, len(samples))
+    alike = masked @ np.stack([np.resize(beginning(path), len(samples)) for path in voices]).T
+    order = max(permutations(range(len(voices))), key=lambda order: sum(alike[mask, voice] for voice, mask in enumerate(order)))
+    extent = (0.0, len(samples) / rate, 0.0, rate / 2000)
+    plot_embeddings(embeddings, masks[list(order)], loud, picture, names=[path.stem for path in voices], extent=extent)
 
 
-def plot_embeddings(embeddings: np.ndarray, masks: np.ndarray, loud: np.ndarray, picture: Path) -> None:
+def plot_embeddings(
+    embeddings: np.ndarray, masks: np.ndarray, loud: np.ndarray, picture: Path, *, names: list[str], extent: tuple[float, float, float, float]
+) -> None:
     """Draw embeddings in the plane in which they differ most, one dot per bin in its cluster's colour, and the masks, as PNG.
 
     Args:
@@ -84,21 +99,24 @@ def plot_embeddings(embeddings: np.ndarray, masks: np.ndarray, loud: np.ndarray,
         masks: `(S, F, N)`, one per cluster.
         loud: `(F, N)`, the bins to draw; at most `MAX_DOTS` of them are.
         picture: file to write.
+        names: of the clusters.
+        extent: where the masks begin and end [s, s, kHz, kHz].
     """
     points, owners = embeddings[:, loud].T, masks.argmax(axis=0)[loud]
     step = max(1, -(-len(points) // MAX_DOTS))
     plane, shares = principal_plane(points)
     figure = new_figure(11, 1.8 * max(2, len(masks)))
-    left, *right = figure.subplot_mosaic([["dots", "dots", f"mask {k}", f"mask {k}", f"mask {k}"] for k in range(len(masks))]).values()
+    left, *right = figure.subplot_mosaic([["dots", "dots", name, name, name] for name in names]).values()
     left.scatter(*plane[::step].T, c=[f"C{owner}" for owner in owners[::step]], s=2, alpha=0.5, linewidths=0)
-    left.set_title("embeddings", loc="left")
+    left.set_title(f"embeddings, first {extent[1]:.0f} s", loc="left")
     left.set_xlabel(f"first principal component ({100 * shares[0]:.0f} % of the variance)")
     left.set_ylabel(f"second ({100 * shares[1]:.0f} %)")
     for k, (axes, mask) in enumerate(zip(right, masks, strict=True)):
-        axes.imshow(np.where(loud, mask, np.nan), origin="lower", aspect="auto", cmap="viridis", vmin=0, vmax=1)
-        axes.set_title(f"mask {k + 1}", loc="left", color=f"C{k}")
-        axes.set_ylabel("bin")
-    right[-1].set_xlabel("frame")
+        drawn = axes.imshow(np.where(loud, mask, np.nan), origin="lower", aspect="auto", cmap="viridis", vmin=0, vmax=1, extent=extent)
+        axes.set_title(f"mask of {names[k]}", loc="left", color=f"C{k}")
+        axes.set_ylabel("kHz")
+    right[-1].set_xlabel("s")
+    figure.colorbar(drawn, ax=right, fraction=0.04, pad=0.01)
     figure.savefig(picture, dpi=100)
 
 
@@ -191,7 +209,7 @@ def plot_curves(table: Path, picture: Path) -> None:
     all_axes = figure.subplots(max(1, len(groups)), 1, sharex=True, squeeze=False)[:, 0]
     for axes, (title, columns) in zip(all_axes, groups.items(), strict=False):
         for name in columns:
-            axes.plot(*zip(*points(name), strict=True), label=name.split("_")[0] if len(columns) > 1 else None)
+            axes.plot(*zip(*points(name), strict=True), marker=".", markersize=3, label=name.split("_")[0] if len(columns) > 1 else None)
         if title == "loss" and "order_switches" in names:
             beside = axes.twinx()
             beside.plot(*zip(*points("order_switches"), strict=True), color="0.5", marker=".")

@@ -8,6 +8,7 @@ import time
 from collections.abc import Callable, Sequence
 from copy import copy
 from dataclasses import MISSING, dataclass, field, fields, replace
+from difflib import get_close_matches
 from functools import lru_cache, partial
 from importlib.util import find_spec
 from pathlib import Path
@@ -211,7 +212,8 @@ def load(name: str | Path | None = None, *, speakers: Speakers | None = None, ba
     else:
         path = Path(name)
         if path.suffix not in (".onnx", ".safetensors"):
-            raise UsageError(f"no model {str(name)!r}; there are: {offered()}; or give the path of an .onnx or .safetensors file")
+            meant = "".join(f"did you mean {like}? " for like in get_close_matches(str(name).lower(), shipped, 1, 0.7))
+            raise UsageError(f"no model {str(name)!r}; {meant}there are: {offered()}; or give the path of an .onnx or .safetensors file")
         if not path.is_file():
             raise UsageError(f"{path}: no such weights file; shipped are: {offered()}")
         separator = _open(path, backend)

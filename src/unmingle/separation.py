@@ -18,7 +18,7 @@ from unmingle.facts import SAMPLE_RATES
 from unmingle.heads import CLUSTERING
 from unmingle.output import OutputFolder, Tracks
 from unmingle.recording import StereoCall, as_mono, as_whole, one_channel, pick_channel
-from unmingle.runtime import Separator, Speakers, load
+from unmingle.runtime import Separator, Speakers, fits, load
 from unmingle.stitching import Queue, SeparatorLike, Stitcher, level_gain
 
 BLOCK_S = 5
@@ -97,8 +97,8 @@ def separate(samples: Any, sample_rate: int, speakers: Speakers = 2, model: Mode
         samples: `(T,)` or `(channels, T)`, whatever converts to a NumPy array; never changed. Channels are averaged. Integers of up to 32 bits
             are scaled by their type's full range (int16 by 1/32768).
         sample_rate: [Hz], 8,000 to 192,000.
-        speakers: number of voices; "auto" counts them first, with a model that can, and takes a recording in which nobody is heard for one voice;
-            unless `model` names one, the best for that number then separates.
+        speakers: number of voices; "auto" counts them first, with `model` if it can, else with one that can, and takes a recording in which
+            nobody is heard for one voice; then `model` separates, or the best for that number.
         model: as for `load`; or a separator: one that was loaded, or any callable with `facts`.
         progress: called with the seconds done and in all; returning False cancels.
 
@@ -143,6 +143,7 @@ class FileResult:
         real_time_factor: processing time over duration.
         rest: what no voice has, if asked for.
         plot: picture of the spectrograms, if asked for.
+        embeddings: picture of the embeddings, if asked for and the model clusters them.
         notes: one sentence each: what was downmixed, scaled, resampled or doubtful.
     """
 
@@ -156,10 +157,11 @@ class FileResult:
     real_time_factor: float
     rest: Path | None
     plot: Path | None
+    embeddings: Path | None
     notes: list[str]
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain values, for JSON: paths as text, `rest` and `plot` only if they were asked for."""
+        """Plain values, for JSON: paths as text, `rest` and the pictures only if they were asked for."""
         values = {key: value for key, value in asdict(self).items() if value is not None}
         return {
             key: list(map(str, value)) if isinstance(value, list) else str(value) if isinstance(value, Path) else value
@@ -221,6 +223,7 @@ def separate_file(
             separator = after_counting(separator, counted, model)
             reader = stack.enter_context(open_audio(reader.file, start_s=start_s, end_s=end_s))
         separation = Separation(separator, rate)
+        clusters = separator if isinstance(separator, Separator) and separator.facts.head in CLUSTERING else None
         names = [f"speaker-{index + 1}" for index in range(separation.n_src)] + ["rest"] * rest
         staged = stack.enter_context(OutputFolder(folder, overwrite))
         paths = [staged / f"{name}.{format}" for name in names]
@@ -254,8 +257,8 @@ def separate_file(
 
             drawn.close()
             plot_separation(drawn.path, paths[: separation.n_src], staged / "spectrogram.png")
-            if isinstance(separator, Separator) and separator.facts.head in CLUSTERING:
-                plot_clusters(separator, drawn.path, staged / "embeddings.png")
+            if clusters:
+                plot_clusters(clusters, drawn.path, paths[: separation.n_src], staged / "embeddings.png")
             drawn.path.unlink()
     silent = [index for index in range(separation.n_src) if levels[index] <= 10 ** (SILENT_DB / 10) * levels[-1]]
     heard = separation.n_src - len(silent) if counted != 0 else 0
@@ -284,6 +287,7 @@ def separate_file(
         real_time_factor=(time.perf_counter() - began) * rate / n_read,
         rest=files[-1] if rest else None,
         plot=folder / "spectrogram.png" if plot else None,
+        embeddings=folder / "embeddings.png" if plot and clusters else None,
         notes=notes,
     )
 
@@ -319,20 +323,33 @@ def count_speakers(separator: Separator, blocks: Iterable[np.ndarray], sample_ra
     return max(counts, key=lambda n: (counts[n], n))
 
 
-def after_counting(counter: Separator, counted: int, model: Model) -> Separator:
-    """What separates so many voices: the best for that number; the one that counted them if it was asked for, or if there is but one."""
-    return counter.for_speakers(max(1, counted)) if model is not None or counted <= 1 else load(speakers=counted)
+def after_counting(counter: Separator, counted: int, model: Model) -> SeparatorLike:
+    """What separates so many voices: `model`, or the best for that number; the one that counted them if there is but one.
+
+    Raises:
+        UsageError: `model` has another number.
+    """
+    if counted <= 1:
+        return counter.for_speakers(1)
+    try:
+        return as_separator(model, counted)
+    except UsageError as error:
+        raise UsageError(f"{counted} voices counted: {error}") from None
 
 
 def as_separator(model: Model, speakers: Speakers) -> SeparatorLike:
     """What `model` names, or itself if it is a separator; with "auto" one that counts; UsageError if it is neither, or returns another number."""
+    if isinstance(model, str | Path):
+        model = load(model)
+    if model is not None and (not callable(model) or not hasattr(model, "facts")):
+        raise UsageError(f"model is {model!r:.80}; give a name, a path, or a separator, such as unmingle.load() returns")
+    if speakers == "auto" and not (isinstance(model, Separator) and fits(model.facts, "auto")):
+        return load(speakers="auto")
     speakers = speakers if speakers == "auto" else as_whole(speakers, "speakers")
-    if model is None or isinstance(model, str | Path):
-        return load(model, speakers=speakers)
+    if model is None:
+        return load(speakers=speakers)
     if isinstance(model, Separator):
         return model.for_speakers(speakers)
-    if not callable(model) or not hasattr(model, "facts"):
-        raise UsageError(f"model is {model!r:.80}; give a name, a path, or a separator, such as unmingle.load() returns")
     if model.facts.n_src != speakers:
         raise UsageError(f"this separator returns {model.facts.n_src} voices, not {speakers}; ask for speakers={model.facts.n_src}")
     return model

@@ -78,11 +78,15 @@ class DataRecipe:
         """The voices of one split, of the corpora asked for.
 
         Raises:
-            FileNotFoundError, ValueError: as `read_recordings`; also where a speaker is in two splits.
+            FileNotFoundError, ValueError: as `read_recordings`; also where a speaker is in two splits, or no voice is left.
         """
         recordings = read_recordings(self.speech, self.speech_root)
         check_splits(recordings)
-        return [r for r in recordings if r.split == split and (not self.corpora or r.corpus in self.corpora)]
+        found = [r for r in recordings if r.split == split and (not self.corpora or r.corpus in self.corpora)]
+        if not found:
+            there = ", ".join(sorted({r.corpus for r in recordings if r.split == split})[:8])
+            raise ValueError(f"{self.speech}: no voice of {', '.join(self.corpora)}; choose data.corpora from [{there}], or data.corpora=[] for all")
+        return found
 
     def noises(self, split: str) -> Corpus | None:
         """The decoded noises of one split; None if the recipe has none. Raises as `read_recordings` and `Corpus`."""

@@ -56,7 +56,7 @@ def thresholded_snr(estimate: Tensor, reference: Tensor, mixture: Tensor, max_db
     return _thresholded(reference.square().sum(-1), error, mixture.square().sum(-1), max_db)
 
 
-def thresholded_snr_of(found: Energies, whole: Tensor, max_db: float = 30.0) -> Tensor:
+def thresholded_snr_of(found: Energies, whole: Tensor, max_db: float) -> Tensor:
     """`thresholded_snr` of all pairs from their energies and that of the mixture `(B,)`: `(B, I, J)` [dB]."""
     error = (found.own - 2 * found.cross + found.other).clamp(min=0)
     return _thresholded(found.other.expand_as(error), error, whole[:, None, None], max_db)
@@ -89,26 +89,29 @@ class WaveformPIT(nn.Module):
     Args:
         si_sdr: weight of the scale-invariant measure (sources that are silent do not count in it).
         snr: weight of the scale-aware, thresholded SNR; it is what makes levels and silences right.
+        max_db: what is better than that counts no more [dB].
         stages: weight of the intermediate estimates of a separator that has `forward_stages`.
         fix_after: in a training on a fixed set, the epochs after which every item keeps the order that it had then; never, if not given.
     """
 
-    def __init__(self, *, si_sdr: float = 1.0, snr: float = 0.0, stages: float = 0.0, fix_after: int | None = None) -> None:
+    def __init__(
+        self, *, si_sdr: float = 1.0, snr: float = 0.0, max_db: float = 30.0, stages: float = 0.0, fix_after: int | None = None
+    ) -> None:
         super().__init__()
         if not si_sdr and not snr:
             raise ValueError("WaveformPIT needs a weight for si_sdr or snr")
-        self.si_sdr, self.snr, self.stages, self.fix_after = si_sdr, snr, stages, fix_after
+        self.si_sdr, self.snr, self.max_db, self.stages, self.fix_after = si_sdr, snr, max_db, stages, fix_after
 
     def scores(self, estimates: Tensor, sources: Tensor, mixture: Tensor) -> Tensor:
         """Weighted measure of every pair: `(B, S, T)`, `(B, S, T)`, `(B, T)` → `(B, S, S)` [dB]."""
         return self._scores(*energies(estimates, sources), mixture.float().square().sum(-1))
 
     def _scores(self, raw: Energies, centred: Energies, whole: Tensor) -> Tensor:
-        snr = thresholded_snr_of(raw, whole)
+        snr = thresholded_snr_of(raw, whole, self.max_db)
         if not self.si_sdr:
             return self.snr * snr
         silent = raw.other < 1e-6 * whole[:, None, None]
-        return self.snr * snr + self.si_sdr * torch.where(silent, snr, si_sdr_of(centred).clamp(max=30))
+        return self.snr * snr + self.si_sdr * torch.where(silent, snr, si_sdr_of(centred).clamp(max=self.max_db))
 
     def forward(self, separator: Callable[[Tensor], Tensor], batch: dict[str, Any]) -> dict[str, Tensor]:
         """`separator`: `(B, C, T)` → `(B, S, T)`; `batch` holds `mixture` `(B, C, T)` and `sources` `(B, S, T)`, perhaps an `order` `(B, S)` to keep.

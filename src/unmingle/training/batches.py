@@ -78,7 +78,7 @@ def hold_out(recordings: list[Recording], n_speakers: int) -> tuple[list[Recordi
     for corpus in sorted({recording.corpus for recording in recordings}):
         speakers = sorted({recording.speaker for recording in recordings if recording.corpus == corpus})
         if len(speakers) < n_speakers + 2:
-            found = f"corpus {corpus or '(unnamed)'} has only {len(speakers)} speakers"
+            found = f"corpus {corpus or '(unnamed)'} has only {len(speakers)} speakers ({', '.join(speakers[:6])})"
             raise UsageError(f"data.held_out={n_speakers}: {found}; hold out fewer or add voices")
         held.update(sorted(speakers, key=lambda name: hashlib.sha256(name.encode()).digest())[:n_speakers])
     return [r for r in recordings if r.speaker not in held], [r for r in recordings if r.speaker in held]
@@ -113,8 +113,9 @@ def build_mixers(data: DataRecipe) -> tuple[Mixer, Mixer]:
         InputError: a corpus that is missing, empty or undecodable, or a speaker in two splits.
     """
     try:
-        speech, noise = data.decode(data.voices("train"), "voices"), data.noises("train")
-        for_training, for_choosing = hold_out(speech.recordings, data.held_out)
+        voices = data.voices("train")
+        for_training, for_choosing = hold_out(voices, data.held_out)  # before they are decoded, which takes its time
+        speech, noise = data.decode(voices, "voices"), data.noises("train")
     except (ValueError, FileNotFoundError) as error:
         raise InputError(str(error)) from None
     drawn = data.drawing()

@@ -77,9 +77,12 @@ def train(
     _need_training_floor()
     from unmingle.pictures import plot_curves
     from unmingle.training.trainer import train as run
+    from unmingle.training.weights import read_header
 
     best = run(resolved, folder, resume=resume, init=init, progress=not quiet)
     plot_curves(folder / "curves.csv", folder / "curves.png")
+    told = read_header(best)["training"]
+    typer.echo(f"reached: {told['held_out_si_sdri_db']:.2f} dB SI-SDRi on held-out speakers, after {told['steps']} steps")
     typer.echo(f"weights: {best}\ncurves:  {folder / 'curves.png'}")
 
 
@@ -152,7 +155,7 @@ def summary(model: Annotated[str, typer.Argument(help="Name of a shipped model, 
     _need_training_floor()
     from unmingle.training.summary import find_model, print_summary, summarise
 
-    print_summary(summarise(find_model(model)))
+    print_summary(summarise(find_model(model)), model)
 
 
 def export(

@@ -19,7 +19,17 @@ from unmingle.oracles import ORACLES
 from unmingle.output import replacing
 from unmingle.pictures import plot_comparison
 from unmingle.runtime import cards, fits
-from unmingle.training.evaluation import MIXTURE, contender, measured_rows, missing, n_speakers, real_time_factor, statistics, write_rows
+from unmingle.training.evaluation import (
+    MIXTURE,
+    contender,
+    measured_rows,
+    missing,
+    n_speakers,
+    options_text,
+    real_time_factor,
+    statistics,
+    write_rows,
+)
 
 MEASURES = ("si-sdr", "sdr", "pesq", "stoi")
 PUBLISHED = Path(__file__).with_name("published.csv")
@@ -121,10 +131,9 @@ def compare(
         "--speech": speech, "--task": task, "--models": models and ",".join(models), "--first": first, "--sample-rate": sample_rate,
         "--peers": "published" if published else None,
     }  # fmt: skip
-    options = "".join(f" {name} {value}" for name, value in given.items() if value)
     backends = ", ".join(dict.fromkeys(row["backend"] for row in table if row["backend"])) or "no model"
     heading = (
-        f"{len(entries)} mixtures of {n_src} speakers, by `unmingle compare {set_path}{options}`, "
+        f"{len(entries)} mixtures of {n_src} speakers, by `unmingle compare {set_path}{options_text(given)}`, "
         f"unmingle {__version__}, {backends}, {os.cpu_count()} processors."
     )
     text = "\n\n".join([heading, *markdown(table, missing_by_model(by_model)), *other_peers(names, peers)]) + "\n"

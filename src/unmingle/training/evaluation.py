@@ -16,7 +16,7 @@ from rich.table import Table
 from unmingle.console import track
 from unmingle.data.mixer import Mixture
 from unmingle.data.sets import Entry, read_set, tasks
-from unmingle.errors import InputError
+from unmingle.errors import InputError, UsageError
 from unmingle.metrics import DEFAULT, MEASURES, Value, measure, of_mixture
 from unmingle.oracles import ORACLES, oracle
 from unmingle.output import replacing
@@ -51,6 +51,8 @@ def contender(model: str, speakers: int, backend: str = "auto") -> Contender:
     """
     if model == MIXTURE:
         return Contender(model, lambda item: np.stack([item.mixture] * len(item.sources)))
+    if model.startswith("oracle") and model not in ORACLES:
+        raise UsageError(f"no {model!r}; there are {', '.join(ORACLES)}")
     if model in ORACLES:
         return Contender(model, lambda item: oracle(model, item.mixture, item.sources, item.sample_rate))
     separator = load(model, speakers=speakers, backend=backend)
@@ -131,6 +133,7 @@ def evaluate(
     summary: dict[str, Any] = {
         "model": chosen.name, "backend": chosen.separator and chosen.separator.backend, "set": str(set_path), "sample_rate": sample_rate,
         "n": len(rows), "real_time_factor": real_time_factor(rows),
+        "options": options_text({"--speech": speech, "--task": task, "--first": first, "--sample-rate": sample_rate}),
     }  # fmt: skip
     if len(choices := tasks(set_path)) > 1:
         summary["task"] = task or choices[0]
@@ -138,6 +141,11 @@ def evaluate(
         for column in MEASURES[name].columns:
             summary[key_of(name, column)] = statistics(rows, column)
     return rows, {**summary, "missing": missing(rows)}
+
+
+def options_text(given: dict[str, Any]) -> str:
+    """Options as they stand on the command line, each with a space before it; those without a value are left out."""
+    return "".join(f" {name} {value}" for name, value in given.items() if value)
 
 
 def n_speakers(entries: list[Entry]) -> int:

@@ -104,11 +104,11 @@ def summarise(summary: dict[str, Any], name: str) -> dict[str, Any]:
     means = {key: round(mean, 2) for key, mean in values.items() if mean is not None}
     if means.keys() != values.keys():
         raise InputError(f"what was measured on {summary.get('set')} has no SI-SDRi or no SNRi; evaluate with --measures si-sdr,snr or all")
-    which, option = (f" ({summary['task']})", f" --task {summary['task']}") if summary.get("task") else ("", "")
-    option += f" --sample-rate {summary['sample_rate']}" if summary.get("sample_rate") else ""
+    which = f" ({summary['task']})" if summary.get("task") else ""
+    rate = f" at {summary['sample_rate'] / 1000:g} kHz" if summary.get("sample_rate") else ""
     return {
-        "set": Path(summary["set"]).name + which, "n": summary["n"], **means,
-        "command": f"unmingle evaluate {name} {summary['set']}{option}",
+        "set": Path(summary["set"]).name + which + rate, "n": summary["n"], **means,
+        "command": f"unmingle evaluate {name} {summary['set']}{summary['options']}",
     }  # fmt: skip
 
 

@@ -44,7 +44,7 @@ class TrainerRecipe:
         threads: for the CPU; 0 leaves it to PyTorch.
         ema: decay of the averaged weights, which are what is evaluated and saved.
         validate_every: steps between validations, each of which also writes a checkpoint.
-        compile: use torch.compile.
+        compile: use torch.compile; the first step, which compiles, does not count in `minutes`.
         device: "auto", "cpu" or "gpu".
     """
 

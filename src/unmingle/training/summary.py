@@ -38,7 +38,7 @@ def find_model(name: str) -> Any:
     elif path.suffix == ".safetensors":
         header = read_header(path)
         model, config = header["model"], header["config"]
-    elif path.suffix == ".onnx":
+    elif path.suffix == ".onnx" and path.is_file():
         card = Card.read(path.with_suffix(".yaml"))
         model, config = card.model, card.config
     else:
@@ -86,9 +86,9 @@ def summarise(model: Any) -> dict[str, Any]:
     }
 
 
-def print_summary(summary: dict[str, Any]) -> None:
-    """The summary as a table of layers and a list of facts, on standard output."""
-    table = Table(title=summary["model"])
+def print_summary(summary: dict[str, Any], name: str) -> None:
+    """The summary as a table of layers and a list of facts, on standard output; `name` is what the model was asked for by."""
+    table = Table(title=name if name == summary["model"] else f"{name} ({summary['model']})")
     for heading in ("layer", "kind", "parameters", "MACs per second"):
         table.add_column(heading, justify="left" if heading in ("layer", "kind") else "right")
     for row in summary["layers"]:
