@@ -39,7 +39,7 @@ class Stream:
         facts = separator.facts
         if not facts.state:
             name, streaming = getattr(separator, "name", "this separator"), [card.name for card in cards() if card.facts.get("state")]
-why = "was exported without the state that goes from call to call" if facts.causal else "needs what follows"
+            why = "was exported without the state that goes from call to call" if facts.causal else "needs what follows"
             raise UsageError(f"{name} does not stream, it {why}; choose from: {', '.join(streaming) or 'none in this package'}")
         if sample_rate not in (None, facts.sample_rate):
             raise UsageError(f"{separator.name} streams at {facts.sample_rate} Hz, not at {sample_rate}; resample to {facts.sample_rate} Hz first")

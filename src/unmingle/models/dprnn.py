@@ -17,7 +17,8 @@ class DPRNN(nn.Module):
     of all segments (who speaks, over the whole utterance). Letters of the paper: N = `n_features`, H = `hidden`, L = `kernel_size`,
     K = `segment_size`, B = `n_blocks`.
 
-    Differs from the paper: the defaults are its L = 16 variant carried over to 16 kHz; the number of filters and of features can differ.
+    Differs from the paper: the defaults are its L = 16 variant carried over to 16 kHz; the number of filters and of features can differ; masks are
+    gated (tanh × sigmoid) and end in a ReLU.
 
     Args:
         n_src: voices to find.
