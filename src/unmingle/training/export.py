@@ -53,6 +53,7 @@ def export(
     model = build(header["model"], **header["config"])
     model.load_state_dict({key: value.float() for key, value in state.items()})
     model.eval()
+    header["facts"] = model.facts.to_dict()  # those of this version; the file's may be of an older one
     folder.mkdir(parents=True, exist_ok=True)
     final, path = folder / f"{name}.onnx", folder / f"{name}.yaml"
     with replacing(final) as beside:
