@@ -232,6 +232,7 @@ def plot_comparison(table: list[dict[str, Any]], picture: Path) -> None:
     measured = [row for row in table if row["si_sdri_db"] is not None]
     figure = new_figure(8, 5)
     axes = figure.subplots()
+    names = []
     for number, row in enumerate(measured):
         if row["real_time_factor"] is None:
             axes.axhline(row["si_sdri_db"], color="0.6", linestyle=":", zorder=0)
@@ -240,14 +241,27 @@ def plot_comparison(table: list[dict[str, Any]], picture: Path) -> None:
         else:
             at = 1 / row["real_time_factor"], row["si_sdri_db"]
             axes.scatter(*at, s=100 * row["parameters_m"], alpha=0.5)
-            axes.annotate(row["model"], at, xytext=(4, 4), textcoords="offset points")
+            names.append(axes.annotate(row["model"], at, xytext=(4, 4), textcoords="offset points"))
     if any(row["real_time_factor"] for row in measured):
         axes.set_xscale("log")
         axes.xaxis.set_major_formatter("{x:g}")
+        axes.xaxis.set_minor_formatter("{x:g}")
     axes.set_xlabel("× real time (area of a dot: parameters)")
     axes.set_ylabel("SI-SDRi [dB]")
     axes.grid(alpha=0.3)
+    figure.draw_without_rendering()
+    lift_apart(names)
     figure.savefig(picture, dpi=100)
+
+
+def lift_apart(names: list[Any]) -> None:
+    """Lift annotations, the lowest first, until none lies on another."""
+    placed: list[Any] = []
+    for name in sorted(names, key=lambda name: name.get_window_extent().y0):
+        while any(name.get_window_extent().overlaps(other) for other in placed):
+            x, y = name.get_position()
+            name.set_position((x, y + 2))
+        placed.append(name.get_window_extent())
 
 
 def plot_filters(filters: np.ndarray, sample_rate: int, picture: Path) -> None:

@@ -12,6 +12,7 @@ CHUNK_LEVEL_DB = -25.0  # level at which a chunk is separated, over its active p
 MAX_GAIN_DB = 60.0  # what is fainter than this lifts stays faint: silence is not blown up
 PAUSE_DB, LEAK_DB, LEAK_LIKENESS, GATE_DB = -25.0, -10.0, 0.6, -40.0
 FRAME_S = 0.01
+LONGEST_OVERLAP_S = 2.0  # of two chunks; a fifth of those shorter than 10 s
 TINY = 1e-30
 
 
@@ -68,7 +69,7 @@ class Stitcher:
         if facts.n_src is None:
             raise UsageError("this separator does not say how many voices it returns; fix the number with for_speakers, or choose another")
         self.n_src, self._separator, self._facts, self._highest = facts.n_src, separator, facts, highest
-        self._overlap = facts.chunk // 5
+        self._overlap = min(facts.chunk // 5, round(LONGEST_OVERLAP_S * facts.sample_rate))
         self._ahead = Queue()
         # Chunks until there are as many as are separated at once, and how far after the one before it each begins.
         self._waiting: list[tuple[np.ndarray, int]] = []

@@ -80,7 +80,7 @@ class ConvTasNet(nn.Module):
             norm=norm,
         )
         self.mask = nn.Sequential(nn.PReLU(), nn.Conv1d(self.tcn.n_out, n_src * n_filters, 1))
-        self.facts = Facts(sample_rate=sample_rate, n_src=n_src, chunk=10 * sample_rate)
+        self.facts = Facts(sample_rate=sample_rate, n_src=n_src, chunk=16 * sample_rate)
         if norm == "cLN":
             state = (1 + n_src) * self.filterbank.overlap + sum(getattr(layer, "n_kept", 0) for layer in self.modules())
             self.facts = replace(self.facts, causal=True, latency=kernel_size - 1, hop=self.filterbank.stride, state=state)

@@ -53,7 +53,7 @@ class DPRNN(nn.Module):
         super().__init__()
         if segment_size % 2:
             raise ValueError(f"segment_size ({segment_size}) must be even: segments overlap by half")
-        self.facts = Facts(sample_rate=sample_rate, n_src=n_src)
+        self.facts = Facts(sample_rate=sample_rate, n_src=n_src, chunk=16 * sample_rate)
         self.n_src, self.segment_size = n_src, segment_size
         self.filterbank = LearnedFilterbank(n_filters=n_filters, kernel_size=kernel_size, stride=stride, rectified=encoder_relu)
         self.norm = GlobalLayerNorm(n_filters)

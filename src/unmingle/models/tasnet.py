@@ -18,9 +18,9 @@ class TasNet(nn.Module):
     The defaults are BLSTM-TasNet, 23.1 M parameters counted (23.6 M published): recurrent layers 22.0 M, masks 1.0 M, encoder and decoder 0.06 M.
     `causal=True, hidden=1000` is LSTM-TasNet, 31.1 M counted (32.0 M published).
 
-    Differs from the paper: nothing known but what the paper leaves open. "An identity skip every two layers, from the second on" is read so: what goes into layer 2 is added to what
-    comes out of layer 3, and so on; a last layer without a partner has none. Without overlap, what a voice sounds like depends on where the
-    frames happen to lie.
+    Differs from the paper: nothing known but what the paper leaves open. "An identity skip every two layers, from the second on" is read so: what
+    goes into layer 2 is added to what comes out of layer 3, and so on; a last layer without a partner has none. Without overlap, what a voice
+    sounds like depends on where the frames happen to lie.
 
     Args:
         n_src: voices to find.
