@@ -1,6 +1,7 @@
 """`evaluate`: one row per mixture through the same `separate()` that everybody uses; the summary is computed from the rows."""
 
 import csv
+import shlex
 import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
@@ -145,7 +146,7 @@ def evaluate(
 
 def options_text(given: dict[str, Any]) -> str:
     """Options as they stand on the command line, each with a space before it; those without a value are left out."""
-    return "".join(f" {name} {value}" for name, value in given.items() if value)
+    return "".join(f" {name} {shlex.quote(str(value))}" for name, value in given.items() if value)
 
 
 def n_speakers(entries: list[Entry]) -> int:

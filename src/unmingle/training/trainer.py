@@ -49,7 +49,7 @@ class Training(lightning.LightningModule):
         # Of a fixed set: the order of the voices that every item had when the last epoch ended, and the last one it had; −1 is none yet.
         self.orders = torch.full((2, recipe.data.n_items or 0, recipe.data.n_src), -1)
         self.started = self._now()
-        self.compiled = False  # the first step compiles, which takes about a minute and does not count
+        self.compiled = not recipe.trainer.compile  # the first step compiles, which takes about a minute and does not count
         self.since_validation: defaultdict[str, list[float]] = defaultdict(list)
 
     def _now(self) -> float:
@@ -127,7 +127,7 @@ class Training(lightning.LightningModule):
                     mean.lerp_(value, 1 - decay)
                 else:
                     mean.copy_(value)
-        if self.recipe.trainer.compile and not self.compiled:
+        if not self.compiled:
             self.compiled, self.started = True, self._now()
         if self.recipe.data.n_items and self.items_seen % self.recipe.data.n_items == 0:
             self._end_epoch()
