@@ -50,7 +50,7 @@ class LearnedFilterbank(nn.Module):
         With a `past`, T is a multiple of `stride`, and the T / `stride` frames that end in these samples come out.
         """
         if past:
-            padded = past[0].extend(samples[:, None].float(), 1, self.overlap)
+            padded = past[0].extend(samples.float(), self.overlap)[:, None]
         else:
             behind = -(samples.shape[-1] + self.overlap) % (self.stride * self.multiple) + self.overlap
             padded = functional.pad(samples[:, None].float(), (self.overlap, behind))

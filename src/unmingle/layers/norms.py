@@ -61,27 +61,27 @@ class CumulativeLayerNorm(nn.Module):
         self.bias = nn.Parameter(torch.zeros(n_features, 1))
 
     def forward(self, x: Tensor, *past: Past) -> Tensor:
-        wide = x.float()
-        means = torch.stack([wide.mean(1), wide.square().mean(1)], 1)  # B 2 N, of each frame
-        n_seen = torch.ones_like(means[:, :1]).cumsum(-1)
-        if past:
-            before, n_before = past[0].take(self.n_kept, 1).split((2, 1), 1)
-            n_seen = n_before + n_seen
-            means = before + (means - before).cumsum(-1) / n_seen
-            past[0].keep(torch.cat([means, n_seen.clamp(max=HORIZON)], 1)[..., -1:])
-        else:
-            means = means.cumsum(-1) / n_seen
-        mean, power = means.split(1, 1)
-        scale = ((power - mean.square()).clamp(min=0) + EPS).rsqrt()
-        return ((wide - mean) * scale * self.weight + self.bias).to(x.dtype)
+        return self._normalised(x, 1, *past)
 
-    def features_last(self, x: Tensor) -> Tensor:
-        """The same of `(B, N, D)`, from the first frame on."""
-        wide = x.float()
-        n_seen = torch.ones_like(wide[:, :, :1]).cumsum(1)
-        mean, power = wide.mean(2, True).cumsum(1) / n_seen, wide.square().mean(2, True).cumsum(1) / n_seen
+    def features_last(self, x: Tensor, *past: Past) -> Tensor:
+        """The same of `(B, N, D)`."""
+        return self._normalised(x, 2, *past)
+
+    def _normalised(self, x: Tensor, axis: int, *past: Past) -> Tensor:
+        wide, time = x.float(), 3 - axis
+        means = torch.cat([wide.mean(axis, True), wide.square().mean(axis, True)], axis)  # of each frame
+        n_seen = torch.ones_like(means.narrow(axis, 0, 1)).cumsum(time)
+        if past:
+            before, n_before = past[0].take(self.n_kept).unsqueeze(time).split((2, 1), axis)
+            n_seen = n_before + n_seen
+            means = before + (means - before).cumsum(time) / n_seen
+            past[0].keep(torch.cat([means, n_seen.clamp(max=HORIZON)], axis).select(time, -1))
+        else:
+            means = means.cumsum(time) / n_seen
+        mean, power = means.split(1, axis)
         scale = ((power - mean.square()).clamp(min=0) + EPS).rsqrt()
-        return ((wide - mean) * scale * self.weight[:, 0] + self.bias[:, 0]).to(x.dtype)
+        weight, bias = (values if axis == 1 else values[:, 0] for values in (self.weight, self.bias))
+        return ((wide - mean) * scale * weight + bias).to(x.dtype)
 
 
 NORMS: dict[str, Callable[[int], GlobalLayerNorm | CumulativeLayerNorm]] = {"gLN": GlobalLayerNorm, "cLN": CumulativeLayerNorm}

@@ -27,10 +27,10 @@ class Past:
         """Leave `(B, …)` for the next call, as many values as were taken."""
         self._after.append(values.flatten(1))
 
-    def extend(self, x: Tensor, n_channels: int, n: int) -> Tensor:
-        """Put the `n` samples or frames that came before in front: `(B, D, T)` → `(B, D, n + T)`."""
-        longer = torch.cat([self.take(n_channels, n), x], -1)
-        self.keep(longer[..., longer.shape[-1] - n :])
+    def extend(self, x: Tensor, n: int, n_features: int = 0) -> Tensor:
+        """Put the `n` samples or frames that came before in front: `(B, T)` → `(B, n + T)`, or `(B, T, D)` → `(B, n + T, D)`."""
+        longer = torch.cat([self.take(n, *((n_features,) if n_features else ())), x], 1)
+        self.keep(longer[:, longer.shape[1] - n :])
         return longer
 
     def overlap_add(self, x: Tensor, n_channels: int, n: int) -> Tensor:
