@@ -1,12 +1,15 @@
 """Mixer: speech, noise and rooms become mixtures whose sources are known."""
 
 from collections import defaultdict
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
 import soxr
 
 from unmingle.data.corpora import Corpus
+
+TONE = "tone"  # the kind of noise that is made, not recorded
 
 
 @dataclass
@@ -42,10 +45,15 @@ def level_db(samples: np.ndarray) -> float:
     return float(10 * np.log10(power[power > power.max() * 1e-4].mean()))
 
 
+def level_gain(samples: np.ndarray, target_db: float) -> np.float32:
+    """Factor that brings `level_db` of `samples` to `target_db`; 1 for silence."""
+    present = level_db(samples)
+    return np.float32(1.0 if present == -np.inf else 10 ** ((target_db - present) / 20))
+
+
 def at_level(samples: np.ndarray, target_db: float) -> np.ndarray:
     """Scale `samples` so that `level_db` of them is `target_db`; silence stays silence."""
-    present = level_db(samples)
-    return samples if present == -np.inf else samples * np.float32(10 ** ((target_db - present) / 20))
+    return samples * level_gain(samples, target_db)
 
 
 def tilt(samples: np.ndarray, rng: np.random.Generator, max_db: float) -> np.ndarray:
@@ -98,7 +106,9 @@ class Mixer:
         speed: range of the speed perturbation; 1 leaves the voice as it is.
         tilt_db: each voice is coloured by up to this [dB].
         p_noise, snr_db: share of mixtures with noise, and its range below the voices [dB].
+        kinds: of noise, each drawn as often as the others; all that `noise` has unless given. "tone" is made: a sine of `tone_hz` [Hz].
         p_room, t60_s: share of mixtures in a room, and the range of its reverberation time [s].
+        dry: what the room adds to a voice is noise, not voice.
         weights: how often each corpus is drawn, relative to the others; a corpus that is not named counts by its hours.
     """
 
@@ -119,20 +129,30 @@ class Mixer:
         tilt_db: float = 0.0,
         p_noise: float = 0.0,
         snr_db: tuple[float, float] = (5.0, 25.0),
+        kinds: Sequence[str] = (),
+        tone_hz: tuple[float, float] = (750.0, 3000.0),
         p_room: float = 0.0,
         t60_s: tuple[float, float] = (0.1, 0.5),
+        dry: bool = False,
         weights: dict[str, float] | None = None,
     ) -> None:
         if noise is not None and noise.sample_rate != speech.sample_rate:
             raise ValueError(f"noise at {noise.sample_rate} Hz, speech at {speech.sample_rate} Hz; decode both at one rate")
-        if p_noise and noise is None:
+        of_kind: dict[str, list[int]] = defaultdict(list)
+        for index, recording in enumerate(noise.recordings if noise is not None else ()):
+            of_kind[recording.speaker].append(index)
+        self._kinds = list(kinds) or list(of_kind)
+        if unknown := set(self._kinds) - set(of_kind) - {TONE}:
+            raise ValueError(f"no noise of kind {', '.join(sorted(unknown))}; there are {', '.join([*sorted(of_kind), TONE])}")
+        if p_noise and not self._kinds:
             raise ValueError("p_noise is set but no noise is given")
+        self._of_kind = of_kind
         self.speech, self.noise = speech, noise
         self.seed, self.n_items, self.n_src = seed, n_items, n_src
         self.length = round(length_s * speech.sample_rate)
         self.p_fewer, self.p_partial, self.p_noise, self.p_room = p_fewer, p_partial, p_noise, p_room
         self.level_db, self.difference_db, self.speed, self.tilt_db = level_db, difference_db, speed, tilt_db
-        self.snr_db, self.t60_s = snr_db, t60_s
+        self.snr_db, self.tone_hz, self.t60_s, self.dry = snr_db, tone_hz, t60_s, dry
         by_corpus: dict[str, dict[str, list[int]]] = defaultdict(lambda: defaultdict(list))
         for index, recording in enumerate(speech.recordings):
             by_corpus[recording.corpus][recording.speaker].append(index)
@@ -161,13 +181,16 @@ class Mixer:
         partial = rng.random() < self.p_partial
         loudest_db = rng.uniform(*self.level_db)
         sources = np.zeros((self.n_src, self.length), dtype=np.float32)
-        for row, file in enumerate(files):
-            voice = self._voice(file, rng, t60_s if in_room else 0.0, partial)
-            if row not in absent:
-                sources[row] = at_level(voice, loudest_db - (rng.uniform(0, self.difference_db) if row else 0.0))
         noise = np.zeros(self.length, dtype=np.float32)
-        if self.noise is not None and rng.random() < self.p_noise:
-            noise = at_level(self._cut(self.noise, int(rng.integers(len(self.noise))), self.length, rng), loudest_db - rng.uniform(*self.snr_db))
+        for row, file in enumerate(files):
+            voice = self._voice(file, rng, partial)
+            heard = convolve(voice, room(rng, self.speech.sample_rate, t60_s)) if in_room else voice
+            if row not in absent:
+                gain = level_gain(heard, loudest_db - (rng.uniform(0, self.difference_db) if row else 0.0))
+                sources[row] = gain * (voice if self.dry else heard)
+                noise += gain * heard - sources[row]
+        if self._kinds and rng.random() < self.p_noise:
+            noise += at_level(self._noise(rng), loudest_db - rng.uniform(*self.snr_db))
         peak = max(np.abs(sources.sum(axis=0) + noise).max(), np.abs(sources).max())
         gain = np.float32(min(1.0, 0.99 / peak)) if peak > 0 else np.float32(1.0)
         names = ["" if row in absent else self.speech.recordings[file].speaker for row, file in enumerate(files)]
@@ -184,20 +207,29 @@ class Mixer:
         samples[start : start + present] = corpus.read(file)
         return samples
 
-    def _voice(self, file: int, rng: np.random.Generator, t60_s: float, partial: bool) -> np.ndarray:
-        speed = rng.uniform(*self.speed)
-        voice = self._cut(self.speech, file, int(self.length * speed) + 1, rng)
-        if speed != 1:
-            voice = soxr.resample(voice, speed, 1.0, quality="LQ")
-        voice = np.pad(voice[: self.length], (0, max(0, self.length - len(voice))))
+    def _noise(self, rng: np.random.Generator) -> np.ndarray:
+        kind = self._kinds[int(rng.integers(len(self._kinds)))]
+        if kind == TONE:
+            turns = rng.uniform(*self.tone_hz) / self.speech.sample_rate * np.arange(self.length) + rng.random()
+            return np.sin(2 * np.pi * turns).astype(np.float32)
+        assert self.noise is not None
+        noise = self._sped(self.noise, int(rng.choice(self._of_kind[kind])), rng)
+        return tilt(noise, rng, self.tilt_db) if self.tilt_db else noise
+
+    def _voice(self, file: int, rng: np.random.Generator, partial: bool) -> np.ndarray:
+        voice = self._sped(self.speech, file, rng)
         if partial:
             # The voice is heard in one stretch of 20 to 80 % of the time.
             keep = int(self.length * rng.uniform(0.2, 0.8))
             start = int(rng.integers(self.length - keep + 1))
             voice[:start] = 0
             voice[start + keep :] = 0
-        if self.tilt_db:
-            voice = tilt(voice, rng, self.tilt_db)
-        if t60_s:
-            voice = convolve(voice, room(rng, self.speech.sample_rate, t60_s))
-        return voice
+        return tilt(voice, rng, self.tilt_db) if self.tilt_db else voice
+
+    def _sped(self, corpus: Corpus, file: int, rng: np.random.Generator) -> np.ndarray:
+        """A random passage of a file, faster or slower, which also moves its pitch."""
+        speed = rng.uniform(*self.speed)
+        samples = self._cut(corpus, file, int(self.length * speed) + 1, rng)
+        if speed != 1:
+            samples = soxr.resample(samples, speed, 1.0, quality="LQ")
+        return np.pad(samples[: self.length], (0, max(0, self.length - len(samples))))

@@ -21,6 +21,7 @@ Positive = Annotated[float, Range(1e-9)]
 Count = Annotated[int, Range(1)]
 Pair = Annotated[list[float], Range(-200, 200, 2)]  # lowest and highest
 Speeds = Annotated[list[float], Range(0.1, 10, 2)]
+Tones = Annotated[list[float], Range(1, 96_000, 2)]
 Seconds = Annotated[list[float], Range(1e-3, 100, 2)]
 
 
@@ -70,8 +71,11 @@ class DataRecipe:
     tilt_db: NotNegative = 0.0
     p_noise: Share = 0.0
     snr_db: Pair = field(default_factory=lambda: [5.0, 25.0])
+    kinds: list[str] = field(default_factory=list)
+    tone_hz: Tones = field(default_factory=lambda: [750.0, 3000.0])
     p_room: Share = 0.0
     t60_s: Seconds = field(default_factory=lambda: [0.1, 0.5])
+    dry: bool = False
     weights: dict[str, float] = field(default_factory=dict)
 
     def voices(self, split: str) -> list[Recording]:
@@ -102,5 +106,5 @@ class DataRecipe:
     def drawing(self) -> dict[str, Any]:
         """The arguments of `Mixer` that stand here under the same names."""
         keys = ["n_src", "p_fewer", "p_partial", "level_db", "difference_db", "speed", "tilt_db"]
-        keys += ["p_noise", "snr_db", "p_room", "t60_s", "weights"]
+        keys += ["p_noise", "snr_db", "kinds", "tone_hz", "p_room", "t60_s", "dry", "weights"]
         return {key: getattr(self, key) for key in keys}

@@ -116,10 +116,10 @@ def build_mixers(data: DataRecipe) -> tuple[Mixer, Mixer]:
         voices = data.voices("train")
         for_training, for_choosing = hold_out(voices, data.held_out)  # before they are decoded, which takes its time
         speech, noise = data.decode(voices, "voices"), data.noises("train")
+        drawn = data.drawing()
+        training = Mixer(speech.only(for_training), noise, seed=data.seed, n_items=data.n_items or ENDLESS, length_s=data.length_s, **drawn)
+        drawn.update(p_fewer=0.0, p_partial=0.0, speed=(1.0, 1.0), tilt_db=0.0)
+        choosing = Mixer(speech.only(for_choosing), noise, seed=data.seed + 1, n_items=data.n_valid, length_s=data.valid_length_s, **drawn)
     except (ValueError, FileNotFoundError) as error:
         raise InputError(str(error)) from None
-    drawn = data.drawing()
-    training = Mixer(speech.only(for_training), noise, seed=data.seed, n_items=data.n_items or ENDLESS, length_s=data.length_s, **drawn)
-    drawn.update(p_fewer=0.0, p_partial=0.0, speed=(1.0, 1.0), tilt_db=0.0)
-    choosing = Mixer(speech.only(for_choosing), noise, seed=data.seed + 1, n_items=data.n_valid, length_s=data.valid_length_s, **drawn)
     return training, choosing

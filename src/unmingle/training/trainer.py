@@ -16,6 +16,7 @@ from lightning.pytorch.loggers import TensorBoardLogger
 from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
+from unmingle.console import say
 from unmingle.data.mixer import Mixer
 from unmingle.data.passages import Passages
 from unmingle.errors import InputError, UsageError
@@ -267,7 +268,10 @@ def computes_bfloat16() -> bool:
 
 
 def begin_with(model: Any, init: Path) -> None:
-    """Load weights of the same model, or of a network that is part of it, as Conv-TasNet is of one-and-rest; InputError if they are neither."""
+    """Load weights of the same model, or of a network that is part of it, as Conv-TasNet is of one-and-rest; InputError if they are neither.
+
+    Of the same model for another number of voices all but the tensors that depend on it are taken, which is said.
+    """
     state = load_state(init)
     shapes = {key: value.shape for key, value in state.items()}
     for part in (model, *model.children()):
@@ -276,6 +280,12 @@ def begin_with(model: Any, init: Path) -> None:
             return
     theirs = read_header(init)
     differ = [key for key in model.config if theirs["config"].get(key) != model.config[key]]
+    if theirs["model"] == model.name and differ == ["n_src"]:
+        own = model.state_dict()
+        new = [key for key, value in own.items() if shapes.get(key) != value.shape]
+        model.load_state_dict({key: value for key, value in state.items() if key not in new}, strict=False)
+        say(f"{init}: of {theirs['config']['n_src']} voices; {', '.join(new)} begin anew")
+        return
     what = f"they differ in {', '.join(differ)}" if theirs["model"] == model.name else f"they are of {theirs['model']}"
     raise InputError(f"{init}: weights of another model than the recipe's {model.name}: {what}")
 
