@@ -16,12 +16,13 @@ from scipy.cluster.vq import kmeans2
 from unmingle import runtime
 from unmingle.errors import UsageError
 from unmingle.facts import Facts
+from unmingle.files import separate_file
 from unmingle.heads import HEADS, MOST_SPEAKERS, N_POINTS, cluster_masks, inverse_stft, loud_bins, one_and_rest, stft
 from unmingle.layers.stft import STFT
 from unmingle.models import build
 from unmingle.objectives.clustering import DeepClusteringObjective
 from unmingle.runtime import Card, Separator, load
-from unmingle.separation import after_counting, as_separator, count_speakers, separate, separate_file
+from unmingle.separation import after_counting, as_separator, count_speakers, separate
 from unmingle.training.export import to_onnx
 
 RATE, N_FFT, HOP = 8_000, 256, 64

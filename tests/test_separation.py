@@ -12,7 +12,8 @@ import soundfile
 
 from unmingle.errors import Cancelled, InputError, UsageError
 from unmingle.facts import Facts
-from unmingle.separation import FileResult, Separation, output_stems, separate, separate_file
+from unmingle.files import FileResult, output_stems, separate_file
+from unmingle.separation import Separation, separate
 
 RATE = 16_000
 

@@ -3,21 +3,25 @@
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from unmingle.files import enhance_file, separate_file
     from unmingle.runtime import Separator, load
-    from unmingle.separation import separate, separate_file
+    from unmingle.separation import enhance, separate
     from unmingle.streaming import Stream
 
 __version__ = "0.1.0"
-__all__ = ["Separator", "Stream", "load", "separate", "separate_file"]
-_HOMES = {"Separator": "runtime", "load": "runtime", "Stream": "streaming"}
+__all__ = ["Separator", "Stream", "enhance", "enhance_file", "load", "separate", "separate_file"]
+_HOMES = {
+    "Separator": "runtime", "load": "runtime", "Stream": "streaming", "enhance": "separation", "separate": "separation",
+    "enhance_file": "files", "separate_file": "files",
+}  # fmt: skip
 
 
 def __getattr__(name: str) -> Any:
     """Import a public name when it is first used, so that `unmingle --help` starts at once."""
     from importlib import import_module
 
-    if name in __all__:
-        return getattr(import_module(f"unmingle.{_HOMES.get(name, 'separation')}"), name)
+    if name in _HOMES:
+        return getattr(import_module(f"unmingle.{_HOMES[name]}"), name)
     raise AttributeError(f"module 'unmingle' has no attribute {name!r}")
 
 

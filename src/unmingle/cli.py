@@ -1,4 +1,4 @@
-"""The command line. To separate it calls `separate_file` and nothing else; what takes long to import is imported where it is used."""
+"""The command line. It calls `separate_file` or `enhance_file` and nothing else; what takes long to import is imported where it is used."""
 
 import json
 import os
@@ -8,6 +8,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict
+from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, BinaryIO, Literal
@@ -21,6 +22,7 @@ from unmingle.errors import UnmingleError, UsageError
 from unmingle.training.commands import register
 
 if TYPE_CHECKING:
+    from unmingle.files import FileResult
     from unmingle.runtime import Card
 
 INTERRUPTED = 130
@@ -55,63 +57,69 @@ def about(context: typer.Context, version: Annotated[bool, typer.Option("--versi
         print(context.get_help())
 
 
+Inputs = Annotated[list[str], typer.Argument(metavar="INPUT", help="Audio or video files; folders are walked; - is standard input.")]
+Out = Annotated[Path, typer.Option(help="Folder for the results, one folder per input in it.")]
+Format = Annotated[str, typer.Option(help="wav, flac, mp3, m4a or opus.")]
+Channel = Annotated[str, typer.Option(help="mix, or the number of the one channel to take.")]
+Start = Annotated[str | None, typer.Option(help="Where the passage begins: seconds, mm:ss or hh:mm:ss.")]
+End = Annotated[str | None, typer.Option(help="Where the passage ends.")]
+Plot = Annotated[bool, typer.Option("--plot", help="Also draw spectrograms and masks (needs unmingle[plot]).")]
+AsJson = Annotated[bool, typer.Option("--json", help="Print what was done as JSON.")]
+Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace earlier results.")]
+
+
 @app.command(epilog="Example: unmingle separate talk.mp3 meetings/ --out voices --format flac")
 def separate(
-    inputs: Annotated[list[str], typer.Argument(metavar="INPUT", help="Audio or video files; folders are walked; - is standard input.")],
-    out: Annotated[Path, typer.Option(help="Folder for the results, one folder per input in it.")] = Path("separated"),
+    inputs: Inputs,
+    out: Out = Path("separated"),
     speakers: Annotated[str, typer.Option(help="Number of voices; or auto, which counts them first.")] = "2",
     model: Annotated[str | None, typer.Option(help="A name from 'unmingle models', or a weights file. [default: the best for --speakers]")] = None,
-    format: Annotated[str, typer.Option(help="wav, flac, mp3, m4a or opus.")] = "wav",
-    channel: Annotated[str, typer.Option(help="mix, or the number of the one channel to separate.")] = "mix",
-    start: Annotated[str | None, typer.Option(help="Where the passage begins: seconds, mm:ss or hh:mm:ss.")] = None,
-    end: Annotated[str | None, typer.Option(help="Where the passage ends.")] = None,
+    format: Format = "wav",
+    channel: Channel = "mix",
+    start: Start = None,
+    end: End = None,
     rest: Annotated[bool, typer.Option("--rest", help="Also write what no voice has.")] = False,
-    plot: Annotated[bool, typer.Option("--plot", help="Also draw spectrograms and masks (needs unmingle[plot]).")] = False,
-    as_json: Annotated[bool, typer.Option("--json", help="Print what was done as JSON.")] = False,
-    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace earlier results.")] = False,
+    plot: Plot = False,
+    as_json: AsJson = False,
+    overwrite: Overwrite = False,
 ) -> None:
     """Separate recordings of people talking at once: one file per voice, as long as the input and in step with it."""
-    from unmingle.media import FORMATS
+    from unmingle.files import separate_file
     from unmingle.runtime import load
-    from unmingle.separation import output_stems, separate_file
 
-    start_s, end_s, format = seconds("--start", start), seconds("--end", end), format.lower()
-    if end_s is not None and end_s <= (start_s or 0):
-        raise UsageError(f"--end {end} is not after --start {start or 0}; choose a later end")
-    if format not in FORMATS:
-        raise UsageError(f"--format {format}: unknown; choose from {', '.join(FORMATS)}")
-    if channel != "mix" and not (channel.isdecimal() and int(channel) > 0):
-        raise UsageError(f"--channel {channel}: unknown; choose mix, or a number from 1")
-    if plot and not find_spec("matplotlib"):
-        raise UsageError("--plot needs matplotlib: pip install 'unmingle[plot]'")
+    options = file_options(format, channel, start, end, rest, plot, overwrite)
     sources = list_sources(inputs, out)
     n_speakers = number_of_speakers(speakers)
-    separator = load(model, speakers=None if model and n_speakers == "auto" else n_speakers)
-    entries: list[dict[str, Any]] = []
-    code = 0
-    with stopping_cleanly():
-        for (name, source), stem in zip(sources, output_stems(["stdin" if name == "<stdin>" else name for name, _ in sources]), strict=True):
-            try:
-                with progress_bar(name) as progress:
-                    result = separate_file(
-                        source, out, speakers=n_speakers, model=model and separator, format=format, channel=channel, start_s=start_s, end_s=end_s,
-                        rest=rest, plot=plot, overwrite=overwrite, progress=progress, stem=stem,
-                    )  # fmt: skip
-            except Exception as error:
-                line, its_code = explain(error)
-                line = line if name in line else f"{name}: {line}"
-                code = its_code if len(sources) == 1 else 1
-                say(line)
-                entries.append({"input": name, "error": line})
-                continue
-            entries.append(result.to_dict())
-            for note in result.notes:
-                say(f"{name}: {note}")
-            if not as_json:
-                print(*result.outputs, *filter(None, (result.rest, result.plot, result.embeddings)), sep="\n")
-    if as_json:
-        print(json.dumps({"inputs": entries}, indent=1))
-    raise typer.Exit(code)
+    separator = load(model, job="separate", speakers=None if model and n_speakers == "auto" else n_speakers)
+    run = partial(separate_file, out=out, speakers=n_speakers, model=model and separator, **options)
+    raise typer.Exit(one_by_one(sources, run, as_json))
+
+
+@app.command(epilog="Example: unmingle enhance interview.mp4 --keep 0.1 --rest")
+def enhance(
+    inputs: Inputs,
+    out: Out = Path("enhanced"),
+    model: Annotated[str | None, typer.Option(help="A name from 'unmingle models' that enhances, or a weights file. [default: the best]")] = None,
+    keep: Annotated[float, typer.Option(help="Share of the noise that stays, 0 to 1; a little sounds more natural.")] = 0.0,
+    format: Format = "wav",
+    channel: Channel = "mix",
+    start: Start = None,
+    end: End = None,
+    rest: Annotated[bool, typer.Option("--rest", help="Also write what was removed.")] = False,
+    plot: Plot = False,
+    as_json: AsJson = False,
+    overwrite: Overwrite = False,
+) -> None:
+    """Take a voice out of noise: one file per recording, as long as the input and in step with it."""
+    from unmingle.files import enhance_file
+    from unmingle.runtime import load
+
+    if not 0 <= keep <= 1:
+        raise UsageError(f"--keep {keep:g}: out of range; give the share of the noise that stays, from 0 (none) to 1 (all)")
+    options = file_options(format, channel, start, end, rest, plot, overwrite)
+    sources = list_sources(inputs, out)
+    run = partial(enhance_file, out=out, model=load(model, job="enhance"), keep=keep, **options)
+    raise typer.Exit(one_by_one(sources, run, as_json))
 
 
 @app.command(epilog="Example: unmingle models --json")
@@ -168,6 +176,52 @@ def drop_what_is_not_taken() -> None:
         print(end="", flush=True)
     except OSError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
+def file_options(
+    format: str, channel: str, start: str | None, end: str | None, rest: bool, plot: bool, overwrite: bool
+) -> dict[str, Any]:
+    """What `separate_file` and `enhance_file` are told alike; UsageError names the option that is wrong."""
+    from unmingle.media import FORMATS
+
+    start_s, end_s, format = seconds("--start", start), seconds("--end", end), format.lower()
+    if end_s is not None and end_s <= (start_s or 0):
+        raise UsageError(f"--end {end} is not after --start {start or 0}; choose a later end")
+    if format not in FORMATS:
+        raise UsageError(f"--format {format}: unknown; choose from {', '.join(FORMATS)}")
+    if channel != "mix" and not (channel.isdecimal() and int(channel) > 0):
+        raise UsageError(f"--channel {channel}: unknown; choose mix, or a number from 1")
+    if plot and not find_spec("matplotlib"):
+        raise UsageError("--plot needs matplotlib: pip install 'unmingle[plot]'")
+    return {"format": format, "channel": channel, "start_s": start_s, "end_s": end_s, "rest": rest, "plot": plot, "overwrite": overwrite}
+
+
+def one_by_one(sources: list[tuple[str, Path | BinaryIO]], run: Callable[..., "FileResult"], as_json: bool) -> int:
+    """Put files through `run`, say what became of each, and go on after one that fails; return the exit code."""
+    from unmingle.files import output_stems
+
+    entries: list[dict[str, Any]] = []
+    code = 0
+    with stopping_cleanly():
+        for (name, source), stem in zip(sources, output_stems(["stdin" if name == "<stdin>" else name for name, _ in sources]), strict=True):
+            try:
+                with progress_bar(name) as progress:
+                    result = run(source, progress=progress, stem=stem)
+            except Exception as error:
+                line, its_code = explain(error)
+                line = line if name in line else f"{name}: {line}"
+                code = its_code if len(sources) == 1 else 1
+                say(line)
+                entries.append({"input": name, "error": line})
+                continue
+            entries.append(result.to_dict())
+            for note in result.notes:
+                say(f"{name}: {note}")
+            if not as_json:
+                print(*result.outputs, *filter(None, (result.rest, result.plot, result.embeddings)), sep="\n")
+    if as_json:
+        print(json.dumps({"inputs": entries}, indent=1))
+    return code
 
 
 def number_of_speakers(text: str) -> int | Literal["auto"]:
@@ -261,14 +315,16 @@ def stopping_cleanly() -> Iterator[None]:
 def describe(card: "Card") -> str:
     """A card as text: one line per fact."""
     n_src, sample_rate = card.facts["n_src"], card.facts["sample_rate"]
+    streams = ", streams" if card.facts.get("state") else ""
+    who = "" if card.job == "enhance" else f", {n_src or 'any number of'} speakers"
     rows = [
-        ("job", f"{card.job}, {n_src or 'any number of'} speakers, {sample_rate / 1000:g} kHz"),
+        ("job", f"{card.job}{who}, {sample_rate / 1000:g} kHz{streams}"),
         ("size", f"{card.parameters / 1e6:.2f} M parameters, {card.size_bytes / 1e6:.1f} MB ({card.model})"),
         *(("measured", MEASURED.format(**row)) for row in card.measured),
         ("trained", " ".join(str(card.training).split())),
         *((f"licence of {what}", text) for what, text in card.licence.items()),
     ]
-    heading = f"{card.name} (default for {n_src} speakers)" if card.default else card.name
+    heading = f"{card.name} (default{who and f' for {n_src} speakers'})" if card.default else card.name
     return "\n".join([heading, *(f"  {label:<19}{text}" for label, text in rows)])
 
 

@@ -3,6 +3,8 @@
 from dataclasses import asdict, dataclass, fields
 from typing import Any, Literal
 
+Job = Literal["separate", "enhance"]
+
 SAMPLE_RATES = (8_000, 192_000)  # lowest and highest that a recording may have [Hz]
 
 
@@ -37,6 +39,11 @@ class Facts:
     head: str = ""
     hop: int = 0
     state: int = 0
+
+    @property
+    def job(self) -> Job:
+        """What it is for: a network with one output takes the voice out of noise, all others tell voices apart."""
+        return "enhance" if self.n_src == 1 and not self.head else "separate"
 
     @property
     def delay(self) -> int:

@@ -20,7 +20,7 @@ def own_name(name: str) -> bool:
     """Whether a file of that name in a folder of results is one of ours, which a run may replace."""
     from unmingle.media import FORMATS  # codecs take long to import, and not everybody here needs them
 
-    return bool(re.fullmatch(rf"(speaker-\d+|rest)\.({'|'.join(FORMATS)})|(spectrogram|embeddings)\.png", name))
+    return bool(re.fullmatch(rf"(speaker-\d+|voice|rest)\.({'|'.join(FORMATS)})|(spectrogram|embeddings)\.png", name))
 
 
 @contextmanager

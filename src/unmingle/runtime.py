@@ -18,7 +18,7 @@ from typing import Any, Literal
 import numpy as np
 
 from unmingle.errors import InputError, UsageError
-from unmingle.facts import Facts
+from unmingle.facts import Facts, Job
 from unmingle.heads import COUNTING, HEADS, MOST_SPEAKERS, Infer
 from unmingle.output import replacing
 
@@ -38,7 +38,7 @@ class Card:
     Attributes:
         name: what `load` calls it.
         model: name in MODELS.
-        job: "separate".
+        job: "separate" or "enhance", see `Facts.job`.
         facts: see `Facts`.
         parameters: number of trained values.
         size_bytes: of the ONNX file.
@@ -46,7 +46,7 @@ class Card:
         measured: rows of set, si_sdri_db, snri_db, n and the command that measured them.
         training: on what, for how long, by which command.
         licence: of code, weights and training data.
-        default: whether `load` chooses it for its number of speakers.
+        default: whether `load` chooses it for its job and number of speakers.
         config: constructor arguments of the model.
     """
 
@@ -56,7 +56,7 @@ class Card:
     parameters: int
     size_bytes: int
     sha256: str | None
-    job: str = "separate"
+    job: Job = "separate"
     measured: list[dict[str, Any]] = field(default_factory=list)
     training: Any = ""
     licence: dict[str, str] = field(default_factory=dict)
@@ -178,34 +178,46 @@ def count_text(facts: Facts) -> str:
     return str(facts.n_src or f"1 to {MOST_SPEAKERS}")
 
 
-def offered(speakers: Speakers | None = None) -> str:
+def offered(speakers: Speakers | None = None, job: Job | None = None) -> str:
     """The shipped weights that fit, for messages."""
     facts = {card.name: Facts.from_dict(card.facts) for card in cards()}
-    names = [f"{name} ({count_text(its)} speakers)" for name, its in facts.items() if fits(its, speakers)]
+    names = [
+        name if its.job == "enhance" else f"{name} ({count_text(its)} speakers)"
+        for name, its in facts.items()
+        if fits(its, speakers) and job in (None, its.job)
+    ]
     return ", ".join(names) or "none in this package"
 
 
-def load(name: str | Path | None = None, *, speakers: Speakers | None = None, backend: str = "auto") -> Separator:
+def check_job(separator: Separator, job: Job) -> None:
+    """UsageError if a separator is for the other job; the message says what to choose."""
+    if separator.facts.job != job:
+        does = "takes one voice out of noise" if job == "separate" else "tells voices apart"
+        raise UsageError(f"model {separator.name} {does}, it does not {job}; choose from: {offered(job=job)}")
+
+
+def load(name: str | Path | None = None, *, job: Job | None = None, speakers: Speakers | None = None, backend: str = "auto") -> Separator:
     """Make a separator ready to run.
 
     Args:
         name: of shipped weights (`unmingle models`), or the path of an `.onnx` with its `.yaml` card beside it, or of a `.safetensors` from
-            training; the default weights for that number of speakers unless given.
+            training; the default weights for that job and number of speakers unless given.
+        job: "separate" voices or "enhance" one, which the model must do; any unless given, and to separate where no name is given either.
         speakers: how many voices it must return, "auto" for as many as it counts; any unless given.
         backend: "openvino", "onnxruntime" or "torch"; "auto" takes the first of them that is installed.
 
     Raises:
-        UsageError: no such weights, backend, or number of speakers; the message lists what exists.
+        UsageError: no such weights, backend, or number of speakers, or they are for another job; the message lists what exists.
         InputError: the weights file is damaged, or nothing that could run it is installed.
     """
     if backend not in ("auto", *BACKENDS):
         raise UsageError(f"no backend {backend!r}; choose auto, {', '.join(BACKENDS)}")
     shipped = {card.name: card for card in cards()}
     if name is None:
-        fitting = [card for card in shipped.values() if fits(Facts.from_dict(card.facts), speakers)]
+        fitting = [card for card in shipped.values() if card.job == (job or "separate") and fits(Facts.from_dict(card.facts), speakers)]
         if not fitting:
-            wish = "counts speakers" if speakers == "auto" else f"separates {speakers} speakers"
-            raise UsageError(f"no model {wish}; there are: {offered()}")
+            wish = "enhances" if job == "enhance" else "counts speakers" if speakers == "auto" else f"separates {speakers} speakers"
+            raise UsageError(f"no model {wish}; there are: {offered(job=job)}")
         name = max(fitting, key=lambda card: (card.default, card.facts["n_src"] is not None)).name
     if str(name) in shipped:
         separator = _shipped(str(name), backend)
@@ -217,6 +229,8 @@ def load(name: str | Path | None = None, *, speakers: Speakers | None = None, ba
         if not path.is_file():
             raise UsageError(f"{path}: no such weights file; shipped are: {offered()}")
         separator = _open(path, backend)
+    if job:
+        check_job(separator, job)
     return separator if speakers is None else separator.for_speakers(speakers)
 
 
@@ -267,7 +281,7 @@ def _open_torch(path: Path, card: Card | None = None) -> Separator:
     model: Any = load_model(path)
     if card is None:
         n = sum(parameter.numel() for parameter in model.parameters())
-        card = Card(path.stem, model.name, model.facts.to_dict(), n, path.stat().st_size, None, config=model.config)
+        card = Card(path.stem, model.name, model.facts.to_dict(), n, path.stat().st_size, None, job=model.facts.job, config=model.config)
 
     network = model.forward_stream if model.facts.state else model
 

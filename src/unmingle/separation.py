@@ -1,31 +1,36 @@
-"""separate(): the one path from samples to samples, for any length and sample rate; separate_file(): the same from disk to disk."""
+"""separate() and enhance(): the one path from samples to samples, for any length and sample rate."""
 
-import re
-import time
 from collections import Counter
 from collections.abc import Callable, Iterable
-from contextlib import ExitStack
-from dataclasses import asdict, dataclass
-from importlib.util import find_spec
+from dataclasses import replace
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any, Protocol
 
 import numpy as np
 import soxr
 
 from unmingle.errors import Cancelled, InputError, UsageError
 from unmingle.facts import SAMPLE_RATES
-from unmingle.heads import CLUSTERING
-from unmingle.output import OutputFolder, Tracks
-from unmingle.recording import StereoCall, as_mono, as_whole, one_channel, pick_channel
-from unmingle.runtime import Separator, Speakers, fits, load
+from unmingle.recording import as_mono, as_whole
+from unmingle.runtime import Separator, Speakers, check_job, fits, load
 from unmingle.stitching import Queue, SeparatorLike, Stitcher, level_gain
 
 BLOCK_S = 5
-SILENT_DB = -40.0
 
 Progress = Callable[[float, float | None], bool | None]  # done [s], total [s] or None if unknown; False cancels
 Model = str | Path | SeparatorLike | None
+
+
+class Process(Protocol):
+    """A recording on its way through: what the calls return is, joined, as long as what was fed, and aligned to the sample."""
+
+    n_src: int
+
+    def feed(self, samples: np.ndarray) -> np.ndarray:
+        """Take `(T,)` float32; return the outputs `(n_src, t)` that are ready, often none."""
+
+    def flush(self) -> np.ndarray:
+        """Return the outputs `(n_src, t)` that are left. Nothing can be fed afterwards."""
 
 
 class Separation:
@@ -90,6 +95,51 @@ class Separation:
         return voices.astype(np.float32)
 
 
+class Enhancement:
+    """Takes a voice out of noise as the recording comes: a `Separation` into the voice and what is left, of which some may stay.
+
+    Args:
+        enhancer: anything that declares `facts` and turns `(1, T)` into `(1, T)`.
+        sample_rate: of what will be fed [Hz].
+        keep: share of the noise that stays, 0 to 1.
+
+    Raises:
+        InputError: sample rate out of range.
+        UsageError: `keep` is out of range.
+    """
+
+    n_src = 1
+
+    def __init__(self, enhancer: SeparatorLike, sample_rate: int, keep: float = 0.0) -> None:
+        if not isinstance(keep, int | float) or not 0 <= keep <= 1:
+            raise UsageError(f"keep is {keep!r:.80}; give the share of the noise that stays, from 0 (none) to 1 (all)")
+        self._separation, self._keep = Separation(VoiceAndNoise(enhancer), sample_rate), np.float32(keep)
+
+    def feed(self, samples: np.ndarray) -> np.ndarray:
+        """Take `(T,)` float32; return the voice `(1, t)` that is ready, often none."""
+        return self._remix(self._separation.feed(samples))
+
+    def flush(self) -> np.ndarray:
+        """Return the voice `(1, t)` that is left. Nothing can be fed afterwards."""
+        return self._remix(self._separation.flush())
+
+    def _remix(self, rows: np.ndarray) -> np.ndarray:
+        voice, noise = rows
+        return (voice + self._keep * noise)[None]
+
+
+class VoiceAndNoise:
+    """An enhancer as a separator of two: the voice, and what is left of the mixture."""
+
+    def __init__(self, enhancer: SeparatorLike) -> None:
+        self.facts = replace(enhancer.facts, n_src=2, order="fixed")
+        self._enhancer = enhancer
+
+    def __call__(self, mixture: np.ndarray) -> np.ndarray:
+        voice = self._enhancer(mixture)
+        return np.concatenate([voice, mixture - voice])
+
+
 def separate(samples: Any, sample_rate: int, speakers: Speakers = 2, model: Model = None, progress: Progress | None = None) -> np.ndarray:
     """Separate an array into one row per voice, in the level that each has in the mixture.
 
@@ -114,182 +164,41 @@ def separate(samples: Any, sample_rate: int, speakers: Speakers = 2, model: Mode
     separator = as_separator(model, speakers)
     if isinstance(separator, Separator) and separator.n_src is None:
         separator = after_counting(separator, count_speakers(separator, [mixture], sample_rate), model)
-    separation = Separation(separator, sample_rate)
-    voices = np.empty((separation.n_src, len(mixture)), np.float32)
+    return _through(Separation(separator, sample_rate), mixture, sample_rate, progress)
+
+
+def enhance(samples: Any, sample_rate: int, model: Model = None, keep: float = 0.0, progress: Progress | None = None) -> np.ndarray:
+    """Take the voice of an array out of its noise, in the level that it has there.
+
+    Args:
+        samples, sample_rate, progress: as for `separate`.
+        model: as for `load`, one that enhances; or an enhancer: one that was loaded, or any callable with `facts` whose `n_src` is 1.
+        keep: share of the noise that stays, 0 to 1; a little of it sounds more natural than silence.
+
+    Returns:
+        `(T,)` float32.
+
+    Raises:
+        InputError, Cancelled: as `separate`.
+        UsageError: no such model, or none that enhances, or `keep` is out of range.
+    """
+    mixture, sample_rate = as_mono(samples), as_whole(sample_rate, "sample_rate")
+    return _through(Enhancement(as_enhancer(model), sample_rate, keep), mixture, sample_rate, progress)[0]
+
+
+def _through(process: Process, mixture: np.ndarray, sample_rate: int, progress: Progress | None) -> np.ndarray:
+    """`(T,)` → `(n_src, T)`, fed in blocks."""
+    outputs = np.empty((process.n_src, len(mixture)), np.float32)
     filled = 0
     block = BLOCK_S * sample_rate
     for start in range(0, len(mixture), block):
         report(progress, start / sample_rate, len(mixture) / sample_rate)
-        ready = separation.feed(mixture[start : start + block])
-        voices[:, filled : filled + ready.shape[1]] = ready
+        ready = process.feed(mixture[start : start + block])
+        outputs[:, filled : filled + ready.shape[1]] = ready
         filled += ready.shape[1]
-    voices[:, filled:] = separation.flush()
+    outputs[:, filled:] = process.flush()
     report(progress, len(mixture) / sample_rate, len(mixture) / sample_rate)
-    return voices
-
-
-@dataclass(frozen=True)
-class FileResult:
-    """What became of one input.
-
-    Attributes:
-        input: its name.
-        outputs: one file per voice.
-        speakers: how many voices were heard.
-        silent: the outputs in which none was.
-        duration_s: of the passage separated [s].
-        sample_rate: of the outputs [Hz].
-        model: name of the weights.
-        real_time_factor: processing time over duration.
-        rest: what no voice has, if asked for.
-        plot: picture of the spectrograms, if asked for.
-        embeddings: picture of the embeddings, if asked for and the model clusters them.
-        notes: one sentence each: what was downmixed, scaled, resampled or doubtful.
-    """
-
-    input: str
-    outputs: list[Path]
-    speakers: int
-    silent: list[Path]
-    duration_s: float
-    sample_rate: int
-    model: str
-    real_time_factor: float
-    rest: Path | None
-    plot: Path | None
-    embeddings: Path | None
-    notes: list[str]
-
-    def to_dict(self) -> dict[str, Any]:
-        """Plain values, for JSON: paths as text, `rest` and the pictures only if they were asked for."""
-        values = {key: value for key, value in asdict(self).items() if value is not None}
-        return {
-            key: list(map(str, value)) if isinstance(value, list) else str(value) if isinstance(value, Path) else value
-            for key, value in values.items()
-        }
-
-
-def separate_file(
-    source: str | Path | BinaryIO,
-    out: str | Path = "separated",
-    *,
-    speakers: Speakers = 2,
-    model: Model = None,
-    format: str = "wav",
-    channel: str | int = "mix",
-    start_s: float | None = None,
-    end_s: float | None = None,
-    rest: bool = False,
-    plot: bool = False,
-    overwrite: bool = False,
-    progress: Progress | None = None,
-    stem: str | None = None,
-) -> FileResult:
-    """Separate a file into `out/<stem>/speaker-1.wav`, `speaker-2.wav`, …: read, separated and written block by block.
-
-    Args:
-        source: path, or binary file object.
-        out: folder for the outputs; all of them appear, or none.
-        speakers, model, progress: as for `separate`. To count, the file is read twice.
-        format: "wav" (32-bit float), "flac", "mp3", "m4a" or "opus".
-        channel: "mix", or the number of the one channel to separate, from 1.
-        start_s, end_s: passage [s].
-        rest: also write `rest.wav`: the mixture minus all voices.
-        plot: also draw `spectrogram.png`, and `embeddings.png` of the first chunk where embeddings are clustered; needs matplotlib.
-        overwrite: replace outputs of an earlier run.
-        stem: name of the folder; the input's own unless given.
-
-    Raises:
-        InputError: the input cannot be read, or the outputs cannot be written.
-        UsageError: no such model, format, channel, number of speakers or passage.
-        Cancelled: by `progress`; nothing is left behind.
-    """
-    from unmingle.media import FORMATS, AudioWriter, open_audio
-
-    if format not in FORMATS:
-        raise UsageError(f"no format {format!r}; choose from {', '.join(FORMATS)}")
-    if plot and not find_spec("matplotlib"):
-        raise UsageError("a picture needs matplotlib; pip install 'unmingle[plot]'")
-    separator = as_separator(model, speakers)
-    began = time.perf_counter()
-    with ExitStack() as stack:
-        reader = stack.enter_context(open_audio(source, start_s=start_s, end_s=end_s))
-        name, rate, estimated = reader.name, reader.sample_rate, reader.n_samples
-        pick = pick_channel(channel, reader.n_channels, name)
-        folder = Path(out) / (stem or output_stems([name])[0])
-        counted = None
-        if isinstance(separator, Separator) and separator.n_src is None:
-            counted = count_speakers(separator, (one_channel(block, pick) for block in reader.blocks(BLOCK_S * rate)), rate)
-            separator = after_counting(separator, counted, model)
-            reader = stack.enter_context(open_audio(reader.file, start_s=start_s, end_s=end_s))
-        separation = Separation(separator, rate)
-        clusters = separator if isinstance(separator, Separator) and separator.facts.head in CLUSTERING else None
-        names = [f"speaker-{index + 1}" for index in range(separation.n_src)] + ["rest"] * rest
-        staged = stack.enter_context(OutputFolder(folder, overwrite))
-        paths = [staged / f"{name}.{format}" for name in names]
-        tracks = stack.enter_context(Tracks(paths, rate, format))
-        drawn = stack.enter_context(AudioWriter(staged / "mixture.wav", sample_rate=rate)) if plot else None
-        levels, stereo, waiting, n_read = np.zeros(separation.n_src + 1), StereoCall(rate), Queue(), 0
-
-        def write(voices: np.ndarray) -> None:
-            if not voices.shape[1]:
-                return
-            mixture = waiting.take(voices.shape[1])
-            rows = [*voices, mixture - voices.sum(axis=0)] if rest else list(voices)
-            tracks.write(np.stack(rows))
-            if drawn:
-                drawn.write(mixture[None])
-            levels[:] += [np.vdot(row, row) for row in (*voices, mixture)]
-
-        for block in reader.blocks(BLOCK_S * rate):
-            report(progress, n_read / rate, None if estimated is None else max(estimated, n_read) / rate)
-            mono = one_channel(block, pick)
-            if pick is None and reader.n_channels == 2:
-                stereo.feed(block)
-            waiting.push(mono)
-            write(separation.feed(mono))
-            n_read += block.shape[1]
-        write(separation.flush())
-        gain = tracks.finish()
-        report(progress, n_read / rate, n_read / rate)
-        if drawn:
-            from unmingle.pictures import plot_clusters, plot_separation
-
-            drawn.close()
-            plot_separation(drawn.path, paths[: separation.n_src], staged / "spectrogram.png")
-            if clusters:
-                plot_clusters(clusters, drawn.path, paths[: separation.n_src], staged / "embeddings.png")
-            drawn.path.unlink()
-    silent = [index for index in range(separation.n_src) if levels[index] <= 10 ** (SILENT_DB / 10) * levels[-1]]
-    heard = separation.n_src - len(silent) if counted != 0 else 0
-    notes = list(reader.warnings)
-    if counted is not None:
-        notes.append(f"{counted or 'no'} voice{'' if counted == 1 else 's'} counted")
-    if pick is None and reader.n_channels > 1:
-        notes.append(f"{reader.n_channels} channels were mixed to mono")
-    if stereo.recognised():
-        notes.append("each channel seems to hold a voice of its own, as in a stereo call: the channels themselves are the better separation")
-    if gain < 1:
-        notes.append(f"all outputs were lowered by {-20 * np.log10(gain):.1f} dB, because {format} would have clipped")
-    if tracks.sample_rate != rate:
-        notes.append(f"{format} has no {rate} Hz: written at {tracks.sample_rate} Hz")
-    if silent:
-        notes.append(f"{' and '.join(names[index] for index in silent)} silent: {heard or 'no'} voice{'' if heard == 1 else 's'} heard")
-    files = [folder / f"{name}.{format}" for name in names]
-    return FileResult(
-        input=name,
-        outputs=files[: separation.n_src],
-        speakers=heard,
-        silent=[files[index] for index in silent],
-        duration_s=n_read / rate,
-        sample_rate=tracks.sample_rate,
-        model=getattr(separator, "name", type(separator).__name__),
-        real_time_factor=(time.perf_counter() - began) * rate / n_read,
-        rest=files[-1] if rest else None,
-        plot=folder / "spectrogram.png" if plot else None,
-        embeddings=folder / "embeddings.png" if plot and clusters else None,
-        notes=notes,
-    )
+    return outputs
 
 
 def count_speakers(separator: Separator, blocks: Iterable[np.ndarray], sample_rate: int) -> int:
@@ -339,10 +248,9 @@ def after_counting(counter: Separator, counted: int, model: Model) -> SeparatorL
 
 def as_separator(model: Model, speakers: Speakers) -> SeparatorLike:
     """What `model` names, or itself if it is a separator; with "auto" one that counts; UsageError if it is neither, or returns another number."""
-    if isinstance(model, str | Path):
-        model = load(model)
-    if model is not None and (not callable(model) or not hasattr(model, "facts")):
-        raise UsageError(f"model is {model!r:.80}; give a name, a path, or a separator, such as unmingle.load() returns")
+    model = _opened(model)
+    if isinstance(model, Separator):
+        check_job(model, "separate")
     if speakers == "auto" and not (isinstance(model, Separator) and fits(model.facts, "auto")):
         return load(speakers="auto")
     speakers = speakers if speakers == "auto" else as_whole(speakers, "speakers")
@@ -355,22 +263,27 @@ def as_separator(model: Model, speakers: Speakers) -> SeparatorLike:
     return model
 
 
+def as_enhancer(model: Model) -> SeparatorLike:
+    """What `model` names, the default enhancer if it is None, or itself if it is an enhancer; UsageError if it is none."""
+    model = _opened(model)
+    if model is None:
+        return load(job="enhance")
+    if isinstance(model, Separator):
+        check_job(model, "enhance")
+    elif model.facts.job != "enhance":
+        raise UsageError(f"this separator returns {model.facts.n_src} voices; an enhancer returns one")
+    return model
+
+
+def _opened(model: Model) -> SeparatorLike | None:
+    if isinstance(model, str | Path):
+        return load(model)
+    if model is not None and (not callable(model) or not hasattr(model, "facts")):
+        raise UsageError(f"model is {model!r:.80}; give a name, a path, or a separator, such as unmingle.load() returns")
+    return model
+
+
 def report(progress: Progress | None, done_s: float, total_s: float | None) -> None:
     """Tell how far it is; Cancelled if the answer is False."""
     if progress is not None and progress(done_s, total_s) is False:
         raise Cancelled(f"cancelled after {done_s:.1f} s of audio")
-
-
-def output_stems(names: list[str]) -> list[str]:
-    """A folder name for each input: its file name without suffix, numbered where several, whatever their case, have the same."""
-    stems: list[str] = []
-    taken: set[str] = set()
-    for name in names:
-        stem = re.sub(r'[<>:"/\\|?*\x00-\x1f]', "_", Path(name).stem).strip(" .") or "recording"
-        candidate, count = stem, 1
-        while candidate.casefold() in taken:
-            count += 1
-            candidate = f"{stem}-{count}"
-        taken.add(candidate.casefold())
-        stems.append(candidate)
-    return stems

@@ -7,8 +7,7 @@ import numpy as np
 
 from unmingle.errors import UsageError
 from unmingle.recording import as_mono
-from unmingle.runtime import Separator, cards
-from unmingle.separation import as_separator
+from unmingle.runtime import Separator, cards, load
 from unmingle.stitching import Queue
 
 
@@ -19,8 +18,8 @@ class Stream:
     model says and no more: unlike `separate`, nothing is levelled, silenced or reordered.
 
     Args:
-        model: as for `load`, or a separator that was loaded.
-        speakers: number of voices.
+        model: as for `load`, one that enhances too; or a separator that was loaded.
+        speakers: number of voices; the model's, and another one is refused.
         sample_rate: of what will be fed [Hz]; the model's, and another one is refused.
 
     Attributes:
@@ -34,8 +33,10 @@ class Stream:
         UsageError: the model does not stream, or not at this sample rate; or as for `load`.
     """
 
-    def __init__(self, model: str | Path | Separator, speakers: int = 2, *, sample_rate: int | None = None) -> None:
-        separator: Any = as_separator(model, speakers)
+    def __init__(self, model: str | Path | Separator, speakers: int | None = None, *, sample_rate: int | None = None) -> None:
+        separator: Any = load(model) if isinstance(model, str | Path) else model
+        if speakers is not None:
+            separator = separator.for_speakers(speakers)
         facts = separator.facts
         if not facts.state:
             name, streaming = getattr(separator, "name", "this separator"), [card.name for card in cards() if card.facts.get("state")]

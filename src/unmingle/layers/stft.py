@@ -4,6 +4,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from unmingle.layers.past import Past
+
 
 class STFT(nn.Module):
     """Analysis and synthesis with the square root of a Hann window.
@@ -37,14 +39,23 @@ class STFT(nn.Module):
         self.register_buffer("analysis", analysis.float()[:, None], persistent=False)
         self.register_buffer("synthesis", synthesis.float()[:, None], persistent=False)
 
-    def forward(self, samples: Tensor) -> Tensor:
-        """`(B, T)` → real and imaginary part `(B, 2, F, N)`."""
-        padded = functional.pad(samples[:, None], (self.n_fft - self.hop, self.n_fft - 1))
+    def forward(self, samples: Tensor, *past: Past) -> Tensor:
+        """`(B, T)` → real and imaginary part `(B, 2, F, N)`.
+
+        With a `past`, T is a multiple of `hop`, and the T / `hop` frames that end in these samples come out.
+        """
+        if past:
+            padded = past[0].extend(samples, self.n_fft - self.hop)[:, None]
+        else:
+            padded = functional.pad(samples[:, None], (self.n_fft - self.hop, self.n_fft - 1))
         frames = functional.conv1d(padded, self.analysis, stride=self.hop)
         return frames.reshape(frames.shape[0], 2, self.n_bins, frames.shape[-1])
 
     def inverse(self, spectrum: Tensor, length: int) -> Tensor:
         """`(B, 2, F, N)` → `(B, length)`; `length` is that of the signal that was analysed [samples]."""
-        samples = functional.conv_transpose1d(spectrum.flatten(1, 2), self.synthesis, stride=self.hop)
         start = self.n_fft - self.hop
-        return samples[:, 0, start : start + length]
+        return self.synthesise(spectrum)[:, start : start + length]
+
+    def synthesise(self, spectrum: Tensor) -> Tensor:
+        """`(B, 2, F, N)` → `(B, N · hop + n_fft − hop)`, of which the first and the last `n_fft − hop` samples belong to further frames too."""
+        return functional.conv_transpose1d(spectrum.flatten(1, 2), self.synthesis, stride=self.hop)[:, 0]

@@ -1,10 +1,13 @@
 """Band-split dual-path separator: recurrent over time and over frequency bands, complex masks."""
 
+from dataclasses import replace
+
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
 from unmingle.facts import Facts
+from unmingle.layers.past import Past
 from unmingle.layers.stft import STFT
 
 # Number of bands and their width in bins of 31.25 Hz: fine where the harmonics of voices lie, coarse above.
@@ -16,7 +19,10 @@ class BandSplit(nn.Module):
 
     STFT → power-law compressed real part, imaginary part and magnitude, one linear layer per band → `n_blocks` of {BLSTM over time in every
     band, BLSTM over bands in every frame, full-band attention over time}, each normalised before and added after → one linear layer per
-    band → a complex mask per source → inverse STFT.
+    band → a complex mask per source → inverse STFT. With one source it is an enhancer.
+
+    The causal one reads time in one direction and does not attend; it streams, a hop at a time, and keeps of the past what overlaps with the next
+    window and the states of the layers over time.
 
     Differs from the papers: bands as in BSRNN, but trained for voices against voices; full-band attention as in TF-GridNet, without its
     unfolding; layer normalisation over features only, so that nothing depends on the length of the mixture.
@@ -29,6 +35,7 @@ class BandSplit(nn.Module):
         hidden: units of each direction of the recurrent layers.
         n_blocks: number of dual-path blocks.
         attention: whether blocks attend over time.
+        causal: nothing depends on what comes after the window; needs `attention` off.
 
     References:
         Y. Luo and J. Yu, "Music source separation with band-split RNN", 2023.
@@ -41,10 +48,11 @@ class BandSplit(nn.Module):
 
     def __init__(
         self, *, n_src: int = 2, sample_rate: int = 16_000, n_fft: int = 512, hop: int = 256,
-        n_features: int = 64, hidden: int = 64, n_blocks: int = 4, attention: bool = True,
+        n_features: int = 64, hidden: int = 64, n_blocks: int = 4, attention: bool = True, causal: bool = False,
     ) -> None:  # fmt: skip
         super().__init__()
-        self.facts = Facts(sample_rate=sample_rate, n_src=n_src)
+        if causal and attention:
+            raise ValueError("attention reads the future; set attention to false where causal is true")
         self.n_src = n_src
         self.stft = STFT(n_fft=n_fft, hop=hop)
         widths = [width for count, width in BANDS for _ in range(count)]
@@ -67,7 +75,7 @@ class BandSplit(nn.Module):
         fan_in = 3 * torch.tensor(widths)[:, None, None]
         self.split = nn.Parameter(torch.randn(self.n_bands, 3 * self.width, n_features) / fan_in.sqrt())
         self.split_bias = nn.Parameter(torch.zeros(self.n_bands, 1, n_features))
-        self.blocks = nn.ModuleList(Block(n_features, hidden, attention) for _ in range(n_blocks))
+        self.blocks = nn.ModuleList(Block(n_features, hidden, attention, self.n_bands if causal else 0) for _ in range(n_blocks))
         self.norm = nn.LayerNorm(n_features)
         self.expand = nn.Linear(n_features, 2 * n_features)
         self.merge = nn.Parameter(torch.randn(self.n_bands, 2 * n_features, n_src * 2 * self.width) * 0.5 / (2 * n_features) ** 0.5)
@@ -75,11 +83,30 @@ class BandSplit(nn.Module):
         equal_share = torch.zeros(self.n_bands, n_src, 2, self.width)
         equal_share[:, :, 0] = 1 / n_src
         self.merge_bias = nn.Parameter(equal_share.flatten(1)[:, None])
+        self.facts = Facts(sample_rate=sample_rate, n_src=n_src)
+        if causal:
+            state = (1 + n_src) * (n_fft - hop) + n_blocks * 2 * self.n_bands * hidden
+            self.facts = replace(self.facts, causal=True, latency=n_fft - 1, hop=hop, state=state)
 
     def forward(self, mixture: Tensor) -> Tensor:
         """`(B, 1, T)` → `(B, S, T)`."""
+        estimates = self._estimates(mixture[:, 0])
         with torch.autocast(mixture.device.type, enabled=False):
-            spectrum = self.stft(mixture[:, 0].float())
+            return self.stft.inverse(estimates.flatten(0, 1), mixture.shape[-1]).unflatten(0, (-1, self.n_src))
+
+    def forward_stream(self, samples: Tensor, state: Tensor) -> tuple[Tensor, Tensor]:
+        """The next `(B, 1, T)`, T a multiple of the hop, and the state `(B, n)` → `(B, S, T)`, late by `n_fft − hop` samples, and the next state.
+
+        With a state of zeros it begins. Only a causal one streams.
+        """
+        past = Past(state)
+        overlapped = self.stft.synthesise(self._estimates(samples[:, 0], past).flatten(0, 1)).unflatten(0, (-1, self.n_src))
+        return past.overlap_add(overlapped, self.n_src, self.stft.n_fft - self.stft.hop), past.state()
+
+    def _estimates(self, samples: Tensor, *past: Past) -> Tensor:
+        """`(B, T)` → spectra of the sources `(B, S, 2, F, N)`."""
+        with torch.autocast(samples.device.type, enabled=False):
+            spectrum = self.stft(samples.float(), *past)
             magnitude = (spectrum.square().sum(1, keepdim=True) + 1e-8).sqrt()
             compressed = torch.cat([spectrum * magnitude**-0.5, magnitude**0.5], 1)
         # Shapes are taken from here, never from what a recurrent layer returns: that would freeze the length in an export.
@@ -88,46 +115,52 @@ class BandSplit(nn.Module):
         vectors = torch.baddbmm(self.split_bias, bands.flatten(3).flatten(1, 2), self.split)
         vectors = vectors.reshape(self.n_bands, n_batch, n_frames, -1).transpose(0, 1)  # (B, bands, N, D)
         for block in self.blocks:
-            vectors = block(vectors)
+            vectors = block(vectors, *past)
         vectors = functional.silu(self.expand(self.norm(vectors))).transpose(0, 1).flatten(1, 2)
         masks = torch.baddbmm(self.merge_bias, vectors, self.merge).float()
         masks = masks.reshape(self.n_bands, n_batch, n_frames, self.n_src, 2, self.width).permute(1, 3, 4, 0, 5, 2)
         masks = masks.flatten(3, 4)[:, :, :, self.place]  # (B, S, 2, F, N)
         real, imaginary = spectrum[:, None, 0], spectrum[:, None, 1]
-        with torch.autocast(mixture.device.type, enabled=False):
-            estimates = torch.stack(
-                [masks[:, :, 0] * real - masks[:, :, 1] * imaginary, masks[:, :, 0] * imaginary + masks[:, :, 1] * real], 2
-            )
-            samples = self.stft.inverse(estimates.flatten(0, 1), mixture.shape[-1])
-        return samples.reshape(n_batch, self.n_src, mixture.shape[-1])
+        with torch.autocast(samples.device.type, enabled=False):
+            return torch.stack([masks[:, :, 0] * real - masks[:, :, 1] * imaginary, masks[:, :, 0] * imaginary + masks[:, :, 1] * real], 2)
 
 
 class Block(nn.Module):
     """Time, then frequency, then attention over whole frames: `(B, bands, N, D)` → same."""
 
-    def __init__(self, n_features: int, hidden: int, attention: bool) -> None:
+    def __init__(self, n_features: int, hidden: int, attention: bool, n_streams: int) -> None:
         super().__init__()
-        self.time = Recurrent(n_features, hidden)
+        self.time = Recurrent(n_features, hidden, n_streams)
         self.frequency = Recurrent(n_features, hidden)
         self.attention = FullBandAttention(n_features) if attention else None
 
-    def forward(self, vectors: Tensor) -> Tensor:
-        vectors = vectors + self.time(vectors)
+    def forward(self, vectors: Tensor, *past: Past) -> Tensor:
+        vectors = vectors + self.time(vectors, *past)
         vectors = vectors + self.frequency(vectors.transpose(1, 2)).transpose(1, 2)
         return vectors + self.attention(vectors) if self.attention is not None else vectors
 
 
 class Recurrent(nn.Module):
-    """Layer norm, BLSTM along the second last axis, back to D features."""
+    """Layer norm, BLSTM along the second last axis, back to D features.
 
-    def __init__(self, n_features: int, hidden: int) -> None:
+    With `n_streams`, the rows of an item (its bands), it is an LSTM instead, and what each row's state becomes is kept for the next call.
+    """
+
+    def __init__(self, n_features: int, hidden: int, n_streams: int = 0) -> None:
         super().__init__()
+        self.kept = (2, n_streams, hidden)
         self.norm = nn.LayerNorm(n_features)
-        self.lstm = nn.LSTM(n_features, hidden, batch_first=True, bidirectional=True)
-        self.project = nn.Linear(2 * hidden, n_features)
+        self.lstm = nn.LSTM(n_features, hidden, batch_first=True, bidirectional=not n_streams)
+        self.project = nn.Linear(hidden if n_streams else 2 * hidden, n_features)
 
-    def forward(self, vectors: Tensor) -> Tensor:
-        out, _ = self.lstm(self.norm(vectors).flatten(0, 1))
+    def forward(self, vectors: Tensor, *past: Past) -> Tensor:
+        flat = self.norm(vectors).flatten(0, 1)
+        if past:
+            before = past[0].take(*self.kept).transpose(0, 1).flatten(1, 2)[:, None]  # 2 1 (B bands) H
+            out, (said, cell) = self.lstm(flat, (before[0], before[1]))
+            past[0].keep(torch.stack([said, cell]).reshape(2, -1, *self.kept[1:]).transpose(0, 1))
+        else:
+            out, _ = self.lstm(flat)
         return self.project(out).reshape(vectors.shape)
 
 

@@ -66,7 +66,7 @@ def export(
             raise InputError(f"{weights}: ONNX and PyTorch agree to {worst:.0f} dB only, {AGREEMENT_DB:.0f} dB are asked for; nothing was written")
     save_weights(folder / f"{name}.safetensors", model, state, recipe=header["recipe"], training=header["training"])
     card = {
-        "name": name, "model": header["model"], "job": "separate", "default": default, "facts": header["facts"], "config": header["config"],
+        "name": name, "model": header["model"], "job": model.facts.job, "default": default, "facts": header["facts"], "config": header["config"],
         "parameters": parameter_count(model), "size_bytes": final.stat().st_size, "sha256": hashlib.sha256(final.read_bytes()).hexdigest(),
         "measured": summaries,
         "training": describe(header), "licence": licences(header, folder == SHIPPED),

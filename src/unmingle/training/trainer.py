@@ -270,7 +270,8 @@ def computes_bfloat16() -> bool:
 def begin_with(model: Any, init: Path) -> None:
     """Load weights of the same model, or of a network that is part of it, as Conv-TasNet is of one-and-rest; InputError if they are neither.
 
-    Of the same model for another number of voices all but the tensors that depend on it are taken, which is said.
+    Of the same model with other arguments (another number of voices, or a causal one) those that fit are taken, if they are most of it, which is
+    said.
     """
     state = load_state(init)
     shapes = {key: value.shape for key, value in state.items()}
@@ -279,14 +280,14 @@ def begin_with(model: Any, init: Path) -> None:
             part.load_state_dict(state)
             return
     theirs = read_header(init)
-    differ = [key for key in model.config if theirs["config"].get(key) != model.config[key]]
-    if theirs["model"] == model.name and differ == ["n_src"]:
-        own = model.state_dict()
-        new = [key for key, value in own.items() if shapes.get(key) != value.shape]
-        model.load_state_dict({key: value for key, value in state.items() if key not in new}, strict=False)
-        say(f"{init}: of {theirs['config']['n_src']} voices; {', '.join(new)} begin anew")
+    differ = ", ".join(key for key in model.config if theirs["config"].get(key, model.config[key]) != model.config[key])
+    own = model.state_dict()
+    fitting = {key: state[key] for key, value in own.items() if shapes.get(key) == value.shape}
+    if theirs["model"] == model.name and 2 * sum(map(torch.numel, fitting.values())) > sum(map(torch.numel, own.values())):
+        model.load_state_dict(fitting, strict=False)
+        say(f"{init}: differs in {differ}; {len(own) - len(fitting)} of {len(own)} tensors begin anew")
         return
-    what = f"they differ in {', '.join(differ)}" if theirs["model"] == model.name else f"they are of {theirs['model']}"
+    what = f"they differ in {differ}" if theirs["model"] == model.name else f"they are of {theirs['model']}"
     raise InputError(f"{init}: weights of another model than the recipe's {model.name}: {what}")
 
 
