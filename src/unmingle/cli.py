@@ -122,6 +122,40 @@ def enhance(
     raise typer.Exit(one_by_one(sources, run, as_json))
 
 
+@app.command(epilog="Example: arecord -t raw -f S16_LE -r 16000 | unmingle live - | aplay -f S16_LE -r 16000")
+def live(
+    source: Annotated[str, typer.Argument(metavar="[-]", help="- reads raw mono samples from standard input and writes to standard output.")] = "",
+    model: Annotated[str | None, typer.Option(help="A model that streams, or a weights file. [default: the one that enhances]")] = None,
+    format: Annotated[str, typer.Option(help="Of the raw samples: s16 or f32, little-endian.")] = "s16",
+    block_ms: Annotated[float, typer.Option(help="How much is processed at once, rounded to whole hops of the model.")] = 16,
+    device: Annotated[str | None, typer.Option(help="Sound device, by number or part of its name. [default: the system's]")] = None,
+) -> None:
+    """Clean what a microphone or a pipe brings, as it comes: latency is stated, drop-outs are counted."""
+    from unmingle.live import SAMPLE_FORMATS, from_microphone, from_pipe, streaming_model
+    from unmingle.streaming import Stream
+
+    if source not in ("", "-"):
+        raise UsageError(f"{source}: live reads a microphone or, with -, raw samples from a pipe; for a file use: unmingle enhance {source}")
+    if format not in SAMPLE_FORMATS:
+        raise UsageError(f"--format {format}: unknown; choose from {', '.join(SAMPLE_FORMATS)}")
+    if source == "-" and sys.stdin.isatty():
+        raise UsageError("- reads raw samples from standard input, which is the keyboard here; leave it out for the microphone")
+    stream = Stream(model or streaming_model())
+    if not 1 <= block_ms <= 1000:
+        raise UsageError(f"--block-ms {block_ms:g}: out of range; choose 1 to 1000")
+    block = max(1, round(block_ms / 1000 * stream.sample_rate / stream.hop)) * stream.hop
+    latency_ms = 1000 * (stream.latency + block - stream.hop) / stream.sample_rate
+    outputs = "one voice" if stream.n_src == 1 else f"{stream.n_src} voices, interleaved" if source else f"{stream.n_src} voices"
+    say(f"{stream.name}: {stream.sample_rate} Hz, mono in, {outputs} out, latency {latency_ms:.1f} ms, {block} samples at once")
+    with stopping_cleanly():
+        if source:
+            watch = from_pipe(stream, sys.stdin.buffer, sys.stdout.buffer, format=format, block=block, say=say)
+        else:
+            say("listening; stop with Ctrl-C")
+            watch = from_microphone(stream, block=block, device=device, say=say)
+    say(str(watch))
+
+
 @app.command(epilog="Example: unmingle models --json")
 def models(as_json: Annotated[bool, typer.Option("--json", help="Print all that the cards say, as JSON.")] = False) -> None:
     """List the models that come with unmingle: what they do, how well, and under which licences."""

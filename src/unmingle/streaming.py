@@ -23,6 +23,7 @@ class Stream:
         sample_rate: of what will be fed [Hz]; the model's, and another one is refused.
 
     Attributes:
+        name: of the model.
         sample_rate: of what goes in and what comes out [Hz].
         n_src: number of voices.
         hop: the model runs whenever so many samples have come together; feeding more at once costs less [samples].
@@ -45,6 +46,7 @@ class Stream:
         if sample_rate not in (None, facts.sample_rate):
             raise UsageError(f"{separator.name} streams at {facts.sample_rate} Hz, not at {sample_rate}; resample to {facts.sample_rate} Hz first")
         self.sample_rate, self.n_src, self.hop, self.latency = facts.sample_rate, facts.n_src, facts.hop, facts.latency
+        self.name: str = separator.name
         self._separator, self._facts = separator, facts
         self._begin()
 
