@@ -5,24 +5,22 @@ from torch import Tensor, nn
 
 
 class DenseBlock(nn.Module):
-    """`n_layers` times batch norm, ReLU, 3 × 3 convolution; each takes the block's input and the outputs of all before it.
-
-    `(B, n_in, F, N)` → `(B, growth, F, N)`: what the last one makes.
+    """Layers of batch norm, ReLU and a 3×3 convolution; each sees what came in and what all before it said: `(B, D, F, N)` → `(B, growth, F, N)`.
 
     References:
         G. Huang et al., "Densely connected convolutional networks", 2017.
         W. Choi et al., "Investigating U-Nets with various intermediate blocks for spectrogram-based singing voice separation", 2020.
     """
 
-    def __init__(self, n_in: int, *, growth: int = 24, n_layers: int = 4) -> None:
+    def __init__(self, n_features: int, growth: int = 24, n_layers: int = 4) -> None:
         super().__init__()
-        self.layers = nn.ModuleList()
-        for number in range(n_layers):
-            n_seen = n_in + number * growth
-            self.layers.append(nn.Sequential(nn.BatchNorm2d(n_seen), nn.ReLU(), nn.Conv2d(n_seen, growth, 3, padding=1)))
+        seen = [n_features + layer * growth for layer in range(n_layers)]
+        self.layers = nn.ModuleList(
+            nn.Sequential(nn.BatchNorm2d(n), nn.ReLU(), nn.Conv2d(n, growth, 3, padding=1, bias=False)) for n in seen
+        )  # fmt: skip
 
     def forward(self, features: Tensor) -> Tensor:
-        for layer in self.layers:
-            made = layer(features)
-            features = torch.cat([features, made], 1)
-        return made
+        seen = features
+        for layer in self.layers[:-1]:
+            seen = torch.cat([seen, layer(seen)], 1)
+        return self.layers[-1](seen)

@@ -26,11 +26,14 @@ class Discriminator(nn.Module):
         self.stft = STFT(n_fft=n_fft, hop=hop)
         layers: list[nn.Module] = [nn.Conv2d(2, n_features, 1)]
         for _ in range(n_blocks):
-            layers += [DenseBlock(n_features, growth=growth), nn.Conv2d(growth, n_features, 2, stride=2)]
+            layers += [DenseBlock(n_features, growth), nn.Conv2d(growth, n_features, 2, stride=2)]
         self.blocks = nn.Sequential(*layers)
         widths = [n_features * (self.stft.n_bins >> n_blocks), 100, 10, 10]
         connected = [layer for n_in, n_out in pairwise(widths) for layer in (nn.Linear(n_in, n_out), nn.ReLU())]
         self.connected = nn.Sequential(*connected, nn.Linear(widths[-1], 1))
+        for layer in self.blocks.modules():
+            if isinstance(layer, nn.BatchNorm2d):
+                layer.momentum = 0.3  # statistics that lag behind what was learnt make it judge otherwise than it was taught
 
     def forward(self, samples: Tensor) -> Tensor:
         with torch.autocast(samples.device.type, enabled=False):
