@@ -177,6 +177,11 @@ def test_a_recipe_names_the_key_that_is_wrong(recipe_path: Path, change: str, me
         read_recipe(recipe_path, [change])
 
 
+@pytest.mark.parametrize("text", ["1e-3", "1.0e-3", "1.e-03", "0.001", "1.0E-3"])
+def test_a_number_may_have_an_exponent(recipe_path: Path, text: str) -> None:
+    assert read_recipe(recipe_path, [f"optimizer.lr={text}"]).optimizer.lr == 0.001
+
+
 def test_a_model_argument_that_does_not_exist_is_refused(recipe_path: Path, tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="band-split has no argument width; it has n_src"):
         train(read_recipe(recipe_path, ["model.width=3"]), tmp_path / "run", progress=False)

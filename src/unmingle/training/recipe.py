@@ -1,5 +1,6 @@
 """Recipes: YAML files that hold data only; every key is known, and the command line can override each."""
 
+import re
 import typing
 from dataclasses import MISSING, asdict, dataclass, field, fields, is_dataclass
 from pathlib import Path
@@ -10,6 +11,13 @@ import yaml
 
 from unmingle.data.recipe import Count, DataRecipe, NotNegative, Positive, Range, Share
 from unmingle.errors import UsageError
+
+
+class _Loader(yaml.SafeLoader):
+    """Reads 1e-3 and 1.0e4 as the numbers that they are in YAML 1.2; PyYAML knows 1.1, where they are text."""
+
+
+_Loader.add_implicit_resolver("tag:yaml.org,2002:float", re.compile(r"[-+]?[0-9]+(\.[0-9]*)?[eE][-+]?[0-9]+$"), list("-+0123456789"))
 
 
 @dataclass
@@ -84,7 +92,7 @@ def read_recipe(path: str | Path, overrides: list[str] | None = None) -> Recipe:
         UsageError: no such file, not YAML, an unknown key or a value of the wrong type; the message names the file and the key.
     """
     try:
-        values = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
+        values = yaml.load(Path(path).read_text(encoding="utf-8"), _Loader)
     except FileNotFoundError:
         raise UsageError(f"{path}: no such recipe; those that come with unmingle are under recipes/") from None
     except (yaml.YAMLError, UnicodeDecodeError, OSError) as error:
@@ -101,7 +109,7 @@ def read_recipe(path: str | Path, overrides: list[str] | None = None) -> Recipe:
             level = level.setdefault(parent, {})
             if not isinstance(level, dict):
                 raise UsageError(f"{override!r}: {parent} holds no keys")
-        level[last] = yaml.safe_load(text)
+        level[last] = yaml.load(text, _Loader)
     return recipe_from_dict(values, str(path))
 
 

@@ -89,7 +89,7 @@ class Training(lightning.LightningModule):
         left = max(0.0, 1 - self.share_done)
         return warm * (min(1.0, left / optimizer.decay) if optimizer.decay else 1.0)
 
-    def training_step(self, batch: dict[str, Tensor], batch_idx: int) -> Tensor:
+    def training_step(self, batch: dict[str, Tensor], batch_idx: int) -> Tensor | None:
         factor = self.learning_rate_factor()
         for group in self.trainer.optimizers[0].param_groups:
             group.setdefault("highest_lr", group["lr"])
@@ -97,7 +97,8 @@ class Training(lightning.LightningModule):
         index, n_items, fix_after = batch.pop("index"), self.recipe.data.n_items, getattr(self.objective, "fix_after", None)
         if n_items and fix_after and self.items_seen >= fix_after * n_items:
             batch["order"] = self.orders[0, index.cpu()].to(index.device)
-        parts = self.objective(self.model, segmented(batch, round(self.segment_s * self.recipe.data.sample_rate)))
+        heard = segmented(batch, round(self.segment_s * self.recipe.data.sample_rate))
+        parts = self.objective(self.model, {**heard, "share_done": self.share_done})
         order = parts.pop("order", None)
         if n_items and order is not None:
             self.orders[1, index.cpu()] = order.cpu()
@@ -109,7 +110,8 @@ class Training(lightning.LightningModule):
                 values.append(float(value.detach()))
         self.log_dict({f"train_{key}": value for key, value in parts.items()})
         self.log("hours", self.hours_heard)
-        return parts["loss"]
+        # Without a gradient, the model rests in this step while the objective learns.
+        return parts["loss"] if parts["loss"].requires_grad else None
 
     def on_before_optimizer_step(self, optimizer: Any) -> None:
         # A batch whose gradient is not finite is left out instead of ending the run.
@@ -318,6 +320,7 @@ def train(recipe: Recipe, out: Path, *, resume: bool = False, init: Path | None 
     # The sampler goes on with the next item itself, which Lightning cannot know.
     warnings.filterwarnings("ignore", message=".*dataloader is not resumable.*")
     warnings.filterwarnings("ignore", message=".*does not have many workers.*")
+    warnings.filterwarnings("ignore", message=".*`training_step` returned `None`.*")
     try:
         arguments = {key: value for key, value in recipe.model.items() if key != "name"}
         model = build(recipe.model["name"], **arguments)

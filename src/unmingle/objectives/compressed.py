@@ -1,0 +1,47 @@
+"""Distance of complex spectrograms whose magnitudes are compressed, so that faint bins count."""
+
+from torch import Tensor, nn
+
+from unmingle.layers.stft import STFT
+from unmingle.objectives.heard import Heard, power, spectra
+
+
+def compressed(spectrum: Tensor, exponent: float = 0.3) -> Tensor:
+    """Magnitude to a power, phase kept: `X |X|^(p − 1)` of `(…, 2, F, N)`; linear below −100 dB, where the power's slope would have no bound.
+
+    >>> compressed(torch.tensor([[0.0], [-16.0]])[..., None], 0.5).flatten().tolist()
+    [0.0, -4.0]
+    """
+    return spectrum * (power(spectrum) + 1e-10).pow((exponent - 1) / 2).unsqueeze(-3)
+
+
+def compressed_distance(estimate: Tensor, reference: Tensor, exponent: float = 0.3) -> Tensor:
+    """`mean |Ŝ|Ŝ|^(p − 1) − S|S|^(p − 1)|²` over bins: `(…, 2, F, N)` → `(…)`.
+
+    >>> float(compressed_distance(torch.tensor([[9.0], [0.0]])[..., None], torch.tensor([[0.0], [16.0]])[..., None], 0.5))
+    25.0
+
+    References:
+        A. Ephrat et al., "Looking to listen at the cocktail party", 2018.
+    """
+    return power(compressed(estimate, exponent) - compressed(reference, exponent)).mean((-2, -1))
+
+
+class CompressedSpectrum(nn.Module):
+    """`compressed_distance` of every estimate and every source.
+
+    Args:
+        exponent: 1 leaves magnitudes as they are.
+        n_fft, hop: of the STFT [samples].
+    """
+
+    def __init__(self, *, exponent: float = 0.3, n_fft: int = 512, hop: int = 128) -> None:
+        super().__init__()
+        if not 0 < exponent <= 1:
+            raise ValueError(f"exponent is {exponent}; it must be above 0 and at most 1")
+        self.exponent, self.stft = exponent, STFT(n_fft=n_fft, hop=hop)
+
+    def forward(self, heard: Heard) -> Tensor:
+        """`(B, S, S)`."""
+        estimates, sources = spectra(self.stft, heard.estimates), spectra(self.stft, heard.sources)
+        return compressed_distance(estimates[:, :, None], sources[:, None], self.exponent)
