@@ -5,6 +5,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from unmingle.facts import Facts
+from unmingle.layers import crm
 from unmingle.layers.stft import STFT
 
 # Number of bands and their width in bins of 31.25 Hz: fine where the harmonics of voices lie, coarse above.
@@ -93,12 +94,8 @@ class BandSplit(nn.Module):
         masks = torch.baddbmm(self.merge_bias, vectors, self.merge).float()
         masks = masks.reshape(self.n_bands, n_batch, n_frames, self.n_src, 2, self.width).permute(1, 3, 4, 0, 5, 2)
         masks = masks.flatten(3, 4)[:, :, :, self.place]  # (B, S, 2, F, N)
-        real, imaginary = spectrum[:, None, 0], spectrum[:, None, 1]
         with torch.autocast(mixture.device.type, enabled=False):
-            estimates = torch.stack(
-                [masks[:, :, 0] * real - masks[:, :, 1] * imaginary, masks[:, :, 0] * imaginary + masks[:, :, 1] * real], 2
-            )
-            samples = self.stft.inverse(estimates.flatten(0, 1), mixture.shape[-1])
+            samples = self.stft.inverse(crm.apply(masks, spectrum[:, None]).flatten(0, 1), mixture.shape[-1])
         return samples.reshape(n_batch, self.n_src, mixture.shape[-1])
 
 
