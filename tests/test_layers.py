@@ -1,9 +1,12 @@
 """Layers that models share: closed forms and inverses."""
 
+import doctest
+
 import pytest
 import torch
 from torch.nn import functional
 
+from unmingle.layers import crm
 from unmingle.layers.dual_path import overlap_add, segment
 from unmingle.layers.filterbank import LearnedFilterbank
 from unmingle.layers.norms import CumulativeLayerNorm, GlobalLayerNorm
@@ -16,11 +19,28 @@ def noise(*shape: int) -> torch.Tensor:
     return torch.randn(*shape, generator=torch.Generator().manual_seed(0))
 
 
-@pytest.mark.parametrize(("n_fft", "hop"), [(512, 128), (512, 256), (64, 16)])
+@pytest.mark.parametrize(
+    ("n_fft", "hop", "window"), [(512, 128, None), (512, 256, None), (64, 16, None), (255, 63, None), (512, 160, 400), (255, 63, 252)]
+)
 @pytest.mark.parametrize("length", [1, 511, 16_001])
-def test_an_inverse_stft_gives_the_signal_back(n_fft: int, hop: int, length: int) -> None:
-    stft, samples = STFT(n_fft=n_fft, hop=hop), noise(2, length)
+def test_an_inverse_stft_gives_the_signal_back(n_fft: int, hop: int, window: int | None, length: int) -> None:
+    stft, samples = STFT(n_fft=n_fft, hop=hop, window=window), noise(2, length)
     assert torch.allclose(stft.inverse(stft(samples), length), samples, atol=1e-5)
+
+
+def test_a_spectrum_of_short_windows_has_the_magnitudes_of_torch() -> None:
+    samples = noise(1, 4096)
+    # torch puts the window into the middle of the transform, which turns phases only.
+    window = torch.hann_window(400).sqrt()
+    expected = torch.stft(samples, 512, 160, 400, window, center=False, normalized=True, return_complex=True).abs()
+    later = functional.pad(samples, (24, 0))  # so that our third frame begins where the window of their first does
+    spectrum = STFT(n_fft=512, hop=160, window=400)(later)[:, :, :, 2 : 2 + expected.shape[-1]]
+    assert torch.allclose(spectrum.square().sum(1).sqrt(), expected, atol=1e-4)
+
+
+def test_a_hop_of_more_than_half_a_window_is_refused() -> None:
+    with pytest.raises(ValueError, match="at least twice as long as hop"):
+        STFT(n_fft=512, hop=256, window=400)
 
 
 def test_a_spectrum_equals_that_of_torch() -> None:
@@ -28,6 +48,42 @@ def test_a_spectrum_equals_that_of_torch() -> None:
     expected = torch.stft(samples, 512, 128, window=torch.hann_window(512).sqrt(), center=False, normalized=True, return_complex=True)
     real, imaginary = STFT(n_fft=512, hop=128)(samples)[:, :, :, 3 : 3 + expected.shape[-1]].unbind(1)
     assert torch.allclose(torch.complex(real, imaginary), expected, atol=1e-4)
+
+
+def test_the_examples_of_complex_ratio_masks_are_true() -> None:
+    found = doctest.testmod(crm, extraglobs={"torch": torch})
+    assert found.attempted > 0
+    assert found.failed == 0
+
+
+def test_a_complex_ratio_mask_makes_the_source_of_the_mixture() -> None:
+    source, mixture = noise(2, 3, 2, 5, 7), noise(2, 1, 2, 5, 7).flip(-1) + 0.1
+    mask = crm.compute(source, mixture)
+    assert mask.shape == source.shape
+    assert mask.min() < 0
+    assert mask.max() > 2
+    assert torch.allclose(crm.apply(mask, mixture), source, atol=1e-5)
+
+
+def test_applying_a_complex_ratio_mask_is_the_product_of_complex_numbers() -> None:
+    mask, spectrum = noise(3, 2, 5, 7), noise(3, 2, 5, 7).flip(0)
+    expected = torch.complex(*mask.unbind(1)) * torch.complex(*spectrum.unbind(1))
+    assert torch.allclose(crm.apply(mask, spectrum), torch.stack([expected.real, expected.imag], 1), atol=1e-6)
+
+
+def test_a_mask_comes_back_from_its_compression() -> None:
+    mask = torch.linspace(-60, 60, 241)
+    assert torch.allclose(crm.decompress(crm.compress(mask)), mask, rtol=1e-3)
+    exact = 10 * (1 - torch.exp(-0.1 * mask)) / (1 + torch.exp(-0.1 * mask))
+    assert torch.allclose(crm.compress(mask), exact, atol=1e-5)
+
+
+def test_masks_of_silence_and_of_what_is_out_of_reach_are_finite() -> None:
+    silence, loud = torch.zeros(2, 3, 4), torch.full((2, 3, 4), 1e3)
+    assert torch.equal(crm.compute(silence, silence), silence)
+    assert crm.compute(loud, silence).isfinite().all()
+    assert crm.compress(crm.compute(loud, loud * 1e-9)).isfinite().all()
+    assert 100 < crm.decompress(torch.tensor(10.0)) == crm.decompress(torch.tensor(1e9)) < float("inf")
 
 
 @pytest.mark.parametrize("n_frames", [1, 9, 10, 57])

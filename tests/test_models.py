@@ -1,5 +1,6 @@
 """What every separator must keep to, and what each of them promises by itself."""
 
+import inspect
 from pathlib import Path
 from typing import Any
 
@@ -13,10 +14,12 @@ from unmingle.layers.masks import MASKS
 from unmingle.layers.norms import NORMS
 from unmingle.layers.tcn import TCN
 from unmingle.models import MODELS, build
+from unmingle.models.unet_a import DenseBlock
 from unmingle.objectives.clustering import DeepClusteringObjective
 from unmingle.objectives.one_and_rest import OneAndRestObjective
 from unmingle.objectives.pit import WaveformPIT
 from unmingle.training.export import AGREEMENT_DB, LENGTHS, agreement_db, to_onnx
+from unmingle.training.weights import float16_state
 
 #: Constructor arguments of a version of each model that runs in milliseconds.
 TINY: dict[str, dict[str, Any]] = {
@@ -24,6 +27,7 @@ TINY: dict[str, dict[str, Any]] = {
     "conv-tasnet": {"n_filters": 16, "n_features": 8, "n_hidden": 16, "n_skip": 8, "n_blocks": 2, "n_repeats": 2},
     "deep-clustering": {"hidden": 8, "n_layers": 1, "n_embedding": 3, "dropout": 0.0},
     "dprnn": {"n_filters": 16, "n_features": 8, "hidden": 8, "segment_size": 10, "n_blocks": 1},
+    "looking-to-listen-audio": {"n_channels": 4, "n_last": 2, "hidden": 8, "n_features": 8},
     "one-and-rest": {"n_filters": 16, "n_features": 8, "n_hidden": 16, "n_skip": 8, "n_blocks": 2, "n_repeats": 2, "n_channels": 4},
     "sepreformer": {
         "n_filters": 16, "stride": 16, "n_features": 8, "n_heads": 2, "n_stages": 1, "n_encoder_blocks": 1, "n_decoder_blocks": 1,
@@ -31,6 +35,8 @@ TINY: dict[str, dict[str, Any]] = {
     },
     "sudormrf": {"n_filters": 16, "n_features": 8, "n_hidden": 16, "n_blocks": 2, "n_levels": 3},
     "tasnet": {"n_filters": 16, "hidden": 8},
+    "unet-a": {"n_channels": 2, "growth": 4, "n_blocks": 5},
+    "unet-b": {"n_filters": 2, "dropout": 0.0},
     "upit": {"hidden": 8, "n_layers": 2, "dropout": 0.0},
 }  # fmt: skip
 
@@ -40,6 +46,7 @@ SMALL: dict[str, dict[str, Any]] = {
     "conv-tasnet": {"n_filters": 64, "n_features": 32, "n_hidden": 64, "n_skip": 32, "n_blocks": 4, "n_repeats": 2},
     "deep-clustering": {"hidden": 64, "n_layers": 1, "n_embedding": 10, "dropout": 0.0},
     "dprnn": {"n_features": 32, "hidden": 32, "segment_size": 20, "n_blocks": 2},
+    "looking-to-listen-audio": {"n_fft": 256, "hop": 80, "window": 200, "n_channels": 12, "hidden": 64, "n_features": 64},
     "one-and-rest": {"n_filters": 64, "n_features": 32, "n_hidden": 64, "n_skip": 32, "n_blocks": 4, "n_repeats": 2},
     "sepreformer": {
         "n_filters": 64, "stride": 16, "n_features": 32, "n_heads": 4, "n_stages": 1, "n_encoder_blocks": 1, "n_decoder_blocks": 1,
@@ -47,13 +54,21 @@ SMALL: dict[str, dict[str, Any]] = {
     },
     "sudormrf": {"n_filters": 64, "n_features": 32, "n_hidden": 64, "n_blocks": 4, "n_levels": 4},
     "tasnet": {"n_filters": 64, "hidden": 64},
+    "unet-a": {"growth": 12},
+    "unet-b": {"n_filters": 8, "dropout": 0.0},
     "upit": {"hidden": 64, "n_layers": 2, "dropout": 0.0},
 }  # fmt: skip
 
 #: What each model is trained with, if not the best order of its estimates.
 OWN_OBJECTIVES: dict[str, nn.Module] = {"deep-clustering": DeepClusteringObjective(), "one-and-rest": OneAndRestObjective()}
 
+#: Of those that do not learn at 3e-3.
+LEARNING_RATES = {"unet-b": 1e-3}
+
 every_model = pytest.mark.parametrize("name", MODELS)
+
+#: Those that take one voice out of noise and nothing else.
+ENHANCERS = [name for name in MODELS if "n_src" not in inspect.signature(MODELS[name]).parameters]
 
 
 def tiny(name: str, **arguments: Any) -> Any:
@@ -83,7 +98,7 @@ def everything_it_says(model: nn.Module, mixture: Tensor) -> Tensor:
 
 
 def voices(n_samples: int) -> Tensor:
-    """Two mixtures of two voices: harmonics of a moving pitch, `(2, 2, T)`."""
+    """Two mixtures of two voices, or of a voice and a noise that is one: harmonics of a moving pitch, `(2, 2, T)`."""
     time = torch.arange(n_samples) / 16_000
     rows = []
     for number, pitch in enumerate((110, 210, 140, 250)):
@@ -100,10 +115,17 @@ def test_every_model_is_tested() -> None:
 @every_model
 @pytest.mark.parametrize("length", [1, 5, 1601])
 def test_estimates_are_as_long_as_the_mixture(name: str, length: int) -> None:
-    assert separate(tiny(name), noise(2, 1, length)).shape == (2, 2, length)
+    model = tiny(name)
+    assert separate(model, noise(2, 1, length)).shape == (2, model.facts.n_src or 2, length)
 
 
-@every_model
+@pytest.mark.parametrize("name", ENHANCERS)
+def test_an_enhancer_estimates_one_voice_at_the_sample_rate_asked_for(name: str) -> None:
+    facts = tiny(name, sample_rate=16_000).facts
+    assert (facts.sample_rate, facts.n_src) == (16_000, 1)
+
+
+@pytest.mark.parametrize("name", [name for name in MODELS if name not in ENHANCERS])
 def test_declared_sample_rate_and_number_of_sources_are_those_asked_for(name: str) -> None:
     model = tiny(name, n_src=3, sample_rate=8000)
     assert (model.facts.sample_rate, model.facts.n_src) == (8000, 3)
@@ -171,11 +193,13 @@ def test_its_onnx_graph_says_the_same(name: str, tmp_path: Path) -> None:
 def test_it_learns_two_mixtures_by_heart(name: str) -> None:
     torch.manual_seed(0)
     model = build(name, **SMALL[name])
-    objective, optimizer = OWN_OBJECTIVES.get(name, WaveformPIT(stages=0.4)), torch.optim.AdamW(model.parameters(), 3e-3)
-    sources = voices(3000)
+    objective = OWN_OBJECTIVES.get(name, WaveformPIT(stages=0.4))
+    optimizer = torch.optim.AdamW(model.parameters(), LEARNING_RATES.get(name, 3e-3))
+    heard = voices(3000)
+    sources = heard[:, : model.facts.n_src]
     first = None
     for _ in range(300):
-        parts = objective(model, {"mixture": sources.sum(1, keepdim=True), "sources": sources})
+        parts = objective(model, {"mixture": heard.sum(1, keepdim=True), "sources": sources})
         first = first or float(parts["loss"].detach())
         # Deep clustering has no estimates to measure while it learns.
         if parts["si_sdri"] >= 10 if "si_sdri" in parts else parts["loss"] <= first / 10:
@@ -211,6 +235,7 @@ def test_chimera_learns_two_mixtures_by_heart_and_exports_its_masks(tmp_path: Pa
         ("deep-clustering", {"n_layers": 2, "hidden": 600}, 18_355_818, 18.4e6),
         ("deep-clustering", {}, 10_630_218, 10.6e6),
         ("dprnn", {"kernel_size": 16, "stride": 8}, 2_609_921, 2.6e6),
+        ("looking-to-listen-audio", {}, 12_519_356, 12.5e6),
         ("sepreformer", {"kernel_size": 16, "stride": 4}, 3_907_336, 3.7e6),
         ("sudormrf", {"kernel_size": 21, "stride": 10, "n_filters": 512, "n_hidden": 512, "n_blocks": 16}, 2_704_640, 2.66e6),
     ],
@@ -236,6 +261,70 @@ def test_a_recurrent_network_of_its_papers_size_has_the_parameters_that_the_pape
     with torch.device("meta"):
         model = build(name, **arguments)
     assert sum(parameter.numel() for parameter in model.parameters()) == pytest.approx(counted, rel=0.002)
+
+
+@pytest.mark.parametrize(
+    ("name", "arguments", "counted"),
+    [
+        ("unet-a", {}, 322_670),
+        ("unet-a", {"spectrogram": "magnitude"}, 322_639),
+        ("unet-a", {"n_blocks": 17}, 799_310),
+        ("unet-b", {}, 1_941_093),
+    ],
+)
+def test_a_unet_of_its_papers_size_has_as_many_parameters_as_ever(name: str, arguments: dict[str, Any], counted: int) -> None:
+    assert sum(parameter.numel() for parameter in build(name, **arguments).parameters()) == counted
+
+
+@pytest.mark.parametrize(
+    ("name", "arguments"),
+    [("unet-a", {}), ("unet-a", {"spectrogram": "magnitude"}), ("unet-b", {}), ("looking-to-listen-audio", {"n_src": 1})],
+    ids=str,
+)
+def test_the_level_of_the_mixture_does_not_change_what_an_enhancer_does(name: str, arguments: dict[str, Any]) -> None:
+    model, mixture = tiny(name, **arguments), noise(1, 1, 4000)
+    assert torch.allclose(model(mixture / 10) * 10, model(mixture), atol=1e-3 * model(mixture).abs().max().item())
+
+
+@pytest.mark.parametrize("n_blocks", [1, 7, 17])
+@pytest.mark.parametrize("spectrogram", ["complex", "magnitude"])
+def test_unet_a_is_made_of_1_to_17_neural_transforms_for_any_length(n_blocks: int, spectrogram: str) -> None:
+    model = build("unet-a", n_blocks=n_blocks, spectrogram=spectrogram, growth=2, n_channels=2).eval()
+    assert sum(isinstance(module, DenseBlock) for module in model.modules()) == n_blocks
+    assert all(model(noise(1, 1, length)).shape == (1, 1, length) for length in (3, 300, 2345))
+
+
+def test_a_batch_norm_trains_on_its_batch_and_is_used_with_what_it_kept() -> None:
+    model, mixture = tiny("unet-a").train(), noise(2, 1, 4000)
+    before, trained = model.eval()(mixture), model.train()(mixture)
+    assert not torch.allclose(before, trained)
+    kept = float16_state(model.state_dict())
+    counters = [key for key in kept if key.endswith("num_batches_tracked")]
+    assert counters
+    assert all(kept[key] == 1 and not kept[key].is_floating_point() for key in counters)
+
+
+def test_unet_b_takes_the_noise_that_it_says_from_the_magnitudes_of_the_mixture() -> None:
+    model, mixture = tiny("unet-b"), noise(2, 1, 4000)
+    spectrum, said = model.stft(mixture[:, 0]), model.noise_db(mixture)
+    magnitude = spectrum.square().sum(1).sqrt()
+    assert said.shape == (2, 128, spectrum.shape[-1])
+    left = (magnitude - 10 ** ((82 * said + 6) / 20)).relu() / magnitude
+    assert torch.allclose(model(mixture)[:, 0], model.stft.inverse(left[:, None] * spectrum, 4000), atol=1e-4)
+
+
+def test_the_noise_that_unet_b_says_moves_with_the_level_of_the_mixture() -> None:
+    model, mixture = tiny("unet-b"), noise(1, 1, 4000)
+    assert torch.allclose(model.noise_db(mixture) - model.noise_db(mixture / 10), torch.tensor(20 / 82), atol=1e-4)
+
+
+def test_masks_of_looking_to_listen_can_be_of_any_size_and_sign() -> None:
+    model, mixture = tiny("looking-to-listen-audio", n_src=1), noise(1, 1, 4000)
+    for gain in (-3.0, 5.0):
+        with torch.no_grad():
+            model.mask.weight.zero_()
+            model.mask.bias.copy_(torch.tensor([gain, 0.0]).repeat_interleave(model.stft.n_bins))
+        assert torch.allclose(model(mixture), gain * mixture, atol=1e-4)
 
 
 def test_conv_tasnet_with_the_residual_that_nobody_reads_has_the_5_05_million_of_its_paper() -> None:
@@ -349,6 +438,9 @@ def test_masks_of_upit_lie_where_their_activation_puts_them_and_make_its_estimat
         ("dprnn", {"kernel_size": 8, "stride": 16}, "at least as long as stride"),
         ("sepreformer", {"n_heads": 7}, "multiple of n_heads"),
         ("upit", {"mask": "tanh"}, "no mask 'tanh'; there are relu, sigmoid, softmax"),
+        ("unet-a", {"n_blocks": 8}, "must be odd"),
+        ("unet-a", {"spectrogram": "phase"}, "no spectrogram 'phase'; there are complex, magnitude"),
+        ("unet-b", {"n_fft": 256}, "n_fft=256 has 129 bins; their number must be a multiple of 16"),
         ("dprnn", {"n_filter": 8}, "dprnn has no argument n_filter; it has n_src"),
         ("dprrn", {}, "no model 'dprrn'; there are band-split, conv-tasnet"),
     ],

@@ -16,7 +16,8 @@ from typer import Typer
 from typer.testing import CliRunner
 
 from unmingle.errors import InputError, UsageError
-from unmingle.objectives import OBJECTIVES
+from unmingle.models import build
+from unmingle.objectives import OBJECTIVES, build_objective
 from unmingle.objectives.pit import WaveformPIT
 from unmingle.pictures import plot_curves
 from unmingle.training.batches import Epochs, segmented
@@ -26,6 +27,7 @@ from unmingle.training.recipe import read_recipe
 from unmingle.training.trainer import train
 from unmingle.training.weights import load_model, load_state, read_header
 
+RECIPES = Path(__file__).parents[1] / "recipes"
 SMALL = {"name": "band-split", "n_features": 8, "hidden": 8, "n_blocks": 1}
 
 
@@ -48,6 +50,16 @@ def recipe_path(voices: Path, tmp_path: Path) -> Path:  # noqa: F811
     path = tmp_path / "small.yaml"
     path.write_text(yaml.safe_dump(recipe))
     return path
+
+
+@pytest.mark.parametrize("path", sorted(RECIPES.glob("*/*.yaml")), ids=lambda path: f"{path.parent.name}/{path.stem}")
+def test_a_recipe_asks_for_a_model_of_its_sample_rate_and_number_of_voices(path: Path) -> None:
+    recipe = read_recipe(path)
+    with torch.device("meta"):
+        facts = build(**recipe.model).facts
+    assert facts.sample_rate == recipe.data.sample_rate
+    assert facts.n_src in (None, recipe.data.n_src)
+    assert build_objective(**recipe.objective)
 
 
 def test_a_training_leaves_weights_curves_and_a_checkpoint(recipe_path: Path, tmp_path: Path) -> None:

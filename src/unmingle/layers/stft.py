@@ -10,12 +10,13 @@ from unmingle.layers.past import Past
 class STFT(nn.Module):
     """Analysis and synthesis with the square root of a Hann window.
 
-    Window times window sums to a constant when `n_fft` is a multiple of `hop` and at least `2 * hop`, so `inverse(forward(x))` is `x`
-    for every length: the signal is padded by `n_fft - hop` before and by `n_fft - 1` behind, and the padding is cut off again.
+    Synthesis divides by the sum of the squared windows that a sample lies in, so `inverse(forward(x))` is `x` for every length: the signal is
+    padded by `window - hop` before and by `window - 1` behind, and the padding is cut off again.
 
     Args:
-        n_fft: window and transform length [samples].
-        hop: distance between frames [samples].
+        n_fft: transform length [samples].
+        hop: distance between frames, at most half a window [samples].
+        window: its length, `n_fft` unless given; a shorter one is filled up with zeros, which are not computed [samples].
 
     References:
         D. W. Griffin and J. S. Lim, "Signal estimation from modified short-time Fourier transform", 1984.
@@ -24,18 +25,22 @@ class STFT(nn.Module):
     analysis: Tensor
     synthesis: Tensor
 
-    def __init__(self, *, n_fft: int, hop: int) -> None:
+    def __init__(self, *, n_fft: int, hop: int, window: int | None = None) -> None:
         super().__init__()
-        if n_fft % hop or n_fft < 2 * hop:
-            raise ValueError(f"n_fft ({n_fft}) must be a multiple of hop ({hop}) and at least twice as long")
-        self.n_fft, self.hop, self.n_bins = n_fft, hop, n_fft // 2 + 1
-        window = torch.hann_window(n_fft, periodic=True, dtype=torch.float64).sqrt()
-        turn = 2 * torch.pi / n_fft * torch.outer(torch.arange(self.n_bins), torch.arange(n_fft)).double()
-        analysis = torch.cat([turn.cos(), -turn.sin()]) * window / n_fft**0.5
-        # Every bin but the first and the last stands for two of the full transform.
+        self.n_fft, self.hop, self.window, self.n_bins = n_fft, hop, window or n_fft, n_fft // 2 + 1
+        if not 2 * hop <= self.window <= n_fft:
+            raise ValueError(f"window ({self.window}) must be at least twice as long as hop ({hop}) and at most as long as n_fft ({n_fft})")
+        squared = torch.hann_window(self.window, periodic=True, dtype=torch.float64)
+        turn = 2 * torch.pi / n_fft * torch.outer(torch.arange(self.n_bins), torch.arange(self.window)).double()
+        analysis = torch.cat([turn.cos(), -turn.sin()]) * squared.sqrt() / n_fft**0.5
+        # Every bin but the first, and the last of an even transform, stands for two of the full transform.
         weight = torch.full((self.n_bins, 1), 2.0, dtype=torch.float64)
-        weight[0] = weight[-1] = 1.0
-        synthesis = analysis * torch.cat([weight, weight]) / (n_fft / hop / 2)
+        weight[0] = 1.0
+        if n_fft % 2 == 0:
+            weight[-1] = 1.0
+        n_hops = -(-self.window // hop)
+        overlapped = functional.pad(squared, (0, n_hops * hop - self.window)).reshape(n_hops, hop).sum(0)  # repeats every hop
+        synthesis = analysis * torch.cat([weight, weight]) / overlapped.repeat(n_hops)[: self.window]
         self.register_buffer("analysis", analysis.float()[:, None], persistent=False)
         self.register_buffer("synthesis", synthesis.float()[:, None], persistent=False)
 
@@ -45,17 +50,17 @@ class STFT(nn.Module):
         With a `past`, T is a multiple of `hop`, and the T / `hop` frames that end in these samples come out.
         """
         if past:
-            padded = past[0].extend(samples, self.n_fft - self.hop)[:, None]
+            padded = past[0].extend(samples, self.window - self.hop)[:, None]
         else:
-            padded = functional.pad(samples[:, None], (self.n_fft - self.hop, self.n_fft - 1))
+            padded = functional.pad(samples[:, None], (self.window - self.hop, self.window - 1))
         frames = functional.conv1d(padded, self.analysis, stride=self.hop)
         return frames.reshape(frames.shape[0], 2, self.n_bins, frames.shape[-1])
 
     def inverse(self, spectrum: Tensor, length: int) -> Tensor:
         """`(B, 2, F, N)` → `(B, length)`; `length` is that of the signal that was analysed [samples]."""
-        start = self.n_fft - self.hop
+        start = self.window - self.hop
         return self.synthesise(spectrum)[:, start : start + length]
 
     def synthesise(self, spectrum: Tensor) -> Tensor:
-        """`(B, 2, F, N)` → `(B, N · hop + n_fft − hop)`, of which the first and the last `n_fft − hop` samples belong to further frames too."""
+        """`(B, 2, F, N)` → `(B, N · hop + window − hop)`, of which the first and the last `window − hop` samples belong to further frames too."""
         return functional.conv_transpose1d(spectrum.flatten(1, 2), self.synthesis, stride=self.hop)[:, 0]

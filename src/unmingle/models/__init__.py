@@ -9,10 +9,13 @@ from unmingle.models.band_split import BandSplit
 from unmingle.models.conv_tasnet import ConvTasNet
 from unmingle.models.deep_clustering import DeepClustering
 from unmingle.models.dprnn import DPRNN
+from unmingle.models.looking_to_listen import LookingToListenAudio
 from unmingle.models.one_and_rest import OneAndRest
 from unmingle.models.sepreformer import SepReformer
 from unmingle.models.sudormrf import SuDoRMRF
 from unmingle.models.tasnet import TasNet
+from unmingle.models.unet_a import UNetA
+from unmingle.models.unet_b import UNetB
 from unmingle.models.upit import UPIT
 
 MODELS: dict[str, type[nn.Module]] = {
@@ -20,10 +23,13 @@ MODELS: dict[str, type[nn.Module]] = {
     "conv-tasnet": ConvTasNet,
     "deep-clustering": DeepClustering,
     "dprnn": DPRNN,
+    "looking-to-listen-audio": LookingToListenAudio,
     "one-and-rest": OneAndRest,
     "sepreformer": SepReformer,
     "sudormrf": SuDoRMRF,
     "tasnet": TasNet,
+    "unet-a": UNetA,
+    "unet-b": UNetB,
     "upit": UPIT,
 }
 

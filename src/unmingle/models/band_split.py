@@ -7,6 +7,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from unmingle.facts import Facts
+from unmingle.layers import crm
 from unmingle.layers.past import Past
 from unmingle.layers.stft import STFT
 
@@ -120,9 +121,8 @@ class BandSplit(nn.Module):
         masks = torch.baddbmm(self.merge_bias, vectors, self.merge).float()
         masks = masks.reshape(self.n_bands, n_batch, n_frames, self.n_src, 2, self.width).permute(1, 3, 4, 0, 5, 2)
         masks = masks.flatten(3, 4)[:, :, :, self.place]  # (B, S, 2, F, N)
-        real, imaginary = spectrum[:, None, 0], spectrum[:, None, 1]
         with torch.autocast(samples.device.type, enabled=False):
-            return torch.stack([masks[:, :, 0] * real - masks[:, :, 1] * imaginary, masks[:, :, 0] * imaginary + masks[:, :, 1] * real], 2)
+            return crm.apply(masks, spectrum[:, None])
 
 
 class Block(nn.Module):

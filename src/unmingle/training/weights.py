@@ -59,8 +59,8 @@ def parameter_count(model: nn.Module) -> int:
 
 
 def float16_state(state: dict[str, Tensor]) -> dict[str, Tensor]:
-    """Round to float16, as shipped; ValueError if a value does not fit."""
-    rounded = {key: value.to(torch.float16) for key, value in state.items()}
+    """Round to float16, as shipped, but not the counters of batch norms; ValueError if a value does not fit."""
+    rounded = {key: value.to(torch.float16) if value.is_floating_point() else value for key, value in state.items()}
     bad = [key for key, value in rounded.items() if not value.isfinite().all()]
     if bad:
         raise ValueError(f"weights {bad} do not fit into float16")
