@@ -1,15 +1,19 @@
 """Measures against independent libraries and closed forms; what is undefined is missing; the ideal masks."""
 
+import sys
+from types import ModuleType, SimpleNamespace
+
 import fast_bss_eval
 import numpy as np
 import pytest
+import soxr
 import torch
 from torchmetrics.functional.audio import scale_invariant_signal_distortion_ratio, signal_noise_ratio
 
 from unmingle.errors import Undefined, UsageError
 from unmingle.heads import inverse_stft, stft
 from unmingle.metrics import MEASURES, choose, measure, of_mixture
-from unmingle.metrics.listening import pesq, stoi
+from unmingle.metrics.listening import dnsmos, pesq, stoi
 from unmingle.metrics.ratios import best_order, sdr_sir_sar, si_sdr, snr
 from unmingle.oracles import ORACLES, oracle
 
@@ -95,16 +99,45 @@ def test_a_silent_reference_makes_its_measures_missing_with_the_reason() -> None
     references = talk(2)
     references[1] = 0
     row = measure(smeared(references), references, references.sum(axis=0), RATE, MEASURES)
-    assert [row[column] for group in MEASURES.values() for column in group.columns] == [None] * 12
+    assert [row[column] for group in MEASURES.values() if not group.blind for column in group.columns] == [None] * 12
     assert "voice 2 has a silent reference" in row["missing"]
 
 
 def test_a_silent_estimate_makes_all_but_snr_missing() -> None:
     references = talk(2)
-    row = measure(0 * references, references, references.sum(axis=0), RATE, MEASURES)
+    row = measure(0 * references, references, references.sum(axis=0), RATE, [name for name in MEASURES if name != "dnsmos"])
     assert [column for column, value in row.items() if value is not None] == ["snr", "snri", "missing"]
     assert row["snr"] == pytest.approx(0)
     assert "has a silent estimate" in row["missing"]
+
+
+@pytest.mark.parametrize("duration_s", [0.7, 11.2])
+def test_dnsmos_equals_speechmos(duration_s: float, monkeypatch: pytest.MonkeyPatch) -> None:
+    # Its wrapper computes a fourth score from librosa's mel spectrogram, which is not taken here: zeros stand for it.
+    librosa = ModuleType("librosa")
+    librosa.feature = SimpleNamespace(melspectrogram=lambda **_: np.zeros((120, 900)))  # type: ignore[attr-defined]
+    librosa.power_to_db = lambda spectrum, ref: spectrum  # type: ignore[attr-defined]
+    monkeypatch.setitem(sys.modules, "librosa", librosa)
+    library = pytest.importorskip("speechmos.dnsmos")
+    voice = talk(1, duration_s)[0]
+    expected = library.run(voice, RATE)
+    assert dnsmos(voice, RATE) == pytest.approx({part: expected[f"{part}_mos"] for part in ("sig", "bak", "ovrl")}, abs=1e-6)
+
+
+def test_dnsmos_needs_no_references_and_says_how_the_mixture_was() -> None:
+    voice = talk(1, 1.0)
+    mixture = voice[0] + 0.05 * np.random.default_rng(0).standard_normal(RATE).astype(np.float32)
+    row = measure(voice, voice[:0], mixture, RATE, ("dnsmos",))
+    assert row["dnsmos_bak"] > row["dnsmos_bak_before"] + 0.1
+    assert row["dnsmos_ovrl_before"] == pytest.approx(dnsmos(mixture, RATE)["ovrl"])
+    silent = measure(0 * voice, voice[:0], mixture, RATE, ("dnsmos",))
+    assert silent["dnsmos_sig"] is None
+    assert silent["missing"] == "dnsmos_sig, dnsmos_bak, dnsmos_ovrl: is silent"
+
+
+def test_dnsmos_of_another_sample_rate_is_that_of_the_resampled_voice() -> None:
+    high = talk(1, 1.0, sample_rate=48_000)[0]
+    assert dnsmos(high, 48_000) == pytest.approx(dnsmos(soxr.resample(high, 48_000, RATE), RATE))
 
 
 @pytest.mark.parametrize(
@@ -119,6 +152,8 @@ def test_a_silent_estimate_makes_all_but_snr_missing() -> None:
         (lambda s: stoi(s[:5_000], s[:5_000], RATE), "less than 0.4 s of speech"),
         (lambda s: stoi(s, np.where(np.arange(len(s)) < 4_000, s, 0), RATE), "less than 0.4 s of speech"),
         (lambda s: stoi(s[:10], s[:10], RATE), "less than 0.4 s of speech"),
+        (lambda s: dnsmos(s[:7_000], RATE), "shorter than 0.5 s"),
+        (lambda s: dnsmos(0 * s, RATE), "is silent"),
         (lambda s: sdr_sir_sar(s[None, :500], s[None, :500]), "shorter than the 512 taps"),
         (lambda s: sdr_sir_sar(np.stack([s, s]), np.stack([0 * s, s])), "silent reference"),
         (lambda s: si_sdr(s, s), "beyond 100 dB"),
@@ -142,7 +177,7 @@ def test_measures_are_chosen_by_name() -> None:
     assert choose("all") == tuple(MEASURES)
     assert choose("stoi,sdr,stoi") == ("stoi", "sdr")
     for wrong in ("loudness", "", "si-sdr,"):
-        with pytest.raises(UsageError, match="choose from si-sdr, snr, sdr, pesq, stoi, or all"):
+        with pytest.raises(UsageError, match="choose from si-sdr, snr, sdr, pesq, stoi, dnsmos, or all"):
             choose(wrong)
 
 
@@ -187,3 +222,19 @@ def test_an_oracle_leaves_a_silent_voice_silent_and_keeps_noise_out(name: str) -
     estimates = oracle(name, references[0] + noise, references, RATE)
     assert not estimates[1].any() if name != "oracle-ibm" else np.abs(estimates[1]).max() < 1e-6
     assert np.square(estimates[0] - references[0]).sum() < 0.8 * np.square(noise).sum()
+
+
+@pytest.mark.parametrize(
+    ("noise", "expected"),
+    [
+        # Noise that is a multiple of the voice has the same multiple of it in every bin, so that every mask is one number.
+        (0.5, {"oracle-ibm": 1.5, "oracle-irm": 1.0, "oracle-wiener": 1.2, "oracle-psm": 1.0, "oracle-cirm": 1.0}),
+        (-0.5, {"oracle-ibm": 0.5, "oracle-irm": 1 / 3, "oracle-wiener": 0.4, "oracle-psm": 1.0, "oracle-cirm": 1.0}),
+        (2.0, {"oracle-ibm": 0.0, "oracle-irm": 1.0, "oracle-wiener": 0.6, "oracle-psm": 1.0, "oracle-cirm": 1.0}),
+    ],
+)
+def test_for_an_oracle_noise_is_the_other_source_of_one_voice(noise: float, expected: dict[str, float]) -> None:
+    voice = talk(1, 0.5)
+    for name, factor in expected.items():
+        estimate = oracle(name, (1 + noise) * voice[0], voice, RATE)
+        assert np.abs(estimate - factor * voice).max() < 1e-4

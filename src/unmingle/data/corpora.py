@@ -15,6 +15,8 @@ import soxr
 from unmingle.console import say, track
 from unmingle.output import replacing
 
+URBANSOUND = Path("metadata/UrbanSound8K.csv")  # in the folder of UrbanSound8K
+URBANSOUND_SPLITS = {"10": "valid", "9": "test"}  # by fold; the other folds are for training
 AUDIO_SUFFIXES = (".wav", ".flac", ".ogg", ".opus", ".mp3")
 
 
@@ -39,8 +41,9 @@ def read_recordings(source: str | Path, root: str | Path | None = None) -> list[
     """List the recordings that a CSV file or a folder describes.
 
     Args:
-        source: a CSV file with a column `path` and, where known, `speaker` (or `kind`), `corpus` and `split`; or a folder that holds one
-            folder per speaker, such as LibriSpeech/train-clean-100.
+        source: a CSV file with a column `path` and, where known, `speaker` (or `kind`), `corpus` and `split`; a folder that holds one
+            folder per speaker, such as LibriSpeech/train-clean-100; or the folder of UrbanSound8K, whose classes are kinds of noise, whose fold 10
+            is "valid", 9 "test" and whose others are "train".
         root: folder that the CSV's paths start from; the CSV's own folder unless given.
 
     Raises:
@@ -48,6 +51,8 @@ def read_recordings(source: str | Path, root: str | Path | None = None) -> list[
         ValueError: no recording in it, or the CSV lacks the column `path`.
     """
     source = Path(source)
+    if (source / URBANSOUND).is_file() or any(source.glob("audio/fold*")):
+        return _urbansound(source)
     if source.is_dir():
         files = sorted(path for path in source.rglob("*") if path.suffix.lower() in AUDIO_SUFFIXES)
         found = [Recording(path, path.relative_to(source).parts[0], source.name) for path in files]
@@ -72,6 +77,26 @@ def read_recordings(source: str | Path, root: str | Path | None = None) -> list[
     if missing:
         count = f"{len(missing)} of {len(found)} missing"
         raise FileNotFoundError(f"{missing[0]}: named in {source} but not there ({count}); unpack the archives below {root}")
+    return found
+
+
+def _urbansound(folder: Path) -> list[Recording]:
+    """UrbanSound8K as it comes on disk: a table, and the excerpts in ten folds, of which no two have a recording in common."""
+    expected = f"expected {URBANSOUND.as_posix()} and audio/fold1 to audio/fold10"
+    there = ", ".join(sorted(path.relative_to(folder).as_posix() for path in [*folder.glob("metadata/*.csv"), *folder.glob("audio/fold*")]))
+    if not (folder / URBANSOUND).is_file():
+        raise FileNotFoundError(f"{folder}: {expected} of UrbanSound8K; found {there}")
+    with (folder / URBANSOUND).open(newline="", encoding="utf-8") as file:
+        rows = list(csv.DictReader(file))
+    columns = ("slice_file_name", "fold", "class")
+    if not rows or not set(columns) <= rows[0].keys():
+        raise ValueError(f"{folder / URBANSOUND}: expected the columns {', '.join(columns)}; found {', '.join(rows[0]) if rows else 'no rows'}")
+    found = []
+    for row in rows:
+        path = folder / "audio" / f"fold{row['fold']}" / row["slice_file_name"]
+        if not path.is_file():
+            raise FileNotFoundError(f"{path}: named in {folder / URBANSOUND} but not there; {expected}; found {there}")
+        found.append(Recording(path, row["class"], "UrbanSound8K", URBANSOUND_SPLITS.get(row["fold"], "train")))
     return found
 
 

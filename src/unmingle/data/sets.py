@@ -1,4 +1,4 @@
-"""Sets of mixtures on disk: a CSV, a folder as WSJ0-2mix, LibriMix, WHAM! and WHAMR! have it, or what `unmingle mix` wrote."""
+"""Sets of mixtures on disk: a CSV, a folder as WSJ0-2mix, LibriMix, WHAM! and WHAMR! have it, what `unmingle mix` wrote, or plain recordings."""
 
 import csv
 import hashlib
@@ -7,30 +7,38 @@ import os
 import re
 import shutil
 from collections.abc import Callable, Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 import numpy as np
 import soundfile
 
 from unmingle.console import track
-from unmingle.data.corpora import AUDIO_SUFFIXES
-from unmingle.data.mixer import Mixer, Mixture
+from unmingle.data.corpora import AUDIO_SUFFIXES, read_mono
+from unmingle.data.mixer import TONE, Mixer, Mixture, convolve, room
 from unmingle.data.recipe import DataRecipe
 from unmingle.errors import InputError, UsageError
 
 # The folders of mixtures, by which a set is known. The clean ones first: the first that is there is read if none is asked for.
 TASKS = ("mix_clean", "mix", "mix_clean_anechoic", "mix_clean_reverb", "mix_both", "mix_both_anechoic", "mix_both_reverb", "mix_single",
          "mix_single_anechoic", "mix_single_reverb")  # fmt: skip
+ALL = "all"  # the task that is every task of a CSV
 DEPTH = 4  # of a set below the folder in which a corpus lies: Libri2Mix/wav16k/min/test
 
 
 @dataclass(frozen=True)
 class Entry:
-    """One mixture of a set, read when it is asked for."""
+    """One mixture of a set, read when it is asked for.
+
+    Attributes:
+        id: its name, unique in the set.
+        read: reads it.
+        about: what its CSV says of it, where it does: `task`, `kind` of the noise, `snr_db` [dB].
+    """
 
     id: str
     read: Callable[[], Mixture]
+    about: dict[str, str | float] = field(default_factory=dict)
 
 
 def read_set(path: str | Path, speech: str | Path | None = None, task: str | None = None, first: int | None = None) -> list[Entry]:
@@ -39,14 +47,16 @@ def read_set(path: str | Path, speech: str | Path | None = None, task: str | Non
     Args:
         path: one of
 
-            - a CSV with the columns `mixture_id`, `samples` and, per voice, `source_1_path`, `source_1_gain`, …;
+            - a CSV with the columns `mixture_id`, `samples` and, per voice, `source_1_path`, `source_1_gain`, …; for noise `noise_path`,
+              `noise_gain` and `noise_start` [samples] (see `noise_passage`); for rooms `room_seed` and `t60_s` [s], where the references stay
+              the dry voices and what a room adds to them is noise; `task`, `kind` and `snr_db` [dB] to say what a mixture is;
             - a CSV that LibriMix wrote beside its mixtures (`metadata/mixture_test_mix_clean.csv`), also after the corpus was moved as a whole;
             - a folder with voices (`s1`, `s2`, …; in WHAMR! `s1_anechoic`, …) and one or more of the folders in `TASKS`: WSJ0-2mix and -3mix,
               LibriMix, WHAM! and WHAMR! as they come on disk, or written by `unmingle mix`.
         speech: for a CSV, the folder that its paths start from. Where a path is not there, its utterance is looked for by its name anywhere
             below, as it lies in the public corpus. The CSV's own folder unless given.
-        task: for a folder, which of its mixtures; the first of `tasks(path)` unless given. A "single" mixture has one voice, `s1`. The references
-            of WHAMR!'s reverberant mixtures are its anechoic voices, as in the published tables.
+        task: which of the mixtures; the first of `tasks(path)` unless given. A "single" mixture has one voice, `s1`. The references of WHAMR!'s
+            reverberant mixtures are its anechoic voices, as in the published tables.
         first: only so many mixtures; the files of the others need not be there.
 
     Raises:
@@ -58,19 +68,81 @@ def read_set(path: str | Path, speech: str | Path | None = None, task: str | Non
         return _folder(path, task, first)
     if not path.is_file():
         raise InputError(f"{path}: no such CSV or folder of mixtures")
-    if task is not None:
-        raise UsageError(f"--task {task}: {path} is a CSV, whose mixtures are fixed; leave --task out")
-    return _csv(path, Path(speech) if speech is not None else path.parent, first)
+    return _csv(path, Path(speech) if speech is not None else path.parent, task, first)
+
+
+def read_plain(path: str | Path, first: int | None = None) -> list[Entry]:
+    """The recordings that lie in a folder which is no set, nor a part of one, nor holds any, as mixtures of unknown sources: all of it is noise.
+
+    They are averaged to mono, and there are none if `path` is something else. Raises InputError when one is read that cannot be decoded.
+    """
+    path = Path(path)
+    if not path.is_dir() or tasks(path) or tasks(path.parent):
+        return []
+    files = sorted(file for file in path.iterdir() if file.suffix.lower() in AUDIO_SUFFIXES)
+    if not files or any(_sets_below(path)):
+        return []
+
+    def entry(file: Path) -> Entry:
+        def read() -> Mixture:
+            samples, rate = _read(file)
+            return Mixture(np.zeros((0, len(samples)), np.float32), samples, rate, file.name)
+
+        return Entry(file.name, read)
+
+    return [entry(file) for file in files[:first]]
 
 
 def tasks(path: str | Path) -> list[str]:
-    """The mixtures between which `read_set` can choose in a folder, its default first; none for a CSV."""
-    return [name for name in TASKS if (Path(path) / name).is_dir()]
+    """The mixtures between which `read_set` can choose, its default first: folders, or tasks of a CSV, which also has "all" of several."""
+    path = Path(path)
+    if not path.is_file():
+        return [name for name in TASKS if (path / name).is_dir()]
+    names = list(dict.fromkeys(row["task"] for row in _rows(path) if row.get("task")))
+    return [*names, ALL] if len(names) > 1 else names
 
 
-def _csv(path: Path, root: Path, first: int | None) -> list[Entry]:
+def noise_passage(noise: str | Path, start: int, length: int, sample_rate: int) -> np.ndarray:
+    """Noise of a mixture before its gain, `(T,)` float32.
+
+    Args:
+        noise: a recording, read in a circle: after its last sample comes its first one; or "tone:1234.5", a sine of that many Hz, amplitude 1
+            and phase 0.
+        start: of the passage in the recording [samples at `sample_rate`].
+        length: [samples].
+        sample_rate: to which the recording is resampled [Hz].
+
+    Raises:
+        ValueError: the recording is empty or cannot be decoded, or the tone has no frequency.
+    """
+    kind, _, frequency = str(noise).partition(":")
+    if kind == TONE:
+        return np.sin(2 * np.pi * float(frequency) / sample_rate * np.arange(length)).astype(np.float32)
+    samples = read_mono(Path(noise), sample_rate)
+    if not len(samples):
+        raise ValueError(f"{noise}: no samples in it")
+    return np.take(samples, np.arange(start, start + length), mode="wrap")
+
+
+def heard_in_room(voices: np.ndarray, seed: int, sample_rate: int, t60_s: float) -> np.ndarray:
+    """Voices `(S, T)` through a simple room, a response for each (see `unmingle.data.mixer.room`); the same seed gives the same room."""
+    rng = np.random.default_rng(seed)
+    return np.stack([convolve(voice, room(rng, sample_rate, t60_s)) for voice in voices])
+
+
+def _rows(path: Path) -> list[dict[str, str]]:
     with path.open(newline="", encoding="utf-8") as file:
-        rows = list(csv.DictReader(file))[:first]
+        return list(csv.DictReader(file))
+
+
+def _csv(path: Path, root: Path, task: str | None, first: int | None) -> list[Entry]:
+    known = tasks(path)
+    if task is not None and not known:
+        raise UsageError(f"--task {task}: {path} is a CSV, whose mixtures are fixed; leave --task out")
+    if task is not None and task not in known:
+        raise UsageError(f"--task {task}: not in {path}; choose from {', '.join(known)}")
+    task = task or next(iter(known), ALL)
+    rows = [row for row in _rows(path) if task in (ALL, row.get("task"))][:first]
     columns = set(rows[0]) if rows else set()
     n_src = len([column for column in columns if re.fullmatch(r"source_\d+_path", column)])
     if n_src and {"mixture_ID", "mixture_path", "length"} <= columns:
@@ -93,18 +165,42 @@ def _csv(path: Path, root: Path, first: int | None) -> list[Entry]:
         return by_name[Path(name).stem]
 
     def entry(row: dict[str, str]) -> Entry:
-        paths = [find(row[f"source_{k}_path"]) for k in range(1, n_src + 1)]
-        gains = [float(row[f"source_{k}_gain"]) for k in range(1, n_src + 1)]
-        length = int(row["samples"])
-
-        def read() -> Mixture:
-            voices, rates = zip(*(_read(path) for path in paths), strict=True)
-            sources = np.stack([voice[:length] * np.float32(gain) for voice, gain in zip(voices, gains, strict=True)])
-            return Mixture(sources, np.zeros(length, np.float32), rates[0], row["mixture_id"], [path.parent.name for path in paths])
-
-        return Entry(row["mixture_id"], read)
+        try:
+            return _csv_row(row, n_src, find)
+        except ValueError as error:
+            raise InputError(f"{path}: {row['mixture_id']}: {error}; mend this row") from None
 
     return [entry(row) for row in rows]
+
+
+def _csv_row(row: dict[str, str], n_src: int, find: Callable[[str], Path]) -> Entry:
+    """One row of a CSV with gains. Raises ValueError where a number is none, InputError where a file is not there."""
+    paths = [find(row[f"source_{k}_path"]) for k in range(1, n_src + 1)]
+    gains = np.array([[float(row[f"source_{k}_gain"])] for k in range(1, n_src + 1)], np.float32)
+    length = int(row["samples"])
+    noise: str | Path = row.get("noise_path") or ""
+    if noise and not str(noise).startswith(f"{TONE}:"):
+        noise = find(str(noise))
+    noise_gain, noise_start = np.float32(row.get("noise_gain") or 1), int(row.get("noise_start") or 0)
+    t60_s, seed = float(row.get("t60_s") or 0), int(row.get("room_seed") or 0)
+    about: dict[str, str | float] = {key: row[key] for key in ("task", "kind") if row.get(key)}
+    if row.get("snr_db"):
+        about["snr_db"] = float(row["snr_db"])
+
+    def read() -> Mixture:
+        voices, rates = zip(*(_read(path) for path in paths), strict=True)
+        dry = np.stack([voice[:length] for voice in voices])
+        sources, rest = dry * gains, np.zeros(length, np.float32)
+        if t60_s:
+            rest += (heard_in_room(dry, seed, rates[0], t60_s) * gains - sources).sum(axis=0)
+        if noise:
+            try:
+                rest += noise_gain * noise_passage(noise, noise_start, length, rates[0])
+            except ValueError as error:
+                raise InputError(f"{row['mixture_id']}: {error}") from None
+        return Mixture(sources, rest, rates[0], row["mixture_id"], [path.parent.name for path in paths])
+
+    return Entry(row["mixture_id"], read, about)
 
 
 def _librimix_row(row: dict[str, str], n_src: int, path: Path, root: Path) -> Entry:
@@ -140,6 +236,8 @@ def _what_is_wrong(path: Path) -> str:
         return f"{path}: choose one of {', '.join(below[:20])}{', …' if len(below) > 20 else ''}"
     if tasks(path.parent):
         return f"{path}: only a part of the set; give {path.parent}"
+    if read_plain(path, first=1):
+        return f"{path}: recordings without references, which only evaluate takes; build a set of them and their voices, or give one"
     there = ", ".join(sorted(entry.name for entry in path.iterdir())[:8]) or "nothing"
     expected = "the folders s1, s2, … and mix_clean, mix_both, mix_single or mix (LibriMix wav16k/min/test, WSJ0-2mix 2speakers/wav8k/min/tt, WHAM!)"
     return f"{path}: expected {expected}, or in WHAMR! s1_anechoic, … and mix_clean_anechoic, …; found {there}"

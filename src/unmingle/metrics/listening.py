@@ -1,16 +1,26 @@
-"""What stands for a listener: PESQ for quality, STOI and ESTOI for intelligibility."""
+"""What stands for a listener: PESQ for quality, STOI and ESTOI for intelligibility, DNSMOS for quality where no reference is known."""
 
 import warnings
-from typing import Literal
+from functools import lru_cache
+from importlib.resources import files
+from typing import Any, Literal
 
 import numpy as np
+import soxr
 
 from unmingle.errors import Undefined
-from unmingle.metrics.ratios import refuse_silence
+from unmingle.metrics.ratios import SILENT, refuse_silence
 
 PESQ_RATES = {"nb": (8_000, 16_000), "wb": (16_000,)}
 PESQ_LONGEST_S = 20.0  # 50 utterances, which is what its implementation has room for, take longer
 STOI_SHORTEST_S = 0.4
+DNSMOS_RATE, DNSMOS_WINDOW, DNSMOS_SHORTEST_S = 16_000, 144_160, 0.5  # [Hz], [samples], [s]
+#: signal, background and overall: the polynomials (highest power first) that turn what the network says into what listeners said
+DNSMOS_PARTS = {
+    "sig": (-0.08397278, 1.22083953, 0.0052439),
+    "bak": (-0.13166888, 1.60915514, -0.39604546),
+    "ovrl": (-0.06766283, 1.11546468, 0.04602535),
+}
 
 
 def pesq(estimate: np.ndarray, reference: np.ndarray, sample_rate: int, band: Literal["nb", "wb"]) -> float:
@@ -61,3 +71,40 @@ def stoi(estimate: np.ndarray, reference: np.ndarray, sample_rate: int, *, exten
     if any("Not enough STFT frames" in str(warning.message) for warning in said):
         raise too_short
     return value
+
+
+def dnsmos(samples: np.ndarray, sample_rate: int) -> dict[str, float]:
+    """What a network expects listeners to say of `(T,)` by ITU-T P.835: opinions from 1 to 5 of signal, background and the whole.
+
+    At 16 kHz; of windows of 9.01 s, one every second, the mean; what is shorter is repeated until it fills one, as the authors do.
+
+    Returns:
+        A value for each of `DNSMOS_PARTS`.
+
+    Raises:
+        Undefined: the signal is silent or shorter than 0.5 s.
+
+    References:
+        C. K. A. Reddy, V. Gopal and R. Cutler, "DNSMOS P.835: a non-intrusive perceptual objective speech quality metric to evaluate noise
+        suppressors", 2022; the network is that of speechmos.
+    """
+    if len(samples) < DNSMOS_SHORTEST_S * sample_rate:
+        raise Undefined(f"is shorter than {DNSMOS_SHORTEST_S:g} s")
+    if np.square(samples, dtype=np.float64).mean() <= SILENT:
+        raise Undefined("is silent")
+    heard = samples.astype(np.float32)
+    if sample_rate != DNSMOS_RATE:
+        heard = soxr.resample(heard, sample_rate, DNSMOS_RATE)
+    while len(heard) < DNSMOS_WINDOW:
+        heard = np.concatenate([heard, heard])
+    last = max(int(len(heard) // DNSMOS_RATE - DNSMOS_WINDOW / DNSMOS_RATE), 0)
+    windows = [heard[None, second * DNSMOS_RATE :][:, :DNSMOS_WINDOW] for second in range(last + 1)]
+    raw = np.concatenate([_dnsmos_network().run(None, {"input_1": window})[0] for window in windows])
+    return {part: float(np.polyval(line, column).mean()) for (part, line), column in zip(DNSMOS_PARTS.items(), raw.T, strict=True)}
+
+
+@lru_cache
+def _dnsmos_network() -> Any:
+    import onnxruntime
+
+    return onnxruntime.InferenceSession(str(files("speechmos").joinpath("dnsmos_models/sig_bak_ovr.onnx")), providers=["CPUExecutionProvider"])

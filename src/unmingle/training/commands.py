@@ -10,9 +10,9 @@ from unmingle.console import say
 from unmingle.errors import UsageError
 from unmingle.facts import SAMPLE_RATES
 
-SetOfMixtures = Annotated[Path, typer.Argument(help="CSV of mixtures, or a folder of WSJ0-2mix, LibriMix, WHAM! or WHAMR!.", metavar="SET")]
-Speech = Annotated[Path | None, typer.Option(help="Folder with the utterances that the CSV names, such as LibriSpeech/.")]
-Task = Annotated[str | None, typer.Option(help="Which mixtures of a folder: mix_clean, mix_both, … [default: the clean ones]")]
+SET = "CSV of mixtures, or a folder of WSJ0-2mix, LibriMix, WHAM! or WHAMR!"
+Speech = Annotated[Path | None, typer.Option(help="Folder with the utterances and noises that the CSV names, such as LibriSpeech/.")]
+Task = Annotated[str | None, typer.Option(help="Which mixtures: mix_clean, mix_both, …; of a CSV its tasks, or all. [default: the first]")]
 First = Annotated[int | None, typer.Option(min=1, help="Only the first N mixtures.")]
 SampleRate = Annotated[int | None, typer.Option(min=SAMPLE_RATES[0], max=SAMPLE_RATES[1], help="Resample voices and mixtures to this first [Hz].")]
 Backend = Annotated[str, typer.Option(help="auto, openvino, onnxruntime or torch.")]
@@ -87,7 +87,7 @@ def train(
 
 
 def choose_task(set_: Path, task: str | None) -> str | None:
-    """The task asked for; where a folder offers several and none was, the first is measured, and it says so."""
+    """The task asked for; where a set offers several and none was, the first is measured, and it says so."""
     from unmingle.data.sets import tasks
 
     choices = tasks(set_)
@@ -97,24 +97,29 @@ def choose_task(set_: Path, task: str | None) -> str | None:
 
 
 def evaluate(
-    model: Annotated[str, typer.Argument(help="Name of a shipped model, weights (.onnx, .safetensors), oracle-… (see docs), or mixture.")],
-    set_: SetOfMixtures,
+    model: Annotated[str, typer.Argument(help="Name of a shipped model, weights (.onnx, .safetensors), oracle-…, noisereduce, rnnoise, or mixture.")],
+    set_: Annotated[Path, typer.Argument(help=f"{SET}, or a folder of recordings without references.", metavar="SET")],
     speech: Speech = None,
     task: Task = None,
     csv: Annotated[Path | None, typer.Option(help="Write one row per mixture here.")] = None,
     first: First = None,
-    measures: Annotated[str | None, typer.Option(help="Of si-sdr, snr, sdr, pesq, stoi, or all. [default: si-sdr,snr]")] = None,
+    measures: Annotated[str | None, typer.Option(help="Of si-sdr, snr, sdr, pesq, stoi, dnsmos, or all. [default: si-sdr,snr]")] = None,
     sample_rate: SampleRate = None,
     backend: Backend = "auto",
     as_json: Annotated[bool, typer.Option("--json", help="Print the summary as JSON.")] = False,
 ) -> None:
-    """Measure a separator on mixtures whose voices are known: SI-SDR, SI-SDRi, SNR and SNRi, or what --measures names."""
-    from unmingle.metrics import choose
+    """Measure a separator on mixtures whose voices are known: SI-SDR, SI-SDRi, SNR and SNRi, or what --measures names.
+
+    Of recordings without references, DNSMOS before and after is measured.
+    """
+    from unmingle.data.sets import read_plain
+    from unmingle.metrics import BLIND, choose
     from unmingle.training.evaluation import evaluate as run
     from unmingle.training.evaluation import print_summary, write_rows
 
     task = choose_task(set_, task)
-    rows, summary = run(model, set_, speech=speech, task=task, first=first, backend=backend, measures=choose(measures), sample_rate=sample_rate)
+    chosen = choose(",".join(BLIND) if measures is None and read_plain(set_) else measures)
+    rows, summary = run(model, set_, speech=speech, task=task, first=first, backend=backend, measures=chosen, sample_rate=sample_rate)
     if csv is not None:
         write_rows(rows, csv)
     if as_json:
@@ -124,12 +129,13 @@ def evaluate(
 
 
 def compare(
-    set_: SetOfMixtures,
+    set_: Annotated[Path, typer.Argument(help=f"{SET}.", metavar="SET")],
     speech: Speech = None,
     task: Task = None,
-    models: Annotated[str | None, typer.Option(help="Names or weights, as a,b,c. [default: all that separate as many speakers]")] = None,
+    models: Annotated[str | None, typer.Option(help="Names or weights, as a,b,c. [default: all that fit the number of speakers]")] = None,
     first: First = None,
     out: Annotated[Path, typer.Option(help="Folder for the table, the rows and the picture; earlier ones are replaced.")] = Path("comparison"),
+    measures: Annotated[str | None, typer.Option(help="As for evaluate. [default: si-sdr,sdr,pesq,stoi]")] = None,
     peers: Annotated[str | None, typer.Option(help="published: a column with what papers report.")] = None,
     sample_rate: SampleRate = None,
     backend: Backend = "auto",
@@ -142,10 +148,10 @@ def compare(
     from unmingle.training.comparison import MEASURES, choose_models
     from unmingle.training.comparison import compare as run
 
-    choose(",".join(MEASURES))
+    chosen = choose(",".join(MEASURES) if measures is None else measures)
     text = run(
         set_, out, speech=speech, task=choose_task(set_, task), models=choose_models(models), first=first, sample_rate=sample_rate,
-        published=peers is not None, backend=backend, resume=resume,
+        measures=chosen, published=peers is not None, backend=backend, resume=resume,
     )  # fmt: skip
     typer.echo(f"{text}\ntable: {out / 'compare.md'}\nfigures: {out / 'compare.csv'}\nrows: {out / 'rows.csv'}\npicture: {out / 'compare.png'}")
 

@@ -12,9 +12,10 @@ import numpy as np
 
 from unmingle import __version__
 from unmingle.console import track
-from unmingle.data.sets import read_set
+from unmingle.data.sets import ALL, read_set
 from unmingle.errors import InputError, UsageError
 from unmingle.facts import Facts
+from unmingle.metrics import MEASURES as ALL_MEASURES
 from unmingle.oracles import ORACLES
 from unmingle.output import replacing
 from unmingle.pictures import plot_comparison
@@ -34,7 +35,7 @@ from unmingle.training.evaluation import (
 MEASURES = ("si-sdr", "sdr", "pesq", "stoi")
 PUBLISHED = Path(__file__).with_name("published.csv")
 
-TEXTS = ("model", "weights", "mixture_id", "missing")  # columns of rows that hold no numbers
+TEXTS = ("model", "weights", "mixture_id", "task", "kind", "missing")  # columns of rows that hold no numbers
 
 #: headings of the Markdown table, the keys of a row beside them, and how a value is written
 COLUMNS = {
@@ -48,6 +49,10 @@ COLUMNS = {
     "PESQ nb": ("pesq_nb", "{:.2f}"),
     "PESQ wb": ("pesq_wb", "{:.2f}"),
     "STOI": ("stoi", "{:.3f}"),
+    "ESTOI": ("estoi", "{:.3f}"),
+    "DNSMOS SIG": ("dnsmos_sig", "{:.2f}"),
+    "DNSMOS BAK": ("dnsmos_bak", "{:.2f}"),
+    "DNSMOS OVRL": ("dnsmos_ovrl", "{:.2f}"),
     "real-time factor": ("real_time_factor", "{:.3f}"),
     "against the first [dB]": ("difference_db", "{:+.2f}"),
     "p": ("p_value", "{:.2g}"),
@@ -63,6 +68,7 @@ def compare(
     models: list[str] | None = None,
     first: int | None = None,
     sample_rate: int | None = None,
+    measures: Iterable[str] = MEASURES,
     published: bool = False,
     backend: str = "auto",
     resume: bool = False,
@@ -78,9 +84,10 @@ def compare(
             first one is what the others are tested against.
         first: only so many mixtures.
         sample_rate: to which everything is resampled before it is mixed, separated and measured [Hz]; the set's own unless given.
+        measures: keys of `unmingle.metrics.MEASURES`; SI-SDR is taken in any case.
         published: whether a column holds what papers report.
         backend: see `unmingle.runtime.load`.
-        resume: what `rows.csv` in `out` holds of the same mixtures at the same rate by the same weights is not measured again.
+        resume: what `rows.csv` in `out` holds of the same mixtures and measures at the same rate by the same weights is not measured again.
 
     Returns:
         The Markdown.
@@ -90,6 +97,7 @@ def compare(
     """
     entries = read_set(set_path, speech, task, first)
     n_src = n_speakers(entries)
+    measures = tuple(dict.fromkeys(["si-sdr", *measures]))
     names = list(dict.fromkeys([*(shipped(n_src) if models is None else models), MIXTURE, *ORACLES]))
     for name in names:
         contender(name, n_src, backend)
@@ -100,7 +108,9 @@ def compare(
     mixtures: dict[str, dict[str, Any]] = {}
     about: dict[str, dict[str, Any]] = {}
     rows: list[dict[str, Any]] = []
-    earlier = read_rows(out / "rows.csv") if resume else []
+    columns = {column for name in measures for column in ALL_MEASURES[name].columns}
+    columns |= {"model", "weights", "sample_rate", "mixture_id", *entries[0].about, "seconds", "separation_s", "missing"}
+    earlier = [row for row in read_rows(out / "rows.csv") if row.keys() == columns] if resume else []
 
     def each() -> Iterator[dict[str, Any]]:
         for name in names:
@@ -111,7 +121,7 @@ def compare(
             if [row["mixture_id"] for row in kept] == [entry.id for entry in entries]:
                 yield from kept
             else:
-                yield from ({**of, **row} for row in measured_rows(one, entries, MEASURES, sample_rate, mixtures))
+                yield from ({**of, **row} for row in measured_rows(one, entries, measures, sample_rate, mixtures))
 
     for row in track(each(), f"comparing {len(names)} on {set_path.name}", len(names) * len(entries)):
         rows.append(row)
@@ -129,14 +139,16 @@ def compare(
         table.append(row)
     given = {
         "--speech": speech, "--task": task, "--models": models and ",".join(models), "--first": first, "--sample-rate": sample_rate,
-        "--peers": "published" if published else None,
+        "--measures": ",".join(measures) if measures != MEASURES else None, "--peers": "published" if published else None,
     }  # fmt: skip
     backends = ", ".join(dict.fromkeys(row["backend"] for row in table if row["backend"])) or "no model"
+    voices = f"{n_src} speakers" if n_src > 1 else "one speaker and noise"
     heading = (
-        f"{len(entries)} mixtures of {n_src} speakers, by `unmingle compare {set_path}{options_text(given)}`, "
+        f"{len(entries)} mixtures of {voices}, by `unmingle compare {set_path}{options_text(given)}`, "
         f"unmingle {__version__}, {backends}, {os.cpu_count()} processors."
     )
-    text = "\n\n".join([heading, *markdown(table, missing_by_model(by_model)), *other_peers(names, peers)]) + "\n"
+    paragraphs = [*markdown(table, missing_by_model(by_model), n_src), *breakdowns(by_model, task), *other_peers(names, peers)]
+    text = "\n\n".join([heading, *paragraphs]) + "\n"
     write_rows(table, out / "compare.csv")
     plot_comparison(table, out / "compare.png")
     with replacing(out / "compare.md") as beside:
@@ -156,8 +168,9 @@ def read_rows(path: Path) -> list[dict[str, Any]]:
 
 
 def shipped(n_src: int) -> list[str]:
-    """The names of the models in the package that separate so many speakers, the default first."""
-    fitting = [card for card in cards() if card.job == "separate" and fits(Facts.from_dict(card.facts), n_src)]
+    """The names of the models in the package that separate so many speakers, or that take noise from one, the default first."""
+    job = "enhance" if n_src == 1 else "separate"
+    fitting = [card for card in cards() if card.job == job and fits(Facts.from_dict(card.facts), n_src)]
     return [card.name for card in sorted(fitting, key=lambda card: not card.default)]
 
 
@@ -182,13 +195,14 @@ def facts_of(separator: Any) -> dict[str, Any]:
 
 
 def quality(rows: list[dict[str, Any]]) -> dict[str, Any]:
-    """Means over the mixtures, half the width of the 95 % confidence interval of SI-SDRi (Student's t), real-time factor, and counts."""
+    """Means of what was measured, half the width of the 95 % confidence interval of SI-SDRi (Student's t), real-time factor, and counts."""
     from scipy import stats
 
     gains = [row["si_sdri"] for row in rows if row["si_sdri"] is not None]
     half = float(stats.t.ppf(0.975, len(gains) - 1) * np.std(gains, ddof=1) / len(gains) ** 0.5) if len(gains) > 1 else None
     columns = {"si_sdri_db": "si_sdri", "sdri_db": "sdri", "pesq_nb": "pesq_nb", "pesq_wb": "pesq_wb", "stoi": "stoi", "estoi": "estoi"}
-    all_of_them = {key: statistics(rows, column) for key, column in columns.items()}
+    columns |= {column: column for column in ("dnsmos_sig", "dnsmos_bak", "dnsmos_ovrl")}
+    all_of_them = {key: statistics(rows, column) for key, column in columns.items() if column in rows[0]}
     return {
         "n": len(rows),
         "si_sdri_ci_db": half,
@@ -221,9 +235,11 @@ def missing_by_model(by_model: dict[str, list[dict[str, Any]]]) -> dict[str, lis
     return found
 
 
-def markdown(table: list[dict[str, Any]], missing: dict[str, list[str]]) -> Iterator[str]:
-    """The paragraphs of the report: the table, what its marks mean, and what is missing."""
-    columns = {title: column for title, column in COLUMNS.items() if any(row[column[0]] is not None for row in table)}
+def markdown(table: list[dict[str, Any]], missing: dict[str, list[str]], n_src: int) -> Iterator[str]:
+    """The paragraphs of the report: the table, what its marks mean, and what is missing. ESTOI, which is about noise, stands in it for one voice."""
+    columns = {title: column for title, column in COLUMNS.items() if any(row.get(column[0]) is not None for row in table)}
+    if n_src > 1:
+        columns.pop("ESTOI", None)
     if "published" in table[0]:
         columns["published, on other data"] = ("published", "{}")
     lines = ["| " + " | ".join(columns) + " |", "|---" * len(columns) + "|"]
@@ -235,6 +251,22 @@ def markdown(table: list[dict[str, Any]], missing: dict[str, list[str]]) -> Iter
     )
     if missing:
         yield "\n".join(["Missing:\n", *(f"- {', '.join(names)}: {reason}" for reason, names in missing.items())])
+
+
+def breakdowns(by_model: dict[str, list[dict[str, Any]]], task: str | None) -> Iterator[str]:
+    """Tables of mean SI-SDRi by the mixture's SNR and, if all tasks were measured, by task; none for a set that does not say."""
+    said = next(iter(by_model.values()))  # of the mixtures, which are the same for all
+    headings = {"task": "task", "snr_db": "signal-to-noise ratio of the mixture [dB]"}
+    for key, what in headings.items():
+        if key not in said[0] or (key == "task" and task != ALL):
+            continue
+        values = list(dict.fromkeys(row[key] for row in said)) if key == "task" else sorted({row[key] for row in said})
+        lines = [f"Mean SI-SDRi [dB] by {what}:\n", f"| model | {' | '.join(f'{value:g}' if key == 'snr_db' else str(value) for value in values)} |"]
+        lines.append("|---" * (len(values) + 1) + "|")
+        for name, rows in by_model.items():
+            means = [statistics([row for row in rows if row[key] == value], "si_sdri")["mean"] for value in values]
+            lines.append(f"| {name} | {' | '.join('–' if mean is None else f'{mean:.2f}' for mean in means)} |")
+        yield "\n".join(lines)
 
 
 def cell(row: dict[str, Any], key: str, pattern: str) -> str:

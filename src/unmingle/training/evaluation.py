@@ -16,23 +16,24 @@ from rich.table import Table
 
 from unmingle.console import track
 from unmingle.data.mixer import Mixture
-from unmingle.data.sets import Entry, read_set, tasks
+from unmingle.data.sets import Entry, read_plain, read_set, tasks
 from unmingle.errors import InputError, UsageError
-from unmingle.metrics import DEFAULT, MEASURES, Value, measure, of_mixture
+from unmingle.metrics import BLIND, DEFAULT, MEASURES, Value, measure, of_mixture
 from unmingle.oracles import ORACLES, oracle
 from unmingle.output import replacing
 from unmingle.runtime import Separator, load
-from unmingle.separation import separate
+from unmingle.separation import enhance, separate
+from unmingle.training.peers import PEERS, peer
 
 MIXTURE = "mixture"
 
 
 @dataclass(frozen=True)
 class Contender:
-    """Whatever answers to the mixtures of a set: a model, an oracle, which is told the references, or the mixture itself.
+    """Whatever answers to the mixtures of a set: a model, an oracle, which is told the references, a peer, or the mixture itself.
 
     Attributes:
-        name: of the weights, a key of `ORACLES`, or "mixture".
+        name: of the weights, a key of `ORACLES` or `PEERS`, or "mixture".
         run: a mixture becomes estimates `(S, T)`.
         separator: the model; None for the others, whose speed says nothing.
     """
@@ -46,18 +47,25 @@ def contender(model: str, speakers: int, backend: str = "auto") -> Contender:
     """The contender of that name; for a model, as `load`, whose errors it raises.
 
     Args:
-        model: what `load` takes, a key of `ORACLES`, or "mixture".
+        model: what `load` takes, a key of `ORACLES` or `PEERS`, or "mixture".
         speakers: how many voices it is to return.
         backend: see `unmingle.runtime.load`.
     """
     if model == MIXTURE:
-        return Contender(model, lambda item: np.stack([item.mixture] * len(item.sources)))
+        return Contender(model, lambda item: np.stack([item.mixture] * speakers))
+    if model in PEERS:
+        if speakers != 1:
+            raise UsageError(f"{model} returns one voice, and this set has {speakers}; take it on a set of one voice and noise")
+        run = peer(model)
+        return Contender(model, lambda item: run(item.mixture, item.sample_rate)[None])
     if model.startswith("oracle") and model not in ORACLES:
         raise UsageError(f"no {model!r}; there are {', '.join(ORACLES)}")
     if model in ORACLES:
         return Contender(model, lambda item: oracle(model, item.mixture, item.sources, item.sample_rate))
-    separator = load(model, speakers=speakers, backend=backend)
-    return Contender(separator.name, lambda item: separate(item.mixture, item.sample_rate, len(item.sources), separator), separator)
+    separator = load(model, job="enhance" if speakers == 1 else None, speakers=speakers, backend=backend)
+    if separator.facts.job == "enhance":
+        return Contender(separator.name, lambda item: enhance(item.mixture, item.sample_rate, separator)[None], separator)
+    return Contender(separator.name, lambda item: separate(item.mixture, item.sample_rate, speakers, separator), separator)
 
 
 def measured_rows(
@@ -72,7 +80,8 @@ def measured_rows(
         mixtures: what the mixtures themselves reach, by their ids; filled here, so that contenders on the same set share it.
 
     Yields:
-        Rows: `mixture_id`, `seconds`, `separation_s` (None if the contender is no model) and what `measure` returns.
+        Rows: `mixture_id`, what the set says of the mixture (`Entry.about`), `seconds`, `separation_s` (None if the contender is no model) and
+        what `measure` returns.
     """
     measures = tuple(measures)
     for entry in entries:
@@ -86,6 +95,7 @@ def measured_rows(
             mixtures[entry.id] = of_mixture(item.mixture, item.sources, item.sample_rate, measures)
         yield {
             "mixture_id": entry.id,
+            **entry.about,
             "seconds": round(len(item.mixture) / item.sample_rate, 3),
             "separation_s": None if contender.separator is None else took_s,
             **measure(estimates, item.sources, item.mixture, item.sample_rate, measures, mixtures[entry.id]),
@@ -115,7 +125,8 @@ def evaluate(
 
     Args:
         model: see `contender`.
-        set_path, speech, task: see `unmingle.data.sets.read_set`.
+        set_path, speech, task: see `unmingle.data.sets.read_set`; or a folder of recordings without references, in which one voice each is
+            sought and nothing but `BLIND` measures can be taken.
         first: only so many mixtures.
         backend: see `unmingle.runtime.load`.
         measures, sample_rate: see `measured_rows`.
@@ -128,8 +139,11 @@ def evaluate(
         InputError, UsageError: the set or the model cannot be read; the message says why.
     """
     measures = tuple(measures)
-    entries = read_set(set_path, speech, task, first)
-    chosen = contender(model, n_speakers(entries), backend)
+    plain = read_plain(set_path, first)
+    entries = plain or read_set(set_path, speech, task, first)
+    if plain and (model in ORACLES or task is not None or not set(measures) <= set(BLIND)):
+        raise UsageError(f"{set_path}: recordings without references; leave oracles and --task out, and measure {', '.join(BLIND)} alone")
+    chosen = contender(model, 1 if plain else n_speakers(entries), backend)
     rows = list(track(measured_rows(chosen, entries, measures, sample_rate, {}), f"evaluating {chosen.name}", len(entries)))
     summary: dict[str, Any] = {
         "model": chosen.name, "backend": chosen.separator and chosen.separator.backend, "set": str(set_path), "sample_rate": sample_rate,
