@@ -212,7 +212,7 @@ function refresh() {
   at("speakers-field").hidden = kind === "enhance";
   at("frequency-field").hidden = at("noise").value !== "tone";
   at("level-field").hidden = !at("noise").value;
-  at("level-text").textContent = `${at("level").value} dB`;
+  at("level-text").textContent = `${at("level").value}\u00a0dB`;
 }
 
 let recorder = null;
