@@ -26,7 +26,6 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from unmingle.errors import InputError, UnmingleError, UsageError
 from unmingle.media import open_audio
-from unmingle.separation import output_stems
 from unmingle.web.jobs import MIXTURE, TASKS, Job, Jobs, Task
 from unmingle.web.noises import VOICES
 from unmingle.web.recordings import Limits, Recording, Recordings, Refused
@@ -109,8 +108,8 @@ async def clean(recordings: Recordings, every_s: float) -> None:
 async def page(request: Request) -> Response:
     """The page; a visitor without a cookie gets one that nobody can guess."""
     limits: Limits = request.app.state.limits
-    values = {"max_bytes": limits.max_bytes, "max_hours": f"{limits.max_s / 3600:.3g}", "keep_minutes": f"{limits.keep_s / 60:.3g}"}
-    values |= {"max_size": f"{limits.max_bytes / 1e9:.3g} GB", "tasks": " ".join(TASKS)}
+    values = {"max_bytes": limits.max_bytes, "size": limits.size, "duration": limits.duration, "keep_minutes": f"{limits.keep_s / 60:.3g}"}
+    values["tasks"] = " ".join(TASKS)
     response = HTMLResponse(Template((PAGE / "index.html").read_text(encoding="utf-8")).substitute(values))
     if not request.cookies.get(COOKIE):
         secure = request.url.scheme == "https"
@@ -219,7 +218,7 @@ async def download(request: Request) -> Response:
     path = job_of(recording).files.get(name)
     if path is None:
         raise HTTPException(404)
-    return file_response(path, f"{stem_of(recording)}-{name}" if "download" in request.query_params else None)
+    return file_response(path, f"{recording.stem}-{name}" if "download" in request.query_params else None)
 
 
 async def download_all(request: Request) -> Response:
@@ -228,7 +227,7 @@ async def download_all(request: Request) -> Response:
     files = job_of(recording).files
     if not files:
         raise HTTPException(404)
-    name = quote(f"{stem_of(recording)}-unmingled.zip", safe="")
+    name = quote(f"{recording.stem}-unmingled.zip", safe="")
     headers = {"content-disposition": f"attachment; filename*=utf-8''{name}"}
     return StreamingResponse(zipped(files), media_type="application/zip", headers=headers)
 
@@ -253,10 +252,6 @@ def job_of(recording: Recording) -> Job:
     if recording.job is None:
         raise HTTPException(404)
     return recording.job
-
-
-def stem_of(recording: Recording) -> str:
-    return output_stems([recording.name])[0]
 
 
 async def small_body(request: Request) -> bytes:

@@ -10,15 +10,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from unmingle import separation
+import unmingle
 from unmingle.errors import Cancelled, UnmingleError, UsageError
 from unmingle.media import FORMATS
-from unmingle.separation import FileResult, Progress, output_stems, separate_file
+from unmingle.runtime import cards
+from unmingle.separation import FileResult, Progress
 from unmingle.web.noises import Noise, write_mixture
 from unmingle.web.recordings import Limits, Recording, Recordings, Refused
 
-ENHANCE = getattr(separation, "enhance_file", None)
-TASKS = ("separate", "enhance") if ENHANCE else ("separate",)
+TASKS = ("separate", *(["enhance"] if any(card.job == "enhance" for card in cards()) else []))
 MIXTURE = "input-with-noise.wav"
 log = logging.getLogger(__name__)
 
@@ -56,9 +56,10 @@ class Task:
 
 def run(task: Task, source: Path, out: Path, stem: str, progress: Progress) -> FileResult:
     """Call the function that the command line calls for this task."""
-    if task.kind == "enhance" and ENHANCE:
-        return ENHANCE(source, out, format=task.format, rest=True, plot=True, progress=progress, stem=stem)
-    return separate_file(source, out, speakers=task.speakers, format=task.format, plot=True, progress=progress, stem=stem)
+    wishes: dict[str, Any] = {"format": task.format, "plot": True, "progress": progress, "stem": stem}
+    if task.kind == "enhance":
+        return unmingle.enhance_file(source, out, rest=True, **wishes)
+    return unmingle.separate_file(source, out, speakers=task.speakers, **wishes)
 
 
 class Job:
@@ -136,7 +137,7 @@ class Job:
                 write_mixture(self._recording.source, source, self.task.noise, self._report)
                 files[MIXTURE] = source
             self.stage = "enhancing" if self.task.kind == "enhance" else "separating"
-            result = run(self.task, source, out, output_stems([self._recording.name])[0], self._report)
+            result = run(self.task, source, out, self._recording.stem, self._report)
             if self._wish.is_set():
                 raise Cancelled("cancelled when all was done")
             files |= {path.name: path for path in (*result.outputs, result.rest, result.plot) if path}

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from unmingle.errors import InputError, UnmingleError
+from unmingle.separation import output_stems
 
 if TYPE_CHECKING:
     from unmingle.web.jobs import Job
@@ -39,6 +40,16 @@ class Limits:
     n_waiting: int = 20
     keep_s: float = 3600
 
+    @property
+    def size(self) -> str:
+        """The largest upload, in words."""
+        return f"{self.max_bytes / 1e9:.3g} GB" if self.max_bytes >= 1e8 else f"{self.max_bytes / 1e6:.3g} MB"
+
+    @property
+    def duration(self) -> str:
+        """The longest recording, in words."""
+        return f"{self.max_s / 3600:.3g} hours" if self.max_s >= 3600 else f"{self.max_s / 60:.3g} minutes"
+
 
 @dataclass
 class Recording:
@@ -61,6 +72,11 @@ class Recording:
     duration_s: float | None = None
     job: "Job | None" = None
     used: float = field(default_factory=time.monotonic)
+
+    @property
+    def stem(self) -> str:
+        """What names of files that are downloaded begin with."""
+        return output_stems([self.name])[0]
 
     @property
     def source(self) -> Path:
@@ -112,14 +128,12 @@ class Recordings:
     def check_size(self, name: str, n_bytes: int) -> None:
         """InputError if so many bytes are too many."""
         if n_bytes > self._limits.max_bytes:
-            limit = f"{self._limits.max_bytes / 1e9:.3g} GB" if self._limits.max_bytes >= 1e8 else f"{self._limits.max_bytes / 1e6:.3g} MB"
-            raise InputError(f"{name}: larger than {limit}, which is the limit here; choose a shorter recording, or save it as MP3 first")
+            raise InputError(f"{name}: larger than {self._limits.size}, which is the limit here; choose a shorter recording, or save it as MP3 first")
 
     def check_duration(self, name: str, duration_s: float) -> None:
         """InputError if so many seconds are too many."""
         if duration_s > self._limits.max_s:
-            limit = f"{self._limits.max_s / 3600:.3g} hours" if self._limits.max_s >= 3600 else f"{self._limits.max_s / 60:.3g} minutes"
-            raise InputError(f"{name}: longer than {limit}, which is the limit here; cut it into parts, or use the command line")
+            raise InputError(f"{name}: longer than {self._limits.duration}, which is the limit here; cut it into parts, or use the command line")
 
     def get(self, visitor: str, id: str) -> Recording | None:
         """A recording of this visitor; None if there is none of this name, or it is somebody else's."""

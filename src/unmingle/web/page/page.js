@@ -91,7 +91,7 @@ function choose(file) {
   chosen = null;
   if (file.size > Number(document.body.dataset.maxBytes)) {
     say("");
-    complain(`${file.name}: larger than ${document.body.dataset.maxSize}, which is the limit here; choose a shorter recording, or save it as MP3 first`);
+    complain(`${file.name}: larger than ${document.body.dataset.size}, which is the limit here; choose a shorter recording, or save it as MP3 first`);
     return;
   }
   chosen = file;
