@@ -2,7 +2,7 @@
 
 setup:
 	python3 -m venv .venv
-	.venv/bin/pip install -q -c constraints.txt -e '.[train,plot,dev]'
+	.venv/bin/pip install -q -c constraints.txt -e '.[train,plot,web,dev]'
 
 test: setup
 	.venv/bin/python -m pytest
@@ -14,3 +14,4 @@ check: setup
 picture: setup
 	.venv/bin/unmingle separate examples/two-voices.flac --plot --overwrite
 	cp separated/two-voices/spectrogram.png docs/two-voices.png
+	UNMINGLE_PICTURES=docs/pictures .venv/bin/python -m pytest tests/test_web.py -k one_click

@@ -2,8 +2,8 @@
 
     python examples/make_two_voices.py
 
-needs flite (http://cmuflite.org; "apt install flite" on Debian) with its voices slt and rms, NumPy and soundfile. It writes two-voices.flac and
-its references beside this file; the mixture is their sum, to the bit.
+needs flite (http://cmuflite.org; "apt install flite" on Debian) with its voices slt and rms, NumPy, soundfile and unmingle. It writes two-voices.flac
+and its references beside this file; the mixture is their sum, to the bit. The references as Opus are the voices of the web page.
 """
 
 import subprocess
@@ -12,6 +12,8 @@ from pathlib import Path
 
 import numpy as np
 import soundfile
+
+from unmingle.media import AudioWriter
 
 LENGTH = 8 * 16_000
 SAMPLE_RATE = 16_000
@@ -42,12 +44,21 @@ def speak(voice: str, start_s: float, text: str) -> np.ndarray:
 
 
 def main() -> None:
-    """Write the three files."""
+    """Write the three files, and the web page's voices."""
     folder = Path(__file__).parent
     references = [speak(voice, start_s, text) for voice, (start_s, text) in VOICES.items()]
     for number, reference in enumerate(references, 1):
         soundfile.write(folder / f"two-voices.reference-{number}.flac", reference, SAMPLE_RATE)
     soundfile.write(folder / "two-voices.flac", sum(references), SAMPLE_RATE)
+    write_page_voices(references)
+
+
+def write_page_voices(references: list[np.ndarray]) -> None:
+    """The voices as the page has them, small: Opus."""
+    folder = Path(__file__).parents[1] / "src/unmingle/web/voices"
+    for name, reference in zip(("first", "second"), references, strict=True):
+        with AudioWriter(folder / f"{name}.opus", sample_rate=SAMPLE_RATE, format="opus") as writer:
+            writer.write(reference[None] / np.float32(2**15))
 
 
 if __name__ == "__main__":

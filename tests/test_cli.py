@@ -20,6 +20,7 @@ from unmingle.runtime import cards
 
 EXTRAS = (
     "torch", "lightning", "torchmetrics", "tensorboard", "safetensors", "onnx", "onnxscript", "matplotlib", "scipy", "mir_eval", "pesq", "pystoi",
+    "starlette", "uvicorn",
 )  # fmt: skip
 WITHOUT_EXTRAS = f"import sys; sys.modules.update(dict.fromkeys({EXTRAS})); from unmingle.cli import main; sys.exit(main())"
 EXAMPLE = Path(__file__).parents[1] / "examples/two-voices.flac"

@@ -103,6 +103,11 @@ def test_every_command_and_every_option_of_separate_is_documented() -> None:
     assert [name for name in COMMANDS if f"unmingle {name}" not in everything] == []
 
 
+def test_every_option_of_serve_is_documented() -> None:
+    text = (ROOT / "docs/web.md").read_text(encoding="utf-8")
+    assert [name for parameter in COMMANDS["serve"].params for name in parameter.opts if f"`{name} " not in text] == []
+
+
 def test_the_first_command_of_the_readme_separates_a_file_that_is_there() -> None:
     line = next(line for line in blocks(ROOT / "README.md", "sh")[0].splitlines())
     assert line.startswith("python3 -m venv .venv && .venv/bin/pip install -q . && .venv/bin/unmingle separate ")

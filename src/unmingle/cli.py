@@ -167,6 +167,25 @@ def models(as_json: Annotated[bool, typer.Option("--json", help="Print all that 
         print("\n\n".join(describe(card) for card in cards()))
 
 
+@app.command(epilog="Example: unmingle serve --port 8000 --max-size-gb 0.5 --jobs 2")
+def serve(
+    host: Annotated[str, typer.Option(help="Address to listen at; 127.0.0.1 is reached from this machine only.")] = "127.0.0.1",
+    port: Annotated[int, typer.Option(min=0, max=65535, help="Port to listen at; 0 chooses a free one.")] = 7860,
+    max_size_gb: Annotated[float, typer.Option(min=0.001, help="Largest upload [GB].")] = 1.0,
+    max_hours: Annotated[float, typer.Option(min=0.001, help="Longest recording [h].")] = 4.0,
+    jobs: Annotated[int, typer.Option(min=1, help="How many recordings are separated at once.")] = 1,
+    max_waiting: Annotated[int, typer.Option(min=0, help="How many more may wait; further visitors are told to come back.")] = 20,
+    keep_minutes: Annotated[float, typer.Option(min=0.01, help="A visitor's files are removed so long after they were last used [min].")] = 60.0,
+) -> None:
+    """Show a web page on which recordings are separated (needs unmingle[web])."""
+    if missing := [name for name in ("starlette", "uvicorn", "matplotlib") if not find_spec(name)]:
+        raise UsageError(f"serve needs {' and '.join(missing)}: pip install 'unmingle[web]'")
+    from unmingle.web.app import serve
+    from unmingle.web.recordings import Limits
+
+    serve(host, port, Limits(round(max_size_gb * 1e9), 3600 * max_hours, jobs, max_waiting, 60 * keep_minutes))
+
+
 register(app)
 
 

@@ -1,0 +1,1 @@
+"""The web page: `unmingle serve`. It separates and enhances with the functions of the command line, and nothing else."""

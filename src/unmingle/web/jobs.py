@@ -1,0 +1,189 @@
+"""Separating and enhancing for visitors: so many at once, the others in a queue; each tells how far it is, and can be cancelled."""
+
+import logging
+import shutil
+import threading
+import time
+from collections.abc import Callable
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from unmingle.errors import Cancelled, UnmingleError, UsageError
+from unmingle.files import FileResult, enhance_file, separate_file
+from unmingle.media import FORMATS
+from unmingle.runtime import cards
+from unmingle.separation import Progress
+from unmingle.web.noises import Noise, write_mixture
+from unmingle.web.recordings import Limits, Recording, Recordings, Refused
+
+TASKS = ("separate", *(["enhance"] if any(card.job == "enhance" for card in cards()) else []))
+MIXTURE = "input-with-noise.wav"
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Task:
+    """What a visitor asks for.
+
+    Raises:
+        UsageError: one of them is unknown.
+    """
+
+    kind: str = "separate"
+    speakers: int | Literal["auto"] = 2
+    format: str = "flac"
+    noise: Noise | None = None
+
+    def __post_init__(self) -> None:
+        if self.kind not in TASKS:
+            raise UsageError(f"no task {self.kind!r:.40}; choose from {', '.join(TASKS)}")
+        if self.speakers not in ("auto", 2, 3):
+            raise UsageError(f"{self.speakers!r:.40} is no number of voices; choose auto, 2 or 3")
+        if self.format not in FORMATS:
+            raise UsageError(f"no format {self.format!r:.40}; choose from {', '.join(FORMATS)}")
+
+    @classmethod
+    def read(cls, values: Any) -> "Task":
+        """From parsed JSON; UsageError says what is wrong with it."""
+        try:
+            noise = values.pop("noise", None)
+            return cls(**values, noise=noise and Noise(**noise))
+        except (TypeError, AttributeError) as error:
+            raise UsageError(f"not a task ({error}); load the page again") from None
+
+
+def run(task: Task, source: Path, out: Path, stem: str, progress: Progress) -> FileResult:
+    """Call the function that the command line calls for this task."""
+    wishes: dict[str, Any] = {"format": task.format, "plot": True, "progress": progress, "stem": stem}
+    if task.kind == "enhance":
+        return enhance_file(source, out, rest=True, **wishes)
+    return separate_file(source, out, speakers=task.speakers, **wishes)
+
+
+class Job:
+    """One task on one recording.
+
+    Attributes:
+        state: "waiting", "running", "done", "failed" or "cancelled".
+        stage: what is being done.
+        error: why it failed.
+        result: what `separate_file` returned.
+        files: name → path of what may be heard and downloaded.
+    """
+
+    def __init__(self, task: Task, recording: Recording, recordings: Recordings) -> None:
+        self.task, self._recording, self._recordings = task, recording, recordings
+        self.state, self.stage, self.error = "waiting", "", ""
+        self.result: FileResult | None = None
+        self.files: dict[str, Path] = {}
+        self._began = self._done_s = 0.0
+        self._total_s: float | None = None
+        self._wish = threading.Event()
+        self._future: Future[None]
+
+    def start(self, executor: ThreadPoolExecutor) -> None:
+        self._future = executor.submit(self._run)
+
+    @property
+    def is_over(self) -> bool:
+        return self._future.done()
+
+    def cancel(self) -> None:
+        """Stop it: at once if it waits, else within a block of audio. What is done stays done."""
+        self._wish.set()
+        if self._future.cancel():
+            self.state = "cancelled"
+
+    def when_over(self, callback: Callable[[], None]) -> None:
+        """Call back when it is over, or now if it is."""
+        self._future.add_done_callback(lambda _: callback())
+
+    def to_dict(self) -> dict[str, Any]:
+        """How far it is, or what came of it."""
+        running_s = time.monotonic() - self._began if self._began else 0.0
+        values = {"state": self.state, "stage": self.stage, "done_s": self._done_s, "total_s": self._total_s, "running_s": running_s}
+        if self.state == "failed":
+            values["error"] = self.error
+        if self.result is not None:
+            voices = [path.name for path in self.result.outputs]
+            values |= {
+                "files": [name for name in self.files if not name.endswith(".png")],
+                "voices": voices,
+                "silent": [path.name for path in self.result.silent],
+                "picture": self.result.plot and self.result.plot.name,
+                "notes": self.result.notes,
+                "model": self.result.model,
+                "duration_s": self.result.duration_s,
+            }
+        return values
+
+    def _report(self, done_s: float, total_s: float | None) -> bool:
+        self._recordings.check_duration(self._recording.name, done_s)
+        self._done_s, self._total_s = done_s, total_s
+        return not self._wish.is_set()
+
+    def _run(self) -> None:
+        self.state, self._began = "running", time.monotonic()
+        out = self._recording.folder / "results"
+        try:
+            shutil.rmtree(out, ignore_errors=True)
+            files, source = {}, self._recording.source
+            if self.task.noise:
+                self.stage = "adding the noise"
+                source = out / MIXTURE
+                out.mkdir()
+                write_mixture(self._recording.source, source, self.task.noise, self._report)
+                files[MIXTURE] = source
+            self.stage = "enhancing" if self.task.kind == "enhance" else "separating"
+            result = run(self.task, source, out, self._recording.stem, self._report)
+            if self._wish.is_set():
+                raise Cancelled("cancelled when all was done")
+            files |= {path.name: path for path in (*result.outputs, result.rest, result.plot) if path}
+            self.result, self.files, self.state = result, files, "done"
+        except Cancelled:
+            self.state = "cancelled"
+        except UnmingleError as error:
+            self.error, self.state = self._recording.in_words(error), "failed"
+        except Exception:
+            log.exception("a job failed")
+            self.error, self.state = f"{self._recording.name}: an error that we did not foresee; the server's log says more", "failed"
+        finally:
+            if self.state != "done":
+                shutil.rmtree(out, ignore_errors=True)
+
+
+class Jobs:
+    """The queue of all jobs.
+
+    Args:
+        limits: how many run at once, and how many may wait.
+    """
+
+    def __init__(self, limits: Limits) -> None:
+        self._limits, self._lock = limits, threading.Lock()
+        self._executor = ThreadPoolExecutor(limits.n_jobs, thread_name_prefix="unmingle-job")
+        self._open: list[Job] = []
+
+    def add(self, job: Job) -> None:
+        """Start it, or let it wait; Refused if too many wait already."""
+        with self._lock:
+            self._open = [other for other in self._open if not other.is_over]
+            if len(self._open) >= self._limits.n_jobs + self._limits.n_waiting:
+                raise Refused(f"the server is busy: {self._limits.n_waiting} recordings wait already; try again in a few minutes")
+            job.start(self._executor)
+            self._open.append(job)
+
+    def place(self, job: Job) -> int:
+        """How many are before it, those that run included."""
+        with self._lock:
+            before = self._open[: self._open.index(job)] if job in self._open else []
+            return sum(not other.is_over for other in before)
+
+    def close(self) -> None:
+        """Stop all, and wait until they have stopped."""
+        with self._lock:
+            for job in self._open:
+                job.cancel()
+        self._executor.shutdown(cancel_futures=True)

@@ -1,0 +1,299 @@
+"use strict";
+const at = (id) => document.getElementById(id);
+const LABELS = { "input-with-noise.wav": "Input with noise", voice: "Voice", rest: "What was taken away" };
+const tasks = document.body.dataset.tasks.split(" ");
+let recording = null; // what the server knows of the recording that is chosen: {id, name, duration_s}
+let chosen = null; // the file, or {example: true}
+let sending = null; // the upload that is on its way
+let runs = 0; // so that addresses of a second run differ from those of the first
+let busy = false;
+let wanted = true; // false: the visitor cancelled
+
+class Told extends Error {} // its text is for the visitor
+class Gone extends Told {}
+class Cancelled extends Error {}
+
+function say(text) {
+  if (at("status").textContent !== text) at("status").textContent = text;
+}
+
+function complain(text) {
+  at("error").textContent = text;
+}
+
+function setBusy(now) {
+  const focus = document.activeElement;
+  busy = now;
+  at("cancel").hidden = !now;
+  for (const control of document.querySelectorAll("#form button:not(#cancel), #form input, #form select")) control.disabled = now;
+  at("progress").hidden = !now;
+  if (now && document.querySelector("#form").contains(focus)) at("cancel").focus();
+  if (!now && (focus === at("cancel") || focus === document.body)) (at("results").hidden ? at("run") : at("results-heading")).focus();
+}
+
+function showProgress(share) {
+  if (share === null) at("progress").removeAttribute("value");
+  else at("progress").value = share;
+}
+
+async function ask(method, address, body) {
+  let answer;
+  try {
+    answer = await fetch(address, { method, body: body && JSON.stringify(body) });
+  } catch {
+    throw new Told("The server does not answer. Is it still running?");
+  }
+  return read(answer.status, await answer.text());
+}
+
+function read(code, text) {
+  let said = {};
+  try {
+    said = JSON.parse(text || "{}");
+  } catch {} // not ours: a proxy's page
+  if (code === 404) throw new Gone("The server has removed this recording meanwhile. Start again, and it is uploaded again.");
+  if (code >= 400) throw new Told(said.error || `The server refused (${code}). Load the page again.`);
+  return said;
+}
+
+function upload(file) {
+  return new Promise((done, failed) => {
+    sending = new XMLHttpRequest();
+    sending.open("POST", `recordings?name=${encodeURIComponent(file.name)}`);
+    sending.upload.onprogress = (event) => {
+      showProgress(event.loaded / event.total);
+      say(`Uploading: ${Math.floor((10 * event.loaded) / event.total) * 10} %`);
+    };
+    sending.onload = () => {
+      try {
+        done(read(sending.status, sending.responseText));
+      } catch (error) {
+        failed(error);
+      }
+    };
+    sending.onerror = () => failed(new Told("The upload broke off. Is the server still running, and the file still there?"));
+    sending.onabort = () => failed(new Cancelled());
+    sending.send(file);
+  });
+}
+
+function forget() {
+  if (recording) fetch(`recordings/${recording.id}`, { method: "DELETE", keepalive: true }).catch(() => {});
+  recording = null;
+  at("results").hidden = true;
+  for (const sound of document.querySelectorAll("audio")) sound.pause();
+  at("sounds").replaceChildren();
+}
+
+function choose(file) {
+  forget();
+  complain("");
+  chosen = null;
+  if (file.size > Number(document.body.dataset.maxBytes)) {
+    say("");
+    complain(`${file.name}: larger than ${document.body.dataset.size}, which is the limit here; choose a shorter recording, or save it as MP3 first`);
+    return;
+  }
+  chosen = file;
+  say(`Chosen: ${file.name}`);
+}
+
+function task() {
+  const speakers = at("speakers").value;
+  const kind = at("noise").value;
+  return {
+    kind: document.querySelector("input[name=task]:checked").value,
+    speakers: speakers === "auto" ? speakers : Number(speakers),
+    format: at("format").value,
+    noise: kind ? { kind, level_db: at("level").valueAsNumber, frequency_hz: kind === "tone" ? at("frequency").valueAsNumber : 440 } : null,
+  };
+}
+
+async function run() {
+  if (busy) return;
+  complain("");
+  if (!chosen) {
+    complain("Choose or record something first, or try an example.");
+    at("file").focus();
+    return;
+  }
+  const what = task();
+  wanted = true;
+  at("results").hidden = true;
+  for (const sound of document.querySelectorAll("audio")) sound.pause();
+  setBusy(true);
+  showProgress(null);
+  try {
+    if (!recording) recording = chosen.example ? await ask("POST", "recordings/example") : await upload(chosen);
+    if (!wanted) throw new Cancelled();
+    await ask("POST", `recordings/${recording.id}/job`, what);
+    show(await follow(), what);
+  } catch (error) {
+    say(error instanceof Cancelled ? "Cancelled." : "");
+    if (error instanceof Gone) recording = null;
+    if (error instanceof Told) complain(error.message);
+    else if (!(error instanceof Cancelled)) {
+      complain("This page has an error that we did not foresee; please report it.");
+      console.error(error);
+    }
+  }
+  setBusy(false);
+}
+
+async function follow() {
+  for (;;) {
+    const job = await ask("GET", `recordings/${recording.id}/job`);
+    if (job.state === "done") return job;
+    if (job.state === "failed") throw new Told(job.error);
+    if (job.state === "cancelled") throw new Cancelled();
+    if (!wanted) await ask("DELETE", `recordings/${recording.id}/job`);
+    const share = job.state === "running" && job.total_s ? Math.min(1, job.done_s / job.total_s) : null;
+    showProgress(share);
+    if (!wanted) say("Cancelling…");
+    else if (job.state === "waiting") say(`Waiting: ${job.place} before you`);
+    else say(`${job.stage[0].toUpperCase()}${job.stage.slice(1)}${share === null ? "…" : `: ${Math.floor(10 * share) * 10} %${timeLeft(share, job)}`}`);
+    await new Promise((later) => setTimeout(later, 300));
+  }
+}
+
+function timeLeft(share, job) {
+  const left = (job.running_s / share) * (1 - share);
+  if (share < 0.05 || left < 10) return "";
+  return left < 90 ? `, about ${Math.round(left / 10) * 10} s left` : `, about ${Math.round(left / 60)} min left`;
+}
+
+function show(job, what) {
+  runs += 1;
+  const base = `recordings/${recording.id}`;
+  const sounds = [["input", what.noise ? "Input with noise" : `Input: ${recording.name}`, `${base}/input?run=${runs}`, null]];
+  for (const name of job.files) {
+    if (name in LABELS) continue; // the input with noise
+    const stem = name.replace(/\.[^.]*$/, "");
+    const label = LABELS[stem] || stem.replace(/^speaker-/, "Speaker ");
+    const address = `${base}/files/${name}`;
+    sounds.push([stem, job.silent.includes(name) ? `${label} (silent)` : label, `${address}?run=${runs}`, `${address}?download`]);
+  }
+  at("sounds").replaceChildren(...sounds.map((one) => player(...one)));
+  at("all").href = `${base}/all.zip`;
+  at("notes").replaceChildren(...job.notes.map((note) => Object.assign(document.createElement("li"), { textContent: note })));
+  at("picture-link").hidden = !job.picture;
+  if (job.picture) at("picture").src = at("picture-link").href = `${base}/files/${job.picture}?run=${runs}`;
+  at("results").hidden = false;
+  say(`Done in ${Math.max(1, Math.round(job.running_s))} s, by ${job.model}. The results are below.`);
+}
+
+function player(id, label, address, download) {
+  const article = document.createElement("article");
+  const heading = Object.assign(document.createElement("h3"), { textContent: label });
+  const sound = Object.assign(document.createElement("audio"), { id: `sound-${id}`, controls: true, preload: "metadata", src: address });
+  sound.setAttribute("aria-label", label);
+  sound.addEventListener("play", () => {
+    for (const other of document.querySelectorAll("audio")) {
+      if (other === sound || other.paused) continue;
+      other.pause();
+      if (other.currentTime < sound.duration) sound.currentTime = other.currentTime;
+    }
+  });
+  sound.addEventListener("error", () => {
+    sound.replaceWith(Object.assign(document.createElement("p"), { textContent: "This browser does not play this format." }));
+  });
+  article.append(heading, sound);
+  if (download) {
+    const link = Object.assign(document.createElement("a"), { href: download, download: "", textContent: "Download" });
+    link.setAttribute("aria-label", `Download ${label}`);
+    article.append(link);
+  }
+  return article;
+}
+
+function refresh() {
+  const kind = document.querySelector("input[name=task]:checked").value;
+  at("run").textContent = kind === "enhance" ? "Enhance" : "Separate";
+  at("speakers-field").hidden = kind === "enhance";
+  at("frequency-field").hidden = at("noise").value !== "tone";
+  at("level-field").hidden = !at("noise").value;
+  at("level-text").textContent = `${at("level").value}\u00a0dB`;
+}
+
+let recorder = null;
+let clock = null;
+
+async function record() {
+  if (recorder) {
+    recorder.stop();
+    return;
+  }
+  let microphone;
+  complain("");
+  try {
+    microphone = await navigator.mediaDevices.getUserMedia({ audio: { echoCancellation: false, noiseSuppression: false, autoGainControl: false } });
+  } catch {
+    complain("The microphone cannot be used: allow it in the browser, or choose a file.");
+    return;
+  }
+  const pieces = [];
+  const began = Date.now();
+  recorder = new MediaRecorder(microphone);
+  recorder.ondataavailable = (event) => pieces.push(event.data);
+  recorder.onstop = () => {
+    for (const track of microphone.getTracks()) track.stop();
+    clearInterval(clock);
+    at("record").textContent = "Record with the microphone";
+    at("record").setAttribute("aria-pressed", "false");
+    at("file").value = "";
+    const kind = recorder.mimeType;
+    const suffix = kind.includes("mp4") ? "m4a" : kind.includes("ogg") ? "ogg" : "webm";
+    recorder = null;
+    choose(new File(pieces, `recording.${suffix}`, { type: kind }));
+  };
+  recorder.start(1000);
+  at("record").textContent = "Stop recording";
+  at("record").setAttribute("aria-pressed", "true");
+  say("Recording");
+  clock = setInterval(() => {
+    const seconds = Math.floor((Date.now() - began) / 1000);
+    at("record-time").textContent = `${Math.floor(seconds / 60)}:${String(seconds % 60).padStart(2, "0")}`;
+  }, 250);
+}
+
+function tryExample(button) {
+  const kind = tasks.includes(button.dataset.task) ? button.dataset.task : "separate";
+  document.querySelector(`input[name=task][value=${kind}]`).checked = true;
+  at("speakers").value = "2";
+  at("noise").value = button.dataset.noise;
+  at("level").value = button.dataset.level;
+  at("file").value = "";
+  refresh();
+  forget();
+  chosen = { example: true };
+  run();
+}
+
+at("file").addEventListener("change", () => at("file").files.length && choose(at("file").files[0]));
+at("form").addEventListener("change", refresh);
+at("level").addEventListener("input", refresh);
+at("form").addEventListener("submit", (event) => {
+  event.preventDefault();
+  run();
+});
+at("cancel").addEventListener("click", () => {
+  wanted = false;
+  if (sending && sending.readyState !== XMLHttpRequest.DONE) sending.abort();
+});
+at("record").addEventListener("click", record);
+for (const button of document.querySelectorAll(".example")) button.addEventListener("click", () => tryExample(button));
+for (const name of ["dragover", "dragleave", "drop"]) {
+  document.addEventListener(name, (event) => {
+    event.preventDefault();
+    at("drop").classList.toggle("over", name === "dragover");
+    if (name === "drop" && !busy && event.dataTransfer.files.length) {
+      at("file").value = "";
+      choose(event.dataTransfer.files[0]);
+    }
+  });
+}
+window.addEventListener("pagehide", forget);
+window.addEventListener("pageshow", (event) => event.persisted && location.reload());
+if (!navigator.mediaDevices || !window.MediaRecorder) at("record").hidden = true;
+for (const choice of document.querySelectorAll("input[name=task]")) choice.closest("label").hidden = !tasks.includes(choice.value);
+refresh();
