@@ -305,7 +305,7 @@ def test_what_needs_references_is_refused_where_there_are_none(plain: Path) -> N
     for model, options in (("mixture", {}), ("oracle-irm", {"measures": ("dnsmos",)}), ("mixture", {"measures": ("dnsmos",), "task": "x"})):
         with pytest.raises(UsageError, match=r"recordings without references; leave oracles and --task out, and measure dnsmos alone"):
             evaluate(model, plain, **options)  # type: ignore[arg-type]
-    with pytest.raises(UsageError, match="separates 2 speakers, not 1"):
+    with pytest.raises(UsageError, match="duet tells voices apart, it does not enhance"):
         evaluate("duet", plain, measures=("dnsmos",))
     with pytest.raises(InputError, match="recordings without references, which only evaluate takes"):
         read_set(plain)
