@@ -18,7 +18,7 @@ from unmingle.media import AudioWriter
 ROOT = Path(__file__).parents[1]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
 COMMANDS = typer.main.get_command(app).commands  # type: ignore[attr-defined]
-RUNS = ("separate", "models")  # the other commands are run by the tests of training
+RUNS = ("separate", "enhance", "models")  # the other commands are run by the tests of training
 
 
 def blocks(page: Path, language: str) -> list[str]:

@@ -6,11 +6,12 @@ import numpy as np
 import pytest
 import soundfile
 
-from unmingle import load, separate, separate_file
+from unmingle import Stream, enhance, load, separate, separate_file
 from unmingle.metrics import measure
 from unmingle.runtime import cards
 from unmingle.training.export import agreement_db
 from unmingle.training.weights import load_model, parameter_count
+from unmingle.web.noises import Noise, make_noise
 
 ROOT = Path(__file__).parents[1]
 WEIGHTS = ROOT / "src/unmingle/weights"
@@ -41,6 +42,28 @@ def test_one_voice_of_the_example_is_counted_as_one(tmp_path: Path) -> None:
     assert "1 voice counted" in result.notes
 
 
+def in_noise(kind: str) -> tuple[np.ndarray, np.ndarray, int]:
+    """One voice of the example in a noise that was made, 5 dB below it: mixture `(T,)`, voice `(1, T)`, sample rate."""
+    _, voices, sample_rate = example()
+    noise = np.resize(make_noise(Noise(kind), sample_rate), voices.shape[1])
+    return voices[0] + noise * np.float32(np.linalg.norm(voices[0]) / np.linalg.norm(noise) / 10**0.25), voices[:1], sample_rate
+
+
+@pytest.mark.parametrize("kind", ["street", "air-conditioner"])
+@pytest.mark.parametrize("model", [None, "hush-live"])
+def test_the_enhancers_take_3_db_of_noise_from_a_voice(model: str | None, kind: str) -> None:
+    mixture, voice, sample_rate = in_noise(kind)
+    assert measure(enhance(mixture, sample_rate, model)[None], voice, mixture, sample_rate)["si_sdri"] >= 3
+
+
+def test_the_enhancer_that_streams_says_a_sample_within_40_ms_and_says_the_same_as_of_the_whole() -> None:
+    mixture, _, sample_rate = in_noise("street")
+    stream = Stream("hush-live", sample_rate=sample_rate)
+    assert stream.latency <= 0.04 * sample_rate
+    voice = np.concatenate([*(stream.feed(piece) for piece in np.split(mixture, [1, 1_000, 50_000])), stream.flush()], axis=1)
+    assert np.abs(voice - load("hush-live")(mixture[None])).max() < 1e-5
+
+
 @pytest.mark.parametrize("card", cards(), ids=lambda card: card.name)
 def test_a_card_tells_the_truth_about_size_and_facts(card) -> None:  # type: ignore[no-untyped-def]
     model = load_model(WEIGHTS / f"{card.name}.safetensors")
@@ -59,5 +82,5 @@ def test_all_weights_of_the_package_are_at_most_60_mb() -> None:
     assert 0 < sum(card.size_bytes for card in cards()) <= 60_000_000
 
 
-def test_exactly_one_model_is_the_default_for_two_speakers() -> None:
-    assert [card.name for card in cards() if card.default and card.facts["n_src"] == 2] == ["duet"]
+def test_each_job_has_one_default() -> None:
+    assert [(card.job, card.name) for card in cards() if card.default] == [("separate", "duet"), ("enhance", "hush")]
