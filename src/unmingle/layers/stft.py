@@ -24,6 +24,7 @@ class STFT(nn.Module):
 
     analysis: Tensor
     synthesis: Tensor
+    scale: Tensor
 
     def __init__(self, *, n_fft: int, hop: int, window: int | None = None) -> None:
         super().__init__()
@@ -34,15 +35,18 @@ class STFT(nn.Module):
         turn = 2 * torch.pi / n_fft * torch.outer(torch.arange(self.n_bins), torch.arange(self.window)).double()
         analysis = torch.cat([turn.cos(), -turn.sin()]) * squared.sqrt() / n_fft**0.5
         # Every bin but the first, and the last of an even transform, stands for two of the full transform.
-        weight = torch.full((self.n_bins, 1), 2.0, dtype=torch.float64)
-        weight[0] = 1.0
+        scale = torch.full((self.n_bins, 1), 2.0, dtype=torch.float64)
+        scale[0] = 1.0
         if n_fft % 2 == 0:
-            weight[-1] = 1.0
+            scale[-1] = 1.0
         n_hops = -(-self.window // hop)
         overlapped = functional.pad(squared, (0, n_hops * hop - self.window)).reshape(n_hops, hop).sum(0)  # repeats every hop
-        synthesis = analysis * torch.cat([weight, weight]) / overlapped.repeat(n_hops)[: self.window]
+        synthesis = analysis / overlapped.repeat(n_hops)[: self.window]
+        if overlapped.max() - overlapped.min() < 1e-9:  # then both filters can be one tensor, which an export holds once
+            scale, synthesis = scale / overlapped[0], analysis
         self.register_buffer("analysis", analysis.float()[:, None], persistent=False)
         self.register_buffer("synthesis", synthesis.float()[:, None], persistent=False)
+        self.register_buffer("scale", torch.cat([scale, scale]).float(), persistent=False)
 
     def forward(self, samples: Tensor, *past: Past) -> Tensor:
         """`(B, T)` → real and imaginary part `(B, 2, F, N)`.
@@ -63,4 +67,4 @@ class STFT(nn.Module):
 
     def synthesise(self, spectrum: Tensor) -> Tensor:
         """`(B, 2, F, N)` → `(B, N · hop + window − hop)`, of which the first and the last `window − hop` samples belong to further frames too."""
-        return functional.conv_transpose1d(spectrum.flatten(1, 2), self.synthesis, stride=self.hop)[:, 0]
+        return functional.conv_transpose1d(spectrum.flatten(1, 2) * self.scale, self.synthesis, stride=self.hop)[:, 0]

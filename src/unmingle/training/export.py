@@ -147,6 +147,11 @@ def to_onnx(model: Any, path: Path) -> onnx.ModelProto:
             output_names=[name for name in ("estimates", "next_state") if name in axes],
         )  # fmt: skip
     graph = onnx.load(path)
+    once: dict[bytes, str] = {}  # the name of each constant by its content: what is there twice, such as an STFT's filters, is written once
+    constants = [node for node in graph.graph.node if node.op_type == "Constant"]
+    same = {node.output[0]: once.setdefault(node.attribute[0].SerializeToString(), node.output[0]) for node in constants}
+    for node in graph.graph.node:
+        node.input[:] = [same.get(name, name) for name in node.input]
     casts = []
     for tensor in graph.graph.initializer:
         values = onnx.numpy_helper.to_array(tensor)
@@ -158,7 +163,7 @@ def to_onnx(model: Any, path: Path) -> onnx.ModelProto:
             name = tensor.name
             tensor.CopyFrom(onnx.numpy_helper.from_array(rounded, f"{name}.float16"))
             casts.append(onnx.helper.make_node("Cast", [f"{name}.float16"], [name], to=onnx.TensorProto.FLOAT))
-    nodes = [*casts, *graph.graph.node]
+    nodes = [*casts, *(node for node in graph.graph.node if same.get(node.output[0], node.output[0]) == node.output[0])]
     del graph.graph.node[:]
     graph.graph.node.extend(nodes)
     return graph
