@@ -225,9 +225,9 @@ def load(name: str | Path | None = None, *, job: Job | None = None, speakers: Sp
         path = Path(name)
         if path.suffix not in (".onnx", ".safetensors"):
             meant = "".join(f"did you mean {like}? " for like in get_close_matches(str(name).lower(), shipped, 1, 0.7))
-            raise UsageError(f"no model {str(name)!r}; {meant}there are: {offered()}; or give the path of an .onnx or .safetensors file")
+            raise UsageError(f"no model {str(name)!r}; {meant}there are: {offered(job=job)}; or give the path of an .onnx or .safetensors file")
         if not path.is_file():
-            raise UsageError(f"{path}: no such weights file; shipped are: {offered()}")
+            raise UsageError(f"{path}: no such weights file; shipped are: {offered(job=job)}")
         separator = _open(path, backend)
     if job:
         check_job(separator, job)
