@@ -259,7 +259,7 @@ def test_a_peer_that_is_not_installed_or_does_not_fit_is_refused(monkeypatch: py
 
 
 def test_one_voice_is_compared_with_tables_by_ratio_and_by_task(noisy: Path, tmp_path: Path) -> None:
-    text = compare(noisy, tmp_path / "out", task="all", measures=("si-sdr", "stoi"))
+    text = compare(noisy, tmp_path / "out", models=[], task="all", measures=("si-sdr", "stoi"))
     assert "4 mixtures of one speaker and noise" in text
     assert "--task all --measures si-sdr,stoi" in text
     rows = {row["model"]: row for row in read_csv(tmp_path / "out/compare.csv")}
@@ -273,9 +273,9 @@ def test_one_voice_is_compared_with_tables_by_ratio_and_by_task(noisy: Path, tmp
     of_irm = [row for row in measured if row["model"] == "oracle-irm"]
     gains = [np.mean([float(row["si_sdri"]) for row in of_irm if float(row["snr_db"]) == ratio]) for ratio in (0, 5)]
     assert f"| oracle-irm | {gains[0]:.2f} | {gains[1]:.2f} |" in text
-    compare(noisy, tmp_path / "out", task="all", measures=("si-sdr", "stoi"), resume=True)
+    compare(noisy, tmp_path / "out", models=[], task="all", measures=("si-sdr", "stoi"), resume=True)
     assert read_csv(tmp_path / "out/rows.csv") == measured
-    assert "by task" not in compare(noisy, tmp_path / "out", task="tone", measures=("si-sdr",), resume=True)
+    assert "by task" not in compare(noisy, tmp_path / "out", models=[], task="tone", measures=("si-sdr",), resume=True)
 
 
 @pytest.fixture
