@@ -42,8 +42,8 @@ class STFT(nn.Module):
         n_hops = -(-self.window // hop)
         overlapped = functional.pad(squared, (0, n_hops * hop - self.window)).reshape(n_hops, hop).sum(0)  # repeats every hop
         synthesis = analysis / overlapped.repeat(n_hops)[: self.window]
-        if overlapped.max() - overlapped.min() < 1e-9:  # then both filters can be one tensor, which an export holds once
-            scale, synthesis = scale / overlapped[0], analysis
+        if self.window % hop == 0:  # the overlap is the same everywhere, and both filters can be one tensor, which an export holds once
+            scale, synthesis = scale / (self.window / hop / 2), analysis
         self.register_buffer("analysis", analysis.float()[:, None], persistent=False)
         self.register_buffer("synthesis", synthesis.float()[:, None], persistent=False)
         self.register_buffer("scale", torch.cat([scale, scale]).float(), persistent=False)
