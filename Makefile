@@ -14,4 +14,4 @@ check: setup
 picture: setup
 	.venv/bin/unmingle separate examples/two-voices.flac --plot --overwrite
 	cp separated/two-voices/spectrogram.png docs/two-voices.png
-	UNMINGLE_PICTURES=docs/pictures .venv/bin/python -m pytest tests/test_web.py -k one_click
+	UNMINGLE_PICTURES=docs/pictures .venv/bin/python -m pytest tests/test_page.py -k one_click

@@ -1,11 +1,22 @@
-"""Real encoded audio for the tests, made by PyAV on the spot; `from conftest import encode`."""
+"""Real encoded audio for the tests, made by PyAV on the spot, and the web page's server; `from conftest import encode`."""
 
+from collections.abc import Iterator
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
 import av
 import numpy as np
+import pytest
+
+
+@pytest.fixture(scope="module")
+def server() -> Iterator[Any]:
+    """A `web_server.Server`, which wants the extra `web`."""
+    from web_server import Limits, Server
+
+    with Server(Limits(n_jobs=2)) as running:
+        yield running
 
 
 def sweep(duration_s: float, sample_rate: int, n_channels: int = 1) -> np.ndarray:

@@ -2,6 +2,8 @@
 
 import io
 import json
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -177,6 +179,18 @@ def test_a_pipe_gives_what_the_stream_gives(n: int, format: str, weights: Path) 
 def test_a_pipe_that_ends_within_a_sample_is_an_error(weights: Path) -> None:
     with pytest.raises(InputError, match="ends within a sample"):
         from_pipe(Stream(weights), io.BytesIO(b"abc"), io.BytesIO(), say=print)
+
+
+def test_a_pipe_without_an_end_is_stopped_by_ctrl_c(weights: Path) -> None:
+    command = [sys.executable, "-m", "unmingle.cli", "live", "-", "--model", str(weights)]
+    process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    assert process.stdin is not None and process.stdout is not None
+    process.stdin.write(bytes(2 * RATE))
+    process.stdin.flush()
+    assert process.stdout.read(1_000) == bytes(1_000)  # it is at work
+    process.send_signal(2)
+    _, said = process.communicate(timeout=60)
+    assert (process.returncode, said.decode().count("drop-outs")) == (0, 1), said
 
 
 def test_processing_that_piles_up_is_counted_as_a_drop_out_and_said_once_a_second() -> None:

@@ -71,6 +71,7 @@ def test_a_card_tells_the_truth_about_size_and_facts(card) -> None:  # type: ign
     assert (WEIGHTS / f"{card.name}.onnx").stat().st_size == card.size_bytes <= 6_000_000
     assert model.facts == load(card.name).facts
     assert card.measured
+    assert "not stated" not in card.licence["data"]
 
 
 @pytest.mark.parametrize("card", cards(), ids=lambda card: card.name)

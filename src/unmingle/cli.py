@@ -1,4 +1,4 @@
-"""The command line. It calls `separate_file` or `enhance_file` and nothing else; what takes long to import is imported where it is used."""
+"""The command line. Each command calls one function of the package; what takes long to import is imported where it is used."""
 
 import json
 import os

@@ -67,7 +67,7 @@ class Watch:
 
 
 def from_pipe(stream: Stream, source: BinaryIO, sink: BinaryIO, *, format: str = "s16", block: int = 0, say: Callable[[str], None]) -> Watch:
-    """Raw mono samples from a pipe → raw samples of the voices, interleaved, until the pipe ends.
+    """Raw mono samples from a pipe → raw samples of the voices, interleaved, until the pipe ends or it is interrupted.
 
     The samples that come out are those that went in, in step: nothing is put before them. A source that is faster than real time is made to wait.
 
@@ -90,14 +90,17 @@ def from_pipe(stream: Stream, source: BinaryIO, sink: BinaryIO, *, format: str =
         sink.write((rows.round().clip(-32768, 32767) if format == "s16" else rows).astype(dtype).tobytes())
         sink.flush()
 
-    while data := source.read(wanted):
-        if len(data) % dtype.itemsize:
-            raise InputError(f"standard input ends within a sample ({len(data) % dtype.itemsize} bytes left); give raw {format} mono samples")
-        began = time.perf_counter()
-        samples = np.frombuffer(data, dtype).astype(np.float32) / scale
-        write(stream.feed(samples))
-        watch.took(len(samples), time.perf_counter() - began)
-    write(stream.flush())
+    try:
+        while data := source.read(wanted):
+            if len(data) % dtype.itemsize:
+                raise InputError(f"standard input ends within a sample ({len(data) % dtype.itemsize} bytes left); give raw {format} mono samples")
+            began = time.perf_counter()
+            samples = np.frombuffer(data, dtype).astype(np.float32) / scale
+            write(stream.feed(samples))
+            watch.took(len(samples), time.perf_counter() - began)
+        write(stream.flush())
+    except KeyboardInterrupt:
+        pass  # the way to stop a source that has no end
     return watch
 
 
@@ -120,10 +123,10 @@ def from_microphone(stream: Stream, *, block: int = 0, device: str | None = None
     watch = Watch(stream.sample_rate, say)
     heard: queue.Queue[np.ndarray] = queue.Queue(maxsize=max(1, round(BUFFER_S * stream.sample_rate / block)))
     ready: queue.Queue[np.ndarray] = queue.Queue()
-    lost = 0
+    lost, playing = 0, False  # only the callback changes them
 
     def callback(samples: np.ndarray, out: np.ndarray, n: int, times: Any, status: Any) -> None:
-        nonlocal lost
+        nonlocal lost, playing
         lost += bool(status.input_overflow)
         try:
             heard.put_nowait(samples[:, 0].copy())
@@ -131,11 +134,13 @@ def from_microphone(stream: Stream, *, block: int = 0, device: str | None = None
             lost += 1
         try:
             out[:] = ready.get_nowait()
+            playing = True
         except queue.Empty:
             out[:] = 0
+            lost += playing  # before the first block it is the latency
 
     n_out = min(stream.n_src, 2)
-    spare = np.zeros((0, n_out), np.float32)
+    spare, counted = np.zeros((0, n_out), np.float32), 0
     try:
         number = int(device) if device is not None and device.isdecimal() else device
         options = {"samplerate": stream.sample_rate, "blocksize": block, "channels": (1, n_out), "dtype": "float32"}
@@ -147,8 +152,9 @@ def from_microphone(stream: Stream, *, block: int = 0, device: str | None = None
                 while len(spare) >= block:
                     ready.put(spare[:block])
                     spare = spare[block:]
-                watch.took(len(samples), time.perf_counter() - began, lost)
-                lost = 0
+                now = lost
+                watch.took(len(samples), time.perf_counter() - began, now - counted)
+                counted = now
     except KeyboardInterrupt:
         return watch
     except (sounddevice.PortAudioError, ValueError) as error:

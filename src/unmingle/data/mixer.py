@@ -163,6 +163,12 @@ class Mixer:
         drawn = np.array([(weights or {}).get(name, seconds[name] / speech.sample_rate / 3600) for name in self._speakers])
         self._weights = drawn / drawn.sum()
 
+    @property
+    def corpora(self) -> list[str]:
+        """Names of the collections that voices and noises are drawn from, where they have one."""
+        drawn = [recording for corpus in (self.speech, self.noise if self.p_noise else None) if corpus for recording in corpus.recordings]
+        return sorted({recording.corpus for recording in drawn} - {""})
+
     def __len__(self) -> int:
         return self.n_items
 

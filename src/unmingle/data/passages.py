@@ -18,6 +18,8 @@ class Passages:
         length: of every passage [samples]; a mixture that is shorter is followed by silence.
     """
 
+    corpora: tuple[str, ...] = ()  # the set's name says where its voices are from
+
     def __init__(self, entries: list[Entry], *, seed: int, n_items: int, length: int) -> None:
         self.entries, self.seed, self.n_items, self.length = entries, seed, n_items, length
 

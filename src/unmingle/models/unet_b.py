@@ -95,7 +95,8 @@ class UNetB(nn.Module):
         mean, spread = SEEN_DB
         features, skips = ((20 * filled.log10() - mean) / spread)[:, None], []
         for number, block in enumerate(self.encoder):
-            features = block(functional.max_pool2d(features, 2) if number else features)
+            # Features last are faster on a processor.
+            features = block(functional.max_pool2d(features, 2) if number else features).contiguous(memory_format=torch.channels_last)
             skips.append(features)
         for grow, block, skip in zip(self.grow, self.decoder, skips[-2::-1], strict=True):
             features = block(torch.cat([skip, grow(features)], 1))

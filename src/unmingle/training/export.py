@@ -23,6 +23,8 @@ AGREEMENT_DB = 60.0
 LENGTHS = (1_000, 16_001, 56_789)
 SHIPPED = Path(__file__).parents[1] / "weights"
 DATA_LICENCES = {
+    "esc10": "ESC-10: CC BY 3.0",
+    "household": "household noises: CC0 or recorded by us",
     "librispeech": "LibriSpeech: CC BY 4.0",
     "speechocean762": "speechocean762: free for commercial and non-commercial use",
 }
@@ -88,9 +90,12 @@ def read_summary(path: Path) -> dict[str, Any]:
 
 
 def origins(header: dict[str, Any]) -> list[str]:
-    """What the weights were trained on: the set on disk, or else the corpora, or else the one source of voices."""
-    data = header["recipe"]["data"]
-    return [data["set"]] if data.get("set") else data["corpora"] or [data["speech"]]  # weights of an earlier version know no sets
+    """What the weights were trained on: the set on disk, or else the corpora of voices and noises, or else the one source of voices."""
+    data, training = header["recipe"]["data"], header["training"]
+    if data.get("set"):  # weights of an earlier version know no sets
+        return [data["set"]]
+    heard = {name for each in (*training.get("earlier", []), training) for name in each.get("corpora", [])}
+    return sorted(heard) or data["corpora"] or [data["speech"]]
 
 
 def licences(header: dict[str, Any], ships: bool) -> dict[str, str]:

@@ -229,7 +229,8 @@ class Keeper(Callback):
         training = {
             "steps": module.global_step, "hours_of_audio": round(module.hours_heard, 3),
             "minutes": round(module.minutes, 2), "clock": module.recipe.trainer.clock, "threads": torch.get_num_threads(),
-            "held_out_si_sdri_db": round(score, 3), **({"earlier": module.earlier} if module.earlier else {}),
+            "held_out_si_sdri_db": round(score, 3), "corpora": list(module.mixers[0].corpora),
+            **({"earlier": module.earlier} if module.earlier else {}),
         }  # fmt: skip
         row = {
             "step": module.global_step, "minutes": training["minutes"], "hours_of_audio": training["hours_of_audio"],

@@ -26,7 +26,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from unmingle.errors import InputError, UnmingleError, UsageError
 from unmingle.media import open_audio
-from unmingle.web.jobs import MIXTURE, TASKS, Job, Jobs, Task
+from unmingle.web.jobs import MIXTURE, Job, Jobs, Task
 from unmingle.web.noises import VOICES
 from unmingle.web.recordings import Limits, Recording, Recordings, Refused
 
@@ -109,7 +109,6 @@ async def page(request: Request) -> Response:
     """The page; a visitor without a cookie gets one that nobody can guess."""
     limits: Limits = request.app.state.limits
     values = {"max_bytes": limits.max_bytes, "size": limits.size, "duration": limits.duration, "keep_minutes": f"{limits.keep_s / 60:.3g}"}
-    values["tasks"] = " ".join(TASKS)
     response = HTMLResponse(Template((PAGE / "index.html").read_text(encoding="utf-8")).substitute(values))
     if not request.cookies.get(COOKIE):
         secure = request.url.scheme == "https"
@@ -182,13 +181,13 @@ async def remove(request: Request) -> Response:
 
 async def start(request: Request) -> Response:
     """The body is a task as JSON."""
-    recording = wanted(request)
-    if recording.job is not None and not recording.job.is_over:
-        raise Refused("this recording is being worked on; cancel that first")
     try:
         values = json.loads(await small_body(request))
     except ValueError:
         raise UsageError("not a task; load the page again") from None
+    recording = wanted(request)
+    if recording.job is not None and not recording.job.is_over:  # from here on nothing waits, so no other request comes in between
+        raise Refused("this recording is being worked on; cancel that first")
     job = Job(Task.read(values), recording, request.app.state.recordings)
     request.app.state.jobs.add(job)
     recording.job = job

@@ -13,12 +13,11 @@ from typing import Any, Literal
 from unmingle.errors import Cancelled, UnmingleError, UsageError
 from unmingle.files import FileResult, enhance_file, separate_file
 from unmingle.media import FORMATS
-from unmingle.runtime import cards
 from unmingle.separation import Progress
 from unmingle.web.noises import Noise, write_mixture
 from unmingle.web.recordings import Limits, Recording, Recordings, Refused
 
-TASKS = ("separate", *(["enhance"] if any(card.job == "enhance" for card in cards()) else []))
+TASKS = ("separate", "enhance")
 MIXTURE = "input-with-noise.wav"
 log = logging.getLogger(__name__)
 
@@ -75,7 +74,7 @@ class Job:
 
     def __init__(self, task: Task, recording: Recording, recordings: Recordings) -> None:
         self.task, self._recording, self._recordings = task, recording, recordings
-        self.state, self.stage, self.error = "waiting", "", ""
+        self.state, self.stage, self.error = "waiting", "starting", ""
         self.result: FileResult | None = None
         self.files: dict[str, Path] = {}
         self._began = self._done_s = 0.0

@@ -1,7 +1,6 @@
 "use strict";
 const at = (id) => document.getElementById(id);
 const LABELS = { "input-with-noise.wav": "Input with noise", voice: "Voice", rest: "What was taken away" };
-const tasks = document.body.dataset.tasks.split(" ");
 let recording = null; // what the server knows of the recording that is chosen: {id, name, duration_s}
 let chosen = null; // the file, or {example: true}
 let sending = null; // the upload that is on its way
@@ -257,8 +256,7 @@ async function record() {
 }
 
 function tryExample(button) {
-  const kind = tasks.includes(button.dataset.task) ? button.dataset.task : "separate";
-  document.querySelector(`input[name=task][value=${kind}]`).checked = true;
+  document.querySelector(`input[name=task][value=${button.dataset.task}]`).checked = true;
   at("speakers").value = "2";
   at("noise").value = button.dataset.noise;
   at("level").value = button.dataset.level;
@@ -295,5 +293,4 @@ for (const name of ["dragover", "dragleave", "drop"]) {
 window.addEventListener("pagehide", forget);
 window.addEventListener("pageshow", (event) => event.persisted && location.reload());
 if (!navigator.mediaDevices || !window.MediaRecorder) at("record").hidden = true;
-for (const choice of document.querySelectorAll("input[name=task]")) choice.closest("label").hidden = !tasks.includes(choice.value);
 refresh();
