@@ -177,8 +177,15 @@ def test_a_pipe_gives_what_the_stream_gives(n: int, format: str, weights: Path) 
 
 
 def test_a_pipe_that_ends_within_a_sample_is_an_error(weights: Path) -> None:
+    sink = io.BytesIO()
     with pytest.raises(InputError, match="ends within a sample"):
-        from_pipe(Stream(weights), io.BytesIO(b"abc"), io.BytesIO(), say=print)
+        from_pipe(Stream(weights), io.BytesIO(b"abc"), sink, say=print)
+    assert len(sink.getvalue()) == 2  # what was whole
+
+
+def test_a_wav_file_in_a_pipe_is_an_error(weights: Path) -> None:
+    with pytest.raises(InputError, match="unmingle enhance FILE"):
+        from_pipe(Stream(weights), io.BytesIO(b"RIFF" + bytes(1_000)), io.BytesIO(), say=print)
 
 
 def test_a_pipe_without_an_end_is_stopped_by_ctrl_c(weights: Path) -> None:
@@ -218,6 +225,7 @@ def test_a_sound_card_that_loses_samples_is_heard_of() -> None:
     [
         (["talk.wav"], "for a file use: unmingle enhance talk.wav"),
         (["-", "--format", "mp3"], "--format mp3: unknown"),
+        (["-", "--device", "3"], "--device is for the microphone"),
         (["-", "--model", "duet"], "duet does not stream"),
     ],
 )

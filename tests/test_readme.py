@@ -28,7 +28,7 @@ def blocks(page: Path, language: str) -> list[str]:
 
 
 def shell_lines(page: Path) -> list[str]:
-    lines = [re.sub(r"\s+#.*", "", line) for block in blocks(page, "sh") for line in block.splitlines()]
+    lines = [re.sub(r"\s+#.*", "", line) for block in blocks(page, "sh") for line in block.replace("\\\n", " ").splitlines()]
     return [line for line in lines if line.startswith("unmingle ")]
 
 

@@ -40,7 +40,7 @@ class TwoWords(TyperGroup):
 app = typer.Typer(
     name="unmingle",
     cls=TwoWords,
-    help="Recordings in which people talk over each other go in; each voice comes out.",
+    help="Recordings in which people talk over each other, or over noise, go in; each voice comes out.",
     epilog="Start with: unmingle separate talk.mp3",
     context_settings={"help_option_names": ["-h", "--help"]},
     pretty_exceptions_enable=False,
@@ -138,6 +138,8 @@ def live(
         raise UsageError(f"{source}: live reads a microphone or, with -, raw samples from a pipe; for a file use: unmingle enhance {source}")
     if format not in SAMPLE_FORMATS:
         raise UsageError(f"--format {format}: unknown; choose from {', '.join(SAMPLE_FORMATS)}")
+    if source == "-" and device is not None:
+        raise UsageError("--device is for the microphone; a pipe has none")
     if source == "-" and sys.stdin.isatty():
         raise UsageError("- reads raw samples from standard input, which is the keyboard here; leave it out for the microphone")
     stream = Stream(model or streaming_model())
@@ -151,7 +153,6 @@ def live(
         if source:
             watch = from_pipe(stream, sys.stdin.buffer, sys.stdout.buffer, format=format, block=block, say=say)
         else:
-            say("listening; stop with Ctrl-C")
             watch = from_microphone(stream, block=block, device=device, say=say)
     say(str(watch))
 
@@ -173,11 +174,11 @@ def serve(
     port: Annotated[int, typer.Option(min=0, max=65535, help="Port to listen at; 0 chooses a free one.")] = 7860,
     max_size_gb: Annotated[float, typer.Option(min=0.001, help="Largest upload [GB].")] = 1.0,
     max_hours: Annotated[float, typer.Option(min=0.001, help="Longest recording [h].")] = 4.0,
-    jobs: Annotated[int, typer.Option(min=1, help="How many recordings are separated at once.")] = 1,
+    jobs: Annotated[int, typer.Option(min=1, help="How many recordings are worked on at once.")] = 1,
     max_waiting: Annotated[int, typer.Option(min=0, help="How many more may wait; further visitors are told to come back.")] = 20,
     keep_minutes: Annotated[float, typer.Option(min=0.01, help="A visitor's files are removed so long after they were last used [min].")] = 60.0,
 ) -> None:
-    """Show a web page on which recordings are separated (needs unmingle[web])."""
+    """Show a web page on which recordings are separated or cleaned (needs unmingle[web])."""
     if missing := [name for name in ("starlette", "uvicorn", "matplotlib") if not find_spec(name)]:
         raise UsageError(f"serve needs {' and '.join(missing)}: pip install 'unmingle[web]'")
     from unmingle.web.app import serve

@@ -79,11 +79,11 @@ def from_pipe(stream: Stream, source: BinaryIO, sink: BinaryIO, *, format: str =
         say: is told of drop-outs.
 
     Raises:
-        InputError: the pipe ends within a sample.
+        InputError: the pipe ends within a sample, all before which is written; or it brings a WAV file.
     """
     dtype, watch = np.dtype(SAMPLE_FORMATS[format]), Watch(stream.sample_rate, say)
     scale = 32768 if format == "s16" else 1
-    wanted = (block or stream.hop) * dtype.itemsize
+    wanted, spare = (block or stream.hop) * dtype.itemsize, 0
 
     def write(voices: np.ndarray) -> None:
         rows = voices.T * scale
@@ -92,13 +92,16 @@ def from_pipe(stream: Stream, source: BinaryIO, sink: BinaryIO, *, format: str =
 
     try:
         while data := source.read(wanted):
-            if len(data) % dtype.itemsize:
-                raise InputError(f"standard input ends within a sample ({len(data) % dtype.itemsize} bytes left); give raw {format} mono samples")
+            if not watch.n_samples and data[:4] == b"RIFF":
+                raise InputError(f"standard input is a WAV file, not raw {format} samples; for a file use: unmingle enhance FILE")
+            spare = len(data) % dtype.itemsize  # only at the end
             began = time.perf_counter()
-            samples = np.frombuffer(data, dtype).astype(np.float32) / scale
+            samples = np.frombuffer(data[: len(data) - spare], dtype).astype(np.float32) / scale
             write(stream.feed(samples))
             watch.took(len(samples), time.perf_counter() - began)
         write(stream.flush())
+        if spare:
+            raise InputError(f"standard input ends within a sample ({spare} bytes left, all before them is out); give raw {format} mono samples")
     except KeyboardInterrupt:
         pass  # the way to stop a source that has no end
     return watch
@@ -145,6 +148,7 @@ def from_microphone(stream: Stream, *, block: int = 0, device: str | None = None
         number = int(device) if device is not None and device.isdecimal() else device
         options = {"samplerate": stream.sample_rate, "blocksize": block, "channels": (1, n_out), "dtype": "float32"}
         with sounddevice.Stream(device=number, callback=callback, **options):
+            say("listening; stop with Ctrl-C")
             while True:
                 samples = heard.get()
                 began = time.perf_counter()
