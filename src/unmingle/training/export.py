@@ -121,12 +121,13 @@ def summarise(summary: dict[str, Any], name: str) -> dict[str, Any]:
 def describe(header: dict[str, Any]) -> str:
     """One sentence on how the weights came about, in one training or in several, each from the weights of the one before."""
     trainings = [*header["training"].get("earlier", []), header["training"]]
-    times = [f"{each['steps']} steps and {each['minutes']:.0f} minutes ({each['clock']} time, {each['threads']} threads)" for each in trainings]
-    hours = sum(each["hours_of_audio"] for each in trainings)
-    return (
-        f"{hours:.1f} h of mixtures drawn from {', '.join(origins(header))}, in {', then '.join(times)}, "
-        "by 'unmingle train'; the last recipe is in the header of the weights"
-    )
+    goes = [
+        f"{each['hours_of_audio']:.1f} h of mixtures in {each['steps']} steps and {each['minutes']:.0f} minutes "
+        f"({each['clock']} time, {each['threads']} threads)"
+        for each in trainings
+    ]
+    last = "the last of them drawn" if len(goes) > 1 else "drawn"
+    return f"{', then '.join(goes)}, {last} from {', '.join(origins(header))}, by 'unmingle train'; the last recipe is in the header of the weights"
 
 
 def to_onnx(model: Any, path: Path) -> onnx.ModelProto:
