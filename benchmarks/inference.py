@@ -1,13 +1,15 @@
-"""Speed of shipped models beside Asteroid's, in one run, taking turns; and how long the command line takes to start.
+"""Speed of shipped models beside Asteroid's, in one run, taking turns; and how long the command line takes to
+start.
 
     benchmarks/setup_asteroid.sh && python benchmarks/inference.py            # the default beside Conv-TasNet
-    benchmarks/setup_asteroid.sh && python benchmarks/inference.py --classics # each beside the same network, of the same size
+    benchmarks/setup_asteroid.sh && python benchmarks/inference.py --classics # each beside the same network,
+    of the same size
 
-Both separate the same mixture in memory on the same two cores: unmingle through `separate()`, chunks, overlap and stitching included;
-Asteroid by one forward pass over the whole mixture, which is the most that it can be given. Deep clustering includes k-means (Asteroid's recipe
-takes scikit-learn's); one-and-rest, which Asteroid lacks, stands beside two passes of Conv-TasNet, uPIT beside Asteroid's recurrent layers
-between its STFT
-and the inverse.
+Both separate the same mixture in memory on the same two cores: unmingle through `separate()`, chunks, overlap
+and stitching included; Asteroid by one forward pass over the whole mixture, which is the most that it can be
+given. Deep clustering includes k-means (Asteroid's recipe takes scikit-learn's); one-and-rest, which Asteroid
+lacks, stands beside two passes of Conv-TasNet, uPIT beside Asteroid's recurrent layers between its STFT and
+the inverse.
 """
 
 import argparse
@@ -29,21 +31,31 @@ import report
 import soundfile
 
 import unmingle
-from unmingle.runtime import Card, cards
+from unmingle.catalog import Card, cards
 
 CONV_TASNET = {"class": "ConvTasNet", "n_src": 2, "sample_rate": 16_000}
-COMMAND = [sys.executable, "-m", "unmingle.cli"]
+COMMAND = [sys.executable, "-m", "unmingle"]
 
 
 class Asteroid:
-    """A network of Asteroid's in another virtual environment; calling it does a task there, see `asteroid_worker.py`: the seconds it took."""
+    """A network of Asteroid's in another virtual environment; calling it does a task there, see
+    `asteroid_worker.py`: the seconds it took.
+    """
 
     def __init__(self, venv: Path, samples: Path, threads: int, network: dict[str, Any]) -> None:
         if not (venv / "bin/python").exists():
             sys.exit(f"{venv}: no such virtual environment; make it with benchmarks/setup_asteroid.sh {venv}")
-        worker = [str(venv / "bin/python"), str(report.HERE / "asteroid_worker.py"), str(samples), str(threads), json.dumps(network)]
+        worker = [
+            str(venv / "bin/python"),
+            str(report.HERE / "asteroid_worker.py"),
+            str(samples),
+            str(threads),
+            json.dumps(network),
+        ]
         environment = {key: value for key, value in os.environ.items() if key != "PYTHONPATH"}
-        self._process = subprocess.Popen(worker, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=environment)
+        self._process = subprocess.Popen(
+            worker, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=environment
+        )
         self.name = self._answer()
 
     def __call__(self, task: str = "separate") -> float:
@@ -69,20 +81,57 @@ def counterpart(card: Card) -> dict[str, Any]:
     of = {"n_src": 2, "sample_rate": 8_000, **card.config}
     common = {"n_src": of["n_src"] or 2, "sample_rate": of["sample_rate"]}
     if card.model in ("conv-tasnet", "one-and-rest"):
-        sizes = {theirs: of[ours] for theirs, ours in (("bn_chan", "n_features"), ("hid_chan", "n_hidden"), ("skip_chan", "n_skip"))}
+        sizes = {
+            theirs: of[ours]
+            for theirs, ours in (("bn_chan", "n_features"), ("hid_chan", "n_hidden"), ("skip_chan", "n_skip"))
+        }
         sizes |= {key: of[key] for key in ("n_filters", "kernel_size", "n_blocks", "n_repeats")}
         causal = of.get("norm") == "cLN"
-        norm = {"norm_type": "cgLN" if causal else "gLN", "causal": causal, "mask_act": "relu", "stride": of["kernel_size"] // 2}
-        return {"class": "ConvTasNet", **common, **sizes, **norm, **({"passes": 2} if card.model == "one-and-rest" else {})}
+        norm = {
+            "norm_type": "cgLN" if causal else "gLN",
+            "causal": causal,
+            "mask_act": "relu",
+            "stride": of["kernel_size"] // 2,
+        }
+        return {
+            "class": "ConvTasNet",
+            **common,
+            **sizes,
+            **norm,
+            **({"passes": 2} if card.model == "one-and-rest" else {}),
+        }
     if card.model == "dprnn":
-        sizes = {"bn_chan": of["n_features"], "hid_size": of["hidden"], "chunk_size": of["segment_size"], "n_repeats": of["n_blocks"]}
-        return {"class": "DPRNNTasNet", **common, **sizes, **{key: of[key] for key in ("n_filters", "kernel_size", "stride")}}
+        sizes = {
+            "bn_chan": of["n_features"],
+            "hid_size": of["hidden"],
+            "chunk_size": of["segment_size"],
+            "n_repeats": of["n_blocks"],
+        }
+        return {
+            "class": "DPRNNTasNet",
+            **common,
+            **sizes,
+            **{key: of[key] for key in ("n_filters", "kernel_size", "stride")},
+        }
     if card.model == "tasnet":
-        sizes = {"n_filters": of["n_filters"], "kernel_size": of["frame"], "stride": of["frame"], "n_layers": of["n_layers"]}
-        return {"class": "LSTMTasNet", **common, **sizes, "hid_size": of["hidden"], "bidirectional": not of["causal"]}
+        sizes = {
+            "n_filters": of["n_filters"],
+            "kernel_size": of["frame"],
+            "stride": of["frame"],
+            "n_layers": of["n_layers"],
+        }
+        return {
+            "class": "LSTMTasNet",
+            **common,
+            **sizes,
+            "hid_size": of["hidden"],
+            "bidirectional": not of["causal"],
+        }
     if card.model in ("upit", "deep-clustering"):
         clusters = bool(card.facts["head"])
-        sizes = {key: of[key] for key in ("n_fft", "hidden", "n_layers")} | {"hop": of["n_fft"] // (4 if "n_embedding" in of else 2)}
+        sizes = {key: of[key] for key in ("n_fft", "hidden", "n_layers")} | {
+            "hop": of["n_fft"] // (4 if "n_embedding" in of else 2)
+        }
         sizes |= {"bidirectional": not of.get("causal"), "n_embedding": of["n_embedding"] if clusters else 0}
         return {"class": "Spectrogram", **common, **sizes}
     return {}
@@ -91,33 +140,43 @@ def counterpart(card: Card) -> dict[str, Any]:
 def speed(
     model: str | None, network: dict[str, Any], asteroid: Path, length_s: float, repeats: int, threads: int
 ) -> tuple[list[dict], list[dict]]:
-    """Take turns: every contender once to warm up, then `repeats` rounds. Return the summary and every round."""
+    """Take turns: every system once to warm up, then `repeats` rounds. Return the summary and every round."""
     sample_rate = network["sample_rate"]
     mixture = report.talk(length_s, sample_rate)
-    contenders: dict[str, Callable[[], float]] = {}
+    systems: dict[str, Callable[[], float]] = {}
     for backend in ("openvino", "onnxruntime"):
         if find_spec(backend):
             separator = unmingle.load(model, backend=backend)
             name = f"unmingle {separator.name} {separator.card.parameters / 1e6:.1f} M, {separator.backend}"
-            contenders[name] = partial(timed, unmingle.separate, mixture, sample_rate, speakers=network["n_src"], model=separator)
+            systems[name] = partial(
+                timed, unmingle.separate, mixture, sample_rate, speakers=network["n_src"], model=separator
+            )
     with tempfile.TemporaryDirectory() as folder:
         np.save(Path(folder) / "mixture.npy", mixture)
         other = Asteroid(asteroid, Path(folder) / "mixture.npy", threads, network)
-        contenders[other.name] = other
-        for run in contenders.values():
+        systems[other.name] = other
+        for run in systems.values():
             run()
-        rounds = [{name: run() for name, run in contenders.items()} for _ in range(repeats)]
+        rounds = [{name: run() for name, run in systems.items()} for _ in range(repeats)]
         other.close()
     rows = []
-    for name in contenders:
+    for name in systems:
         factors = [turn[name] / length_s for turn in rounds]
         gains = [turn[other.name] / turn[name] for turn in rounds]
-        rows.append({
-            "separator": name, "real-time factor": median(factors), "× real time": 1 / median(factors),
-            "faster than Asteroid (median of pairs)": f"{median(gains):.2f}", "range": f"{min(gains):.2f} to {max(gains):.2f}",
-        })  # fmt: skip
-    return rows, [{"round": index, "model": model or "default", "contender": name, "seconds": turn[name]}
-                  for index, turn in enumerate(rounds) for name in contenders]  # fmt: skip
+        rows.append(
+            {
+                "separator": name,
+                "real-time factor": median(factors),
+                "× real time": 1 / median(factors),
+                "faster than Asteroid (median of pairs)": f"{median(gains):.2f}",
+                "range": f"{min(gains):.2f} to {max(gains):.2f}",
+            }
+        )
+    return rows, [
+        {"round": index, "model": model or "default", "system": name, "seconds": turn[name]}
+        for index, turn in enumerate(rounds)
+        for name in systems
+    ]
 
 
 def timed(call: Callable, *arguments: Any, **options: Any) -> float:
@@ -128,29 +187,51 @@ def timed(call: Callable, *arguments: Any, **options: Any) -> float:
 
 
 def cold_start(model: str | None, repeats: int) -> list[dict]:
-    """Seconds from the start of a fresh process to its end; the files that it reads are in the system's own cache."""
+    """Seconds from the start of a fresh process to its end; the files that it reads are in the system's own
+    cache.
+    """
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         soundfile.write(folder / "talk.wav", report.talk(10, 16_000), 16_000)
-        separate = ["separate", str(folder / "talk.wav"), "--out", str(folder / "out"), "--overwrite", *(["--model", model] if model else [])]
+        separate = [
+            "separate",
+            str(folder / "talk.wav"),
+            "--out",
+            str(folder / "out"),
+            "--overwrite",
+            *(["--model", model] if model else []),
+        ]
 
         def started(arguments: list[str], cache: str) -> float:
             environment = {**os.environ, **report.cache_in(folder / cache)}
-            return timed(subprocess.run, [*COMMAND, *arguments], env=environment, check=True, capture_output=True)
+            return timed(
+                subprocess.run, [*COMMAND, *arguments], env=environment, check=True, capture_output=True
+            )
 
         runs = {
             "unmingle --version": [started(["--version"], "kept") for _ in range(repeats + 1)][1:],
             "unmingle --help": [started(["--help"], "kept") for _ in range(repeats + 1)][1:],
-            "unmingle separate, 10 s, nothing cached": [started(separate, f"new-{index}") for index in range(repeats)],
-            "unmingle separate, 10 s, compiled model cached": [started(separate, "kept") for _ in range(repeats + 1)][1:],
+            "unmingle separate, 10 s, nothing cached": [
+                started(separate, f"new-{index}") for index in range(repeats)
+            ],
+            "unmingle separate, 10 s, compiled model cached": [
+                started(separate, "kept") for _ in range(repeats + 1)
+            ][1:],
         }
-    return [{"command": name, "median [s]": median(times), "range [s]": f"{min(times):.2f} to {max(times):.2f}"} for name, times in runs.items()]
+    return [
+        {"command": name, "median [s]": median(times), "range [s]": f"{min(times):.2f} to {max(times):.2f}"}
+        for name, times in runs.items()
+    ]
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--model", help="name or .onnx file; the default model unless given")
-    parser.add_argument("--classics", action="store_true", help="every shipped model of which Asteroid has the network")
+    parser.add_argument(
+        "--classics", action="store_true", help="every shipped model of which Asteroid has the network"
+    )
     report.beside_asteroid(parser, 30, "the mixture", "4 s")
     options = parser.parse_args()
     if options.quick:
@@ -158,17 +239,28 @@ def main() -> None:
     if hasattr(os, "sched_setaffinity"):  # unmingle takes one thread per core that it sees
         os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[: options.threads])
     before = report.machine()
-    pairs = {card.name: counterpart(card) for card in cards()} if options.classics else {options.model: CONV_TASNET}
+    pairs = (
+        {card.name: counterpart(card) for card in cards()}
+        if options.classics
+        else {options.model: CONV_TASNET}
+    )
     rows, rounds = [], []
     for name, network in pairs.items():
         if network:
-            found, single = speed(name, network, options.asteroid, options.seconds, options.repeats, options.threads)
+            found, single = speed(
+                name, network, options.asteroid, options.seconds, options.repeats, options.threads
+            )
             rows += found
             rounds += single
-    setting = f"Separating {options.seconds:g} s, {options.repeats} rounds in turns on {options.threads} threads:"
+    setting = (
+        f"Separating {options.seconds:g} s, {options.repeats} rounds in turns on {options.threads} threads:"
+    )
     parts = [before, setting, report.table(rows)]
     if not options.classics:
-        parts += ["From the start of a process to its end:", report.table(cold_start(options.model, options.repeats))]
+        parts += [
+            "From the start of a process to its end:",
+            report.table(cold_start(options.model, options.repeats)),
+        ]
     kept = "inference_classics" if options.classics else "inference"
     report.publish(kept, parts, keep=not options.quick)
     if not options.quick:

@@ -1,10 +1,12 @@
-"""Whether `unmingle live` keeps up with a source that plays in real time, and how late what it heard comes out.
+"""Whether `unmingle live` keeps up with a source that plays in real time, and how late what it heard comes
+out.
 
     python benchmarks/live.py
 
-A pipe is fed as a microphone would feed it, a block whenever its last sample has been heard: five seconds of silence with a click in their
-middle, then the example's two voices in noise. Every sample that comes out is timed against the moment at which it was heard. The latency in
-the command's first line is the model's; what is measured holds the computing and the pipes too.
+A pipe is fed as a microphone would feed it, a block whenever its last sample has been heard: five seconds of
+silence with a click in their middle, then the example's two voices in noise. Every sample that comes out is
+timed against the moment at which it was heard. The latency in the command's first line is the model's; what
+is measured holds the computing and the pipes too.
 """
 
 import argparse
@@ -23,14 +25,20 @@ CLICK_S, SILENCE_S = 2.5, 5.0
 
 def source(seconds: float, sample_rate: int) -> np.ndarray:
     """Raw samples `(T,)`, 16 bits."""
-    samples = report.talk(seconds, sample_rate) + 0.01 * np.random.default_rng(0).standard_normal(round(seconds * sample_rate))
+    samples = report.talk(seconds, sample_rate) + 0.01 * np.random.default_rng(0).standard_normal(
+        round(seconds * sample_rate)
+    )
     samples[: round(SILENCE_S * sample_rate)] = 0
     samples[round(CLICK_S * sample_rate)] = 0.9
     return (32767 * samples.clip(-1, 1)).astype("<i2")
 
 
-def play(command: list[str], samples: np.ndarray, sample_rate: int, block: int) -> tuple[np.ndarray, np.ndarray, list[str]]:
-    """Feed the command in real time; return what came out `(T,)`, how long after it was heard [s] `(T,)`, and what it said."""
+def play(
+    command: list[str], samples: np.ndarray, sample_rate: int, block: int
+) -> tuple[np.ndarray, np.ndarray, list[str]]:
+    """Feed the command in real time; return what came out `(T,)`, how long after it was heard [s] `(T,)`, and
+    what it said.
+    """
     process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
     assert process.stdin and process.stdout and process.stderr
     said = [process.stderr.readline().decode().strip()]  # it is ready when it has said what it is
@@ -40,7 +48,10 @@ def play(command: list[str], samples: np.ndarray, sample_rate: int, block: int) 
         while data := os.read(pipe.fileno(), 1 << 16):
             arrived.append((time.perf_counter(), data))
 
-    threads = [threading.Thread(target=listen, args=(process.stdout,)), threading.Thread(target=lambda: said.extend(process.stderr))]
+    threads = [
+        threading.Thread(target=listen, args=(process.stdout,)),
+        threading.Thread(target=lambda: said.extend(process.stderr)),
+    ]
     for thread in threads:
         thread.start()
     began = time.perf_counter()
@@ -60,7 +71,9 @@ def play(command: list[str], samples: np.ndarray, sample_rate: int, block: int) 
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--model", default="hush-live", help="one that streams and enhances")
     parser.add_argument("--seconds", type=float, default=600)
     parser.add_argument("--block-ms", type=float, default=16)
@@ -68,21 +81,37 @@ def main() -> None:
     options = parser.parse_args()
     if options.quick:
         options.seconds = 8
-    from unmingle.runtime import load
+    from unmingle.runtime.loading import load
 
-    sample_rate, before = load(options.model, job="enhance").sample_rate, report.machine()
+    sample_rate, before = load(options.model, task="enhance").sample_rate, report.machine()
     samples = source(options.seconds, sample_rate)
-    command = [sys.executable, "-m", "unmingle.cli", "live", "-", "--model", options.model, "--block-ms", str(options.block_ms)]
+    command = [
+        sys.executable,
+        "-m",
+        "unmingle",
+        "live",
+        "-",
+        "--model",
+        options.model,
+        "--block-ms",
+        str(options.block_ms),
+    ]
     out, late, said = play(command, samples, sample_rate, round(options.block_ms / 1000 * sample_rate))
     click = round(CLICK_S * sample_rate)
     found = int(np.abs(out[: round(SILENCE_S * sample_rate)].astype(int)).argmax())
-    rows = [{
-        "model": options.model, "heard [s]": len(samples) / sample_rate, "came out [s]": len(out) / sample_rate,
-        "click moved by [samples]": found - click, "click came out after [ms]": 1000 * late[found],
-        "median [ms]": 1000 * float(np.median(late)), "99.9 % within [ms]": 1000 * float(np.quantile(late, 0.999)),
-        "latest [ms]": 1000 * float(late.max()),
-        "the last second, median [ms]": 1000 * float(np.median(late[-sample_rate:])),
-    }]  # fmt: skip
+    rows = [
+        {
+            "model": options.model,
+            "heard [s]": len(samples) / sample_rate,
+            "came out [s]": len(out) / sample_rate,
+            "click moved by [samples]": found - click,
+            "click came out after [ms]": 1000 * late[found],
+            "median [ms]": 1000 * float(np.median(late)),
+            "99.9 % within [ms]": 1000 * float(np.quantile(late, 0.999)),
+            "latest [ms]": 1000 * float(late.max()),
+            "the last second, median [ms]": 1000 * float(np.median(late[-sample_rate:])),
+        }
+    ]
     report.publish("live", [before, "\n".join(said), report.table(rows)], keep=not options.quick)
 
 

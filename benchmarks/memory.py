@@ -2,8 +2,8 @@
 
     python benchmarks/memory.py
 
-Each length is a process of its own; the system says how much memory it ever held at once (Linux and macOS). The first one, six seconds long,
-finds no compiled model in the cache and has to make it.
+Each length is a process of its own; the system says how much memory it ever held at once (Linux and macOS).
+The first one, six seconds long, finds no compiled model in the cache and has to make it.
 """
 
 import argparse
@@ -23,7 +23,17 @@ MINUTES = (0.1, 1, 10, 60)
 
 def peak(source: Path, out: Path, cache: Path, model: str | None) -> tuple[float, float]:
     """Peak resident memory [MB] and real-time factor of separating a file."""
-    command = [sys.executable, "-m", "unmingle.cli", "separate", str(source), "--out", str(out), "--json", *(["--model", model] if model else [])]
+    command = [
+        sys.executable,
+        "-m",
+        "unmingle",
+        "separate",
+        str(source),
+        "--out",
+        str(out),
+        "--json",
+        *(["--model", model] if model else []),
+    ]
     with tempfile.TemporaryFile() as answer:
         process = subprocess.Popen(command, stdout=answer, env={**os.environ, **report.cache_in(cache)})
         _, status, usage = os.wait4(process.pid, 0)
@@ -37,11 +47,21 @@ def peak(source: Path, out: Path, cache: Path, model: str | None) -> tuple[float
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--model", help="name or .onnx file; the default model unless given")
-    parser.add_argument("--rates", type=int, nargs="+", default=[16_000, 44_100], help="sample rates of the recordings [Hz]")
-    parser.add_argument("--folder", type=Path, help="where the recordings are made and separated, 2 GB for a while; a temporary one unless given")
-    parser.add_argument("--quick", action="store_true", help="only see that it runs: 3, 6, 12 and 30 s; nothing is kept")
+    parser.add_argument(
+        "--rates", type=int, nargs="+", default=[16_000, 44_100], help="sample rates of the recordings [Hz]"
+    )
+    parser.add_argument(
+        "--folder",
+        type=Path,
+        help="where the recordings are made and separated, 2 GB for a while; a temporary one unless given",
+    )
+    parser.add_argument(
+        "--quick", action="store_true", help="only see that it runs: 3, 6, 12 and 30 s; nothing is kept"
+    )
     options = parser.parse_args()
     minutes = (0.05, 0.1, 0.2, 0.5) if options.quick else MINUTES
     before = report.machine()
@@ -57,11 +77,20 @@ def main() -> None:
                         file.write(minute[: n_samples - start])
                 peak_mb, factor = peak(source, out, Path(name) / f"cache-{rate}", options.model)
                 shutil.rmtree(out)
-                rows.append({"sample rate [Hz]": rate, "length [min]": length, "peak memory [MB]": peak_mb, "real-time factor": factor})
+                rows.append(
+                    {
+                        "sample rate [Hz]": rate,
+                        "length [min]": length,
+                        "peak memory [MB]": peak_mb,
+                        "real-time factor": factor,
+                    }
+                )
     parts = [before, report.table(rows)]
     for index, rate in enumerate(options.rates):
         ten_minutes, hour = (row["peak memory [MB]"] for row in rows[4 * index + 2 : 4 * index + 4])
-        parts.append(f"At {rate} Hz, {minutes[3]} minutes take {hour / ten_minutes:.3f} times the memory of {minutes[2]} minutes.")
+        parts.append(
+            f"At {rate} Hz, {minutes[3]} minutes take {hour / ten_minutes:.3f} times the memory of {minutes[2]} minutes."
+        )
     report.publish("memory", parts, keep=not options.quick)
 
 

@@ -1,7 +1,8 @@
 """The pictures of the classics in the documentation: `docs/pictures/*.png`.
 
-    python benchmarks/pictures.py                                                   # masks.png and filters.png, from what ships
-    python benchmarks/pictures.py --switches 'free=runs/free' 'fixed=runs/fixed'    # switches.png, of trainings, see docs/models/upit.md
+python benchmarks/pictures.py                                                   # masks.png and filters.png,
+from what ships python benchmarks/pictures.py --switches 'free=runs/free' 'fixed=runs/fixed'    #
+switches.png, of trainings, see docs/models/upit.md
 """
 
 import argparse
@@ -14,12 +15,12 @@ import soundfile
 import soxr
 
 import unmingle
-from unmingle.heads import stft
+from unmingle.catalog import WEIGHTS, cards
+from unmingle.evaluation.oracles import HOP_S, ORACLES, OVERLAP
 from unmingle.metrics.ratios import best_order
-from unmingle.oracles import HOP_S, ORACLES, OVERLAP
-from unmingle.pictures import magnitude_shares, new_figure, plot_filters
-from unmingle.runtime import WEIGHTS, cards
-from unmingle.training.weights import load_model
+from unmingle.results.pictures import magnitude_shares, new_figure, plot_filters
+from unmingle.runtime.heads import stft
+from unmingle.weights_file import load_model
 
 PICTURES = report.HERE.parent / "docs/pictures"
 SAMPLE_RATE = 8_000
@@ -38,7 +39,9 @@ def spectrum(samples: np.ndarray) -> np.ndarray:
 
 
 def mask_panels() -> list[tuple[str, np.ndarray]]:
-    """The mixture's level, then the first voice's mask by every kind of oracle and by every shipped model of two voices."""
+    """The mixture's level, then the first voice's mask by every kind of oracle and by every shipped model of
+    two voices.
+    """
     files = [report.EXAMPLE.with_suffix(f".reference-{number}.flac") for number in (1, 2)]
     voices = []
     for file in files:
@@ -55,7 +58,9 @@ def mask_panels() -> list[tuple[str, np.ndarray]]:
             panels.append((name, np.where(whole > floor, masks(mixed, parts)[0], np.nan)))
     for card in cards():
         if card.facts["n_src"] in (None, 2):
-            found = unmingle.separate(mixture, SAMPLE_RATE, speakers=2, model=unmingle.load(card.name, speakers=2))
+            found = unmingle.separate(
+                mixture, SAMPLE_RATE, speakers=2, model=unmingle.load(card.name, speakers=2)
+            )
             first = found[best_order(found, references)[0]]
             panels.append((card.name, magnitude_shares(levels_db(spectrum(first)), whole, floor)))
     return panels
@@ -68,7 +73,16 @@ def draw_masks(picture: Path) -> None:
     grid = figure.subplots(-(-len(panels) // 3), 3, sharex=True, sharey=True).flatten()
     for axes, (title, values) in zip(grid, panels, strict=False):
         place = (0, LENGTH_S, 0, SAMPLE_RATE / 2000)
-        drawn = axes.imshow(values, origin="lower", aspect="auto", extent=place, cmap="viridis", vmin=0, vmax=1, interpolation="nearest")
+        drawn = axes.imshow(
+            values,
+            origin="lower",
+            aspect="auto",
+            extent=place,
+            cmap="viridis",
+            vmin=0,
+            vmax=1,
+            interpolation="nearest",
+        )
         axes.set_title(title, loc="left", fontsize=9)
     for axes in grid[len(panels) :]:
         axes.set_axis_off()
@@ -79,7 +93,9 @@ def draw_masks(picture: Path) -> None:
 
 
 def draw_switches(runs: list[str], picture: Path) -> None:
-    """Share of items whose order switched, and the held-out gain, epoch by epoch, of trainings given as LABEL=FOLDER."""
+    """Share of items whose order switched, and the held-out gain, epoch by epoch, of trainings given as
+    LABEL=FOLDER.
+    """
     figure = new_figure(9, 3.6)
     left, right = figure.subplots(1, 2)
     for run in runs:
@@ -99,7 +115,9 @@ def draw_switches(runs: list[str], picture: Path) -> None:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--switches", nargs="+", metavar="LABEL=FOLDER", help="trainings with data.n_items")
     options = parser.parse_args()
     PICTURES.mkdir(exist_ok=True)
@@ -108,7 +126,9 @@ def main() -> None:
         return
     draw_masks(PICTURES / "masks.png")
     model = load_model(WEIGHTS / "conv-tasnet.safetensors")
-    plot_filters(model.filterbank.analysis.weight[:, 0].detach().numpy(), SAMPLE_RATE, PICTURES / "filters.png")
+    plot_filters(
+        model.filterbank.analysis.weight[:, 0].detach().numpy(), SAMPLE_RATE, PICTURES / "filters.png"
+    )
 
 
 if __name__ == "__main__":

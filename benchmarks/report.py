@@ -30,7 +30,10 @@ def talk(length_s: float, sample_rate: int) -> np.ndarray:
 def machine() -> str:
     """Processor, cores that this process may use, how busy they were before it started, and versions."""
     lines = Path("/proc/cpuinfo").read_text().splitlines() if Path("/proc/cpuinfo").exists() else []
-    name = next((line.split(":")[1].strip() for line in lines if line.startswith("model name")), platform.processor() or platform.machine())
+    name = next(
+        (line.split(":")[1].strip() for line in lines if line.startswith("model name")),
+        platform.processor() or platform.machine(),
+    )
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
     load = f", load {os.getloadavg()[0]:.1f}" if hasattr(os, "getloadavg") else ""
     versions = [f"unmingle {unmingle.__version__}"]
@@ -44,11 +47,18 @@ def machine() -> str:
 
 def beside_asteroid(parser: argparse.ArgumentParser, seconds: float, what: str, quick: str) -> None:
     """The options of a script that measures unmingle and Asteroid in turns."""
-    parser.add_argument("--asteroid", type=Path, default=Path(".cache/asteroid"), help="virtual environment that setup_asteroid.sh made")
+    parser.add_argument(
+        "--asteroid",
+        type=Path,
+        default=Path(".cache/asteroid"),
+        help="virtual environment that setup_asteroid.sh made",
+    )
     parser.add_argument("--threads", type=int, default=2, help="cores for each")
     parser.add_argument("--seconds", type=float, default=seconds, help=f"length of {what}")
     parser.add_argument("--repeats", type=int, default=9)
-    parser.add_argument("--quick", action="store_true", help=f"only see that it runs: {quick}, twice; nothing is kept")
+    parser.add_argument(
+        "--quick", action="store_true", help=f"only see that it runs: {quick}, twice; nothing is kept"
+    )
 
 
 def cache_in(folder: Path) -> dict[str, str]:
@@ -60,8 +70,17 @@ def cache_in(folder: Path) -> dict[str, str]:
 def table(rows: list[dict[str, Any]]) -> str:
     """Rows of the same keys as a Markdown table; floats get three significant digits."""
     cells = [list(rows[0]), ["---"] * len(rows[0])]
-    cells += [[f"{value:.3g}" if isinstance(value, float) and abs(value) < 100 else f"{value:.0f}" if isinstance(value, float) else str(value)
-               for value in row.values()] for row in rows]  # fmt: skip
+    cells += [
+        [
+            f"{value:.3g}"
+            if isinstance(value, float) and abs(value) < 100
+            else f"{value:.0f}"
+            if isinstance(value, float)
+            else str(value)
+            for value in row.values()
+        ]
+        for row in rows
+    ]
     return "\n".join(f"| {' | '.join(line)} |" for line in cells)
 
 
@@ -80,4 +99,7 @@ def write_rows(name: str, rows: list[dict[str, Any]]) -> None:
     with (RESULTS / f"{name}.csv").open("w", newline="", encoding="utf-8") as file:
         writer = csv.DictWriter(file, rows[0])
         writer.writeheader()
-        writer.writerows({key: round(value, 4) if isinstance(value, float) else value for key, value in row.items()} for row in rows)
+        writer.writerows(
+            {key: round(value, 4) if isinstance(value, float) else value for key, value in row.items()}
+            for row in rows
+        )

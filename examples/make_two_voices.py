@@ -2,8 +2,9 @@
 
     python examples/make_two_voices.py
 
-needs flite (http://cmuflite.org; "apt install flite" on Debian) with its voices slt and rms, NumPy, soundfile and unmingle. It writes two-voices.flac
-and its references beside this file; the mixture is their sum, to the bit. The references as Opus are the voices of the web page.
+needs flite (http://cmuflite.org; "apt install flite" on Debian) with its voices slt and rms, NumPy, soundfile
+and unmingle. It writes two-voices.flac and its references beside this file; the mixture is their sum, to the
+bit. The references as Opus are the voices of the web page.
 """
 
 import subprocess
@@ -13,7 +14,7 @@ from pathlib import Path
 import numpy as np
 import soundfile
 
-from unmingle.media import AudioWriter
+from unmingle.media.audio import AudioWriter
 
 LENGTH = 8 * 16_000
 SAMPLE_RATE = 16_000
@@ -25,7 +26,10 @@ VOICES = {  # flite's name: when it begins [s], what it says
         "The harbour was quiet that morning. Only two small boats had gone out before the fog came in, "
         "and nobody looked for them before dark.",
     ),
-    "rms": (0.7, "We counted every box twice, but the number on the list never agreed with what was standing on the floor of the shop."),
+    "rms": (
+        0.7,
+        "We counted every box twice, but the number on the list never agreed with what was standing on the floor of the shop.",
+    ),
 }
 
 
@@ -37,7 +41,9 @@ def speak(voice: str, start_s: float, text: str) -> np.ndarray:
         samples, sample_rate = soundfile.read(spoken)
     assert sample_rate == SAMPLE_RATE, f"flite's voice {voice} speaks at {sample_rate} Hz, not {SAMPLE_RATE}"
     start = round(start_s * SAMPLE_RATE)
-    assert start + len(samples) <= LENGTH, f"{voice} speaks for {len(samples) / SAMPLE_RATE:.1f} s; shorten the text"
+    assert start + len(samples) <= LENGTH, (
+        f"{voice} speaks for {len(samples) / SAMPLE_RATE:.1f} s; shorten the text"
+    )
     placed = np.zeros(LENGTH)
     placed[start : start + len(samples)] = samples
     return np.rint(placed * LEVEL / np.sqrt(np.mean(placed**2)) * 2**15).astype(np.int16)

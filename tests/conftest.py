@@ -1,4 +1,6 @@
-"""Real encoded audio for the tests, made by PyAV on the spot, and the web page's server; `from conftest import encode`."""
+"""Real encoded audio for the tests, made by PyAV on the spot, and the web page's server; `from conftest
+import encode`.
+"""
 
 from collections.abc import Iterator
 from fractions import Fraction
@@ -20,16 +22,27 @@ def server() -> Iterator[Any]:
 
 
 def sweep(duration_s: float, sample_rate: int, n_channels: int = 1) -> np.ndarray:
-    """A sweep whose level wobbles, float32 `(channels, T)`: it matches itself at one lag only; each channel a little softer than the one before."""
+    """A sweep whose level wobbles, float32 `(channels, T)`: it matches itself at one lag only; each channel a
+    little softer than the one before.
+    """
     t = np.arange(round(duration_s * sample_rate)) / sample_rate
     samples = 0.3 * np.sin(2 * np.pi * (200 + 300 * t) * t) * (0.6 + 0.4 * np.sin(7 * t))
     return np.stack([samples * 0.9**channel for channel in range(n_channels)]).astype(np.float32)
 
 
 def encode(
-    path: Path, samples: np.ndarray, sample_rate: int, codec: str, *, container: str | None = None, video: bool = False, **options: str
+    path: Path,
+    samples: np.ndarray,
+    sample_rate: int,
+    codec: str,
+    *,
+    container: str | None = None,
+    video: bool = False,
+    **options: str,
 ) -> Path:
-    """Encode samples `(channels, T)` into a file, with a moving picture (25 per second) beside them if `video`; `options` are the container's."""
+    """Encode samples `(channels, T)` into a file, with a moving picture (25 per second) beside them if
+    `video`; `options` are the container's.
+    """
     layout = {1: "mono", 2: "stereo", 6: "5.1"}.get(len(samples), f"{len(samples)} channels")
     with av.open(f"file:{path}", "w", format=container, options=options) as file:
         sound: Any = file.add_stream(codec, rate=sample_rate)

@@ -13,10 +13,10 @@ from test_training import recipe_path  # noqa: F401
 from unmingle.errors import UsageError
 from unmingle.objectives import OBJECTIVES, adversarial
 from unmingle.objectives.adversarial import AdversarialObjective
-from unmingle.pictures import plot_curves
+from unmingle.results.pictures import plot_curves
 from unmingle.training.recipe import read_recipe
 from unmingle.training.trainer import train
-from unmingle.training.weights import load_state
+from unmingle.weights_file import load_state
 
 TINY: dict[str, Any] = {"n_blocks": 1, "growth": 2, "n_features": 2}
 TERMS = [{"name": "mse"}]
@@ -38,7 +38,10 @@ def tones(seed: int, n_src: int = 1) -> dict[str, Any]:
     random = torch.Generator().manual_seed(seed)
     frequencies = 750 + 2250 * torch.rand(4, n_src, 1, generator=random)
     sources = 0.3 * torch.sin(2 * torch.pi * frequencies * torch.arange(1000) / 8000)
-    return {"mixture": sources.sum(1, keepdim=True) + 0.1 * torch.randn(4, 1, 1000, generator=random), "sources": sources}
+    return {
+        "mixture": sources.sum(1, keepdim=True) + 0.1 * torch.randn(4, 1, 1000, generator=random),
+        "sources": sources,
+    }
 
 
 def test_the_example_in_the_docstring_is_true() -> None:
@@ -48,7 +51,16 @@ def test_the_example_in_the_docstring_is_true() -> None:
 
 def test_the_discriminator_learns_to_tell_tones_from_noisy_ones() -> None:
     torch.manual_seed(0)
-    objective = AdversarialObjective(terms=TERMS, separator_first=0.0, discriminator_first=0.5, lr=3e-3, n_fft=64, hop=32, n_blocks=1, growth=4)
+    objective = AdversarialObjective(
+        terms=TERMS,
+        separator_first=0.0,
+        discriminator_first=0.5,
+        lr=3e-3,
+        n_fft=64,
+        hop=32,
+        n_blocks=1,
+        growth=4,
+    )
     said = [objective(Gain(), {**tones(seed), "share_done": 0.0}) for seed in range(30)]
     accuracy = torch.stack([parts["accuracy"] for parts in said])
     assert accuracy[:3].mean() < 0.7
@@ -59,27 +71,41 @@ def test_the_discriminator_learns_to_tell_tones_from_noisy_ones() -> None:
 
 @pytest.mark.parametrize("n_src", [1, 2])
 def test_first_the_separator_learns_then_the_discriminator_then_both(n_src: int) -> None:
-    objective, separator = AdversarialObjective(terms=TERMS, separator_first=0.3, discriminator_first=0.2, **TINY), Gain(n_src)
+    objective, separator = (
+        AdversarialObjective(terms=TERMS, separator_first=0.3, discriminator_first=0.2, **TINY),
+        Gain(n_src),
+    )
     learners = []
     for share in (0.0, 0.29, 0.3, 0.49, 0.5, 1.0):
         before = [parameter.clone() for parameter in objective.parameters()]
         parts = objective(separator, {**tones(0, n_src), "share_done": share})
-        taught = any(not torch.equal(one, other) for one, other in zip(before, objective.parameters(), strict=True))
+        taught = any(
+            not torch.equal(one, other) for one, other in zip(before, objective.parameters(), strict=True)
+        )
         learners.append((parts["loss"].requires_grad, taught))
-        assert all(bool(parts[name].isfinite()) == taught for name in ("adversarial", "discriminator", "accuracy"))
+        assert all(
+            bool(parts[name].isfinite()) == taught for name in ("adversarial", "discriminator", "accuracy")
+        )
         if not taught:
             assert float(parts["loss"].detach()) == pytest.approx(float(parts["mse"]))
     assert learners == [(True, False)] * 2 + [(False, True)] * 2 + [(True, True)] * 2
 
 
 def test_the_loss_is_the_weighted_sum_and_teaches_the_separator_alone() -> None:
-    objective, separator = AdversarialObjective(terms=[{"name": "mse", "weight": 100}], weight=0.5, **TINY), Gain()
+    objective, separator = (
+        AdversarialObjective(terms=[{"name": "mse", "weight": 100}], weight=0.5, **TINY),
+        Gain(),
+    )
     batch = tones(0)
     parts = objective(separator, batch)
-    assert float(parts["loss"].detach()) == pytest.approx(100 * float(parts["mse"]) + 0.5 * float(parts["adversarial"]), rel=1e-5)
+    assert float(parts["loss"].detach()) == pytest.approx(
+        100 * float(parts["mse"]) + 0.5 * float(parts["adversarial"]), rel=1e-5
+    )
     objective.optimizer.zero_grad()
     parts["loss"].backward()
-    assert separator.gain.grad is not None and separator.gain.grad.isfinite().all() and separator.gain.grad != 0
+    assert (
+        separator.gain.grad is not None and separator.gain.grad.isfinite().all() and separator.gain.grad != 0
+    )
     assert all(parameter.requires_grad and parameter.grad is None for parameter in objective.parameters())
     objective.eval()
     before = [value.clone() for value in objective.state_dict().values() if isinstance(value, torch.Tensor)]
@@ -142,15 +168,27 @@ def test_a_resumed_adversarial_training_equals_one_in_a_single_run_and_ships_no_
     one, two = (load_state(tmp_path / name / "last.safetensors") for name in ("whole", "parts"))
     assert all(torch.equal(one[key], two[key]) for key in one)
     assert not any("discriminator" in key or "objective" in key for key in one)
-    states = [torch.load(tmp_path / name / "last.ckpt", weights_only=True)["state_dict"] for name in ("whole", "parts")]
+    states = [
+        torch.load(tmp_path / name / "last.ckpt", weights_only=True)["state_dict"]
+        for name in ("whole", "parts")
+    ]
     kept = [key for key in states[0] if key.startswith("objective.discriminator.")]
     assert kept and all(torch.equal(states[0][key], states[1][key]) for key in kept)
-    steps = [{float(each["step"]) for each in state["objective._extra_state"]["state"].values()} for state in states]
+    steps = [
+        {float(each["step"]) for each in state["objective._extra_state"]["state"].values()}
+        for state in states
+    ]
     assert steps == [{4.0}, {4.0}]
     with (tmp_path / "parts/curves.csv").open() as file:
         rows = list(csv.DictReader(file))
     assert all(0 <= float(row[f"{part}_accuracy"]) <= 1 for part in ("train", "valid") for row in rows)
-    assert {"train_mse", "train_noise-weighted-mse", "train_adversarial", "train_discriminator", "valid_si_sdri"} < rows[0].keys()
+    assert {
+        "train_mse",
+        "train_noise-weighted-mse",
+        "train_adversarial",
+        "train_discriminator",
+        "valid_si_sdri",
+    } < rows[0].keys()
     plot_curves(tmp_path / "parts/curves.csv", tmp_path / "curves.png")
 
 
@@ -158,15 +196,31 @@ def test_while_the_separator_rests_it_does_not_move(recipe_path: Path, tmp_path:
     changes = ["optimizer.warm_up=0", "trainer.steps=2", "trainer.validate_every=2"]
     resting = "objective={name: adversarial, terms: [{name: mse}], separator_first: 0, discriminator_first: 0.9, n_blocks: 1, growth: 2}"
     train(read_recipe(recipe_path, [*changes, resting]), tmp_path / "resting", progress=False)
-    train(read_recipe(recipe_path, [*changes, "objective={name: mse}", "optimizer.lr=0", "optimizer.muon_lr=0"]), tmp_path / "still", progress=False)
+    train(
+        read_recipe(
+            recipe_path, [*changes, "objective={name: mse}", "optimizer.lr=0", "optimizer.muon_lr=0"]
+        ),
+        tmp_path / "still",
+        progress=False,
+    )
     one, two = (load_state(tmp_path / name / "last.safetensors") for name in ("resting", "still"))
     assert all(torch.equal(one[key], two[key]) for key in one)
 
 
-def test_the_terms_of_a_sum_can_be_overridden_and_what_is_wrong_with_them_is_said(recipe_path: Path, tmp_path: Path) -> None:  # noqa: F811
+def test_the_terms_of_a_sum_can_be_overridden_and_what_is_wrong_with_them_is_said(
+    recipe_path: Path, tmp_path: Path
+) -> None:  # noqa: F811
     changes = ["objective={name: sum}", "trainer.steps=1", "trainer.validate_every=1"]
-    train(read_recipe(recipe_path, [*changes, "objective.terms=[{name: mse, weight: 1e2}, {name: stoi}]"]), tmp_path / "run", progress=False)
+    train(
+        read_recipe(recipe_path, [*changes, "objective.terms=[{name: mse, weight: 1e2}, {name: stoi}]"]),
+        tmp_path / "run",
+        progress=False,
+    )
     with (tmp_path / "run/curves.csv").open() as file:
         assert {"train_mse", "valid_stoi"} < next(csv.DictReader(file)).keys()
     with pytest.raises(UsageError, match="recipe: no term 'ms'; there are compressed-spectrum"):
-        train(read_recipe(recipe_path, [*changes, "objective.terms=[{name: ms}]"]), tmp_path / "other", progress=False)
+        train(
+            read_recipe(recipe_path, [*changes, "objective.terms=[{name: ms}]"]),
+            tmp_path / "other",
+            progress=False,
+        )

@@ -1,4 +1,6 @@
-"""Bad files, bad outputs, full disks, damage and truncation: one line that helps, no traceback, nothing left behind."""
+"""Bad files, bad outputs, full disks, damage and truncation: one line that helps, no traceback, nothing left
+behind.
+"""
 
 import errno
 import io
@@ -13,7 +15,7 @@ import pytest
 from conftest import encode, encode_video_only, sweep
 
 from unmingle.errors import InputError, UnmingleError
-from unmingle.media import AudioWriter, open_audio
+from unmingle.media.audio import AudioWriter, open_audio
 
 RATE = 48_000
 
@@ -107,7 +109,9 @@ def one_byte(folder: Path) -> Path:
 
 def a_playlist(folder: Path) -> Path:
     target = encode(folder / "real.ts", sweep(0.3, RATE), RATE, "aac", container="mpegts")
-    (folder / "list.m3u8").write_text(f"#EXTM3U\n#EXT-X-TARGETDURATION:1\n#EXTINF:1,\nfile://{target}\n#EXT-X-ENDLIST\n")
+    (folder / "list.m3u8").write_text(
+        f"#EXTM3U\n#EXT-X-TARGETDURATION:1\n#EXTINF:1,\nfile://{target}\n#EXT-X-ENDLIST\n"
+    )
     return folder / "list.m3u8"
 
 
@@ -132,7 +136,9 @@ def no_samples_wav(folder: Path) -> Path:
 def no_samples_flac(folder: Path) -> Path:
     data = encode(folder / "zero.flac", sweep(0.1, RATE), RATE, "flac").read_bytes()
     frames = data.index(b"\xff\xf8", 42)
-    (folder / "zero.flac").write_bytes(data[:18] + data[18:21] + bytes([data[21] & 0xF0, 0, 0, 0, 0]) + data[26:frames])
+    (folder / "zero.flac").write_bytes(
+        data[:18] + data[18:21] + bytes([data[21] & 0xF0, 0, 0, 0, 0]) + data[26:frames]
+    )
     return folder / "zero.flac"
 
 
@@ -195,7 +201,10 @@ def unknown_codec(folder: Path) -> Path:
 
 
 def changes_its_channels(folder: Path) -> Path:
-    data = b"".join(encode(folder / f"{n}.aac", sweep(0.5, RATE, n), RATE, "aac", container="adts").read_bytes() for n in (1, 2))
+    data = b"".join(
+        encode(folder / f"{n}.aac", sweep(0.5, RATE, n), RATE, "aac", container="adts").read_bytes()
+        for n in (1, 2)
+    )
     (folder / "changing.aac").write_bytes(data)
     return folder / "changing.aac"
 
@@ -261,7 +270,12 @@ def test_a_bad_file_is_named_in_one_line_with_what_is_wrong_and_what_to_do(tmp_p
     with pytest.raises(InputError, match=BAD_FILES[make]) as caught:
         read(path)
     message = str(caught.value)
-    assert message.startswith(f"{path}: ") and "\n" not in message and ";" in message and capfd.readouterr() == ("", "")
+    assert (
+        message.startswith(f"{path}: ")
+        and "\n" not in message
+        and ";" in message
+        and capfd.readouterr() == ("", "")
+    )
 
 
 @pytest.mark.parametrize(("start_s", "end_s"), [(None, 0.5), (0.501, None)])

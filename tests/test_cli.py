@@ -14,14 +14,26 @@ import soundfile
 import soxr
 
 from unmingle import __version__
+from unmingle.catalog import cards
 from unmingle.cli import main, seconds
 from unmingle.errors import UsageError
-from unmingle.runtime import cards
 
 EXTRAS = (
-    "torch", "lightning", "torchmetrics", "tensorboard", "safetensors", "onnx", "onnxscript", "matplotlib", "scipy", "mir_eval", "pesq", "pystoi",
-    "starlette", "uvicorn",
-)  # fmt: skip
+    "torch",
+    "lightning",
+    "torchmetrics",
+    "tensorboard",
+    "safetensors",
+    "onnx",
+    "onnxscript",
+    "matplotlib",
+    "scipy",
+    "mir_eval",
+    "pesq",
+    "pystoi",
+    "starlette",
+    "uvicorn",
+)
 WITHOUT_EXTRAS = f"import sys; sys.modules.update(dict.fromkeys({EXTRAS})); from unmingle.cli import main; sys.exit(main())"
 EXAMPLE = Path(__file__).parents[1] / "examples/two-voices.flac"
 Captured = pytest.CaptureFixture[str]
@@ -42,10 +54,16 @@ def write(path: str, duration_s: float = 0.5, sample_rate: int = 16_000) -> str:
     return path
 
 
-def start(*arguments: str, code: str = "import sys; from unmingle.cli import main; sys.exit(main())", **options: object) -> "subprocess.Popen[str]":
+def start(
+    *arguments: str,
+    code: str = "import sys; from unmingle.cli import main; sys.exit(main())",
+    **options: object,
+) -> "subprocess.Popen[str]":
     """The command line in a process of its own."""
     command = [sys.executable, "-c", code, *arguments]
-    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, encoding="utf-8", **options)  # type: ignore[call-overload]
+    return subprocess.Popen(
+        command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, encoding="utf-8", **options
+    )  # type: ignore[call-overload]
 
 
 def everything_in(folder: Path) -> list[str]:
@@ -54,7 +72,10 @@ def everything_in(folder: Path) -> list[str]:
 
 def test_separating_writes_one_file_per_voice_and_prints_their_names(capsys: Captured) -> None:
     assert main(["separate", write("talk.wav")]) == 0
-    assert capsys.readouterr().out.split() == [str(Path("separated/talk/speaker-1.wav")), str(Path("separated/talk/speaker-2.wav"))]
+    assert capsys.readouterr().out.split() == [
+        str(Path("separated/talk/speaker-1.wav")),
+        str(Path("separated/talk/speaker-2.wav")),
+    ]
     assert everything_in(Path("separated")) == ["talk/speaker-1.wav", "talk/speaker-2.wav"]
     assert {soundfile.info(path).frames for path in Path("separated/talk").iterdir()} == {8_000}
 
@@ -79,21 +100,40 @@ def test_in_a_batch_the_other_files_are_still_done(capsys: Captured) -> None:
     assert main(["separate", write("a.wav"), "bad.wav", "missing.wav", write("b.wav"), "--json"]) == 1
     captured = capsys.readouterr()
     entries = json.loads(captured.out)["inputs"]
-    assert [("error" in entry, "outputs" in entry) for entry in entries] == [(False, True), (True, False), (True, False), (False, True)]
-    assert [line.split(":")[:2] for line in captured.err.splitlines()] == [["unmingle", " bad.wav"], ["unmingle", " missing.wav"]]
+    assert [("error" in entry, "outputs" in entry) for entry in entries] == [
+        (False, True),
+        (True, False),
+        (True, False),
+        (False, True),
+    ]
+    assert [line.split(":")[:2] for line in captured.err.splitlines()] == [
+        ["unmingle", " bad.wav"],
+        ["unmingle", " missing.wav"],
+    ]
     assert sorted(path.name for path in Path("separated").iterdir()) == ["a", "b"]
 
 
 @pytest.mark.parametrize(
     "wrong",
     [
-        [], ["talk.wav", "--bogus"], ["talk.wav", "--format", "ogg"], ["talk.wav", "--model", "nobody"], ["talk.wav", "--speakers", "0"],
-        ["talk.wav", "--speakers", "17"], ["talk.wav", "--speakers", "two"], ["talk.wav", "--channel", "left"], ["talk.wav", "--channel", "0"],
-        ["talk.wav", "--channel", "2"], ["talk.wav", "--start", "soon"], ["talk.wav", "--start", "-1"], ["talk.wav", "--start", "2", "--end", "1"],
-        ["talk.wav", "--end", "0"], ["talk.wav", "--speakers", "auto", "--model", "nobody"],
+        [],
+        ["talk.wav", "--bogus"],
+        ["talk.wav", "--format", "ogg"],
+        ["talk.wav", "--model", "nobody"],
+        ["talk.wav", "--speakers", "0"],
+        ["talk.wav", "--speakers", "17"],
+        ["talk.wav", "--speakers", "two"],
+        ["talk.wav", "--channel", "left"],
+        ["talk.wav", "--channel", "0"],
+        ["talk.wav", "--channel", "2"],
+        ["talk.wav", "--start", "soon"],
+        ["talk.wav", "--start", "-1"],
+        ["talk.wav", "--start", "2", "--end", "1"],
+        ["talk.wav", "--end", "0"],
+        ["talk.wav", "--speakers", "auto", "--model", "nobody"],
     ],
     ids=" ".join,
-)  # fmt: skip
+)
 def test_wrong_usage_is_exit_code_2_and_one_line(wrong: list[str], capsys: Captured) -> None:
     write("talk.wav")
     assert main(["separate", *wrong]) == 2
@@ -109,12 +149,16 @@ def test_an_unknown_model_or_number_of_speakers_lists_what_exists(capsys: Captur
     for wrong in (["--model", "nobody"], ["--speakers", "17"]):
         main(["separate", "talk.wav", *wrong])
         said = capsys.readouterr().err
-        assert all(card.name in said for card in cards() if card.job == "separate")
+        assert all(card.name in said for card in cards() if card.facts.task == "separate")
         assert "hush" not in said  # which enhances
 
 
-@pytest.mark.parametrize("content", [None, b"", b"RIFF", b"\x00" * 5_000], ids=["missing", "empty", "header", "zeros"])
-def test_a_file_that_cannot_be_read_is_exit_code_1_and_one_line(content: bytes | None, capsys: Captured) -> None:
+@pytest.mark.parametrize(
+    "content", [None, b"", b"RIFF", b"\x00" * 5_000], ids=["missing", "empty", "header", "zeros"]
+)
+def test_a_file_that_cannot_be_read_is_exit_code_1_and_one_line(
+    content: bytes | None, capsys: Captured
+) -> None:
     if content is not None:
         Path("bad.wav").write_bytes(content)
     assert main(["separate", "bad.wav"]) == 1
@@ -163,12 +207,16 @@ def test_a_passage_is_cut_to_the_sample() -> None:
     assert soundfile.info("separated/talk/speaker-1.wav").frames == 12_000
 
 
-@pytest.mark.parametrize(("text", "expected"), [("90", 90), ("1.5", 1.5), ("1:30", 90), ("01:02:03.25", 3723.25), ("0", 0)])
+@pytest.mark.parametrize(
+    ("text", "expected"), [("90", 90), ("1.5", 1.5), ("1:30", 90), ("01:02:03.25", 3723.25), ("0", 0)]
+)
 def test_times_are_seconds_or_clock_times(text: str, expected: float) -> None:
     assert seconds("--start", text) == expected
 
 
-@pytest.mark.parametrize("text", ["", "-1", "1:", ":1", "1.5:00", "1:2:3:4", "1e3", "inf", "nan", "1.2.3", "."])
+@pytest.mark.parametrize(
+    "text", ["", "-1", "1:", ":1", "1.5:00", "1:2:3:4", "1e3", "inf", "nan", "1.2.3", "."]
+)
 def test_what_is_no_time_is_refused(text: str) -> None:
     with pytest.raises(UsageError, match="not a time"):
         seconds("--start", text)
@@ -201,7 +249,11 @@ def test_a_terminal_sees_speed_and_time_left() -> None:
     import pty
 
     ours, theirs = pty.openpty()
-    process = subprocess.Popen([sys.executable, "-m", "unmingle.cli", "separate", write("talk.wav", 1.0)], stdout=subprocess.PIPE, stderr=theirs)
+    process = subprocess.Popen(
+        [sys.executable, "-m", "unmingle", "separate", write("talk.wav", 1.0)],
+        stdout=subprocess.PIPE,
+        stderr=theirs,
+    )
     os.close(theirs)
     seen = b""
     try:
@@ -225,7 +277,11 @@ def test_a_picture_without_matplotlib_names_the_extra_before_anything_is_separat
 def test_a_picture_is_drawn_beside_the_voices() -> None:
     pytest.importorskip("matplotlib")
     main(["separate", write("talk.wav"), "--plot"])
-    assert everything_in(Path("separated")) == ["talk/speaker-1.wav", "talk/speaker-2.wav", "talk/spectrogram.png"]
+    assert everything_in(Path("separated")) == [
+        "talk/speaker-1.wav",
+        "talk/speaker-2.wav",
+        "talk/spectrogram.png",
+    ]
     assert Path("separated/talk/spectrogram.png").read_bytes().startswith(b"\x89PNG")
 
 
@@ -247,7 +303,10 @@ def test_training_without_its_extra_names_it(in_a_folder_of_its_own: Path) -> No
 def test_starting_imports_no_runtime_no_codecs_and_no_pictures() -> None:
     heavy = ("torch", "openvino", "onnxruntime", "matplotlib", "av", "soxr", "numpy", "lightning")
     code = f"import sys, unmingle.cli; print([name for name in {heavy} if name in sys.modules])"
-    assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout == "[]\n"
+    assert (
+        subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
+        == "[]\n"
+    )
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="measures processor time as Unix does")
@@ -255,7 +314,7 @@ def test_help_takes_less_than_half_a_second_of_the_processor() -> None:
     import resource
 
     before = resource.getrusage(resource.RUSAGE_CHILDREN)
-    subprocess.run([sys.executable, "-m", "unmingle.cli", "--help"], capture_output=True, check=True)
+    subprocess.run([sys.executable, "-m", "unmingle", "--help"], capture_output=True, check=True)
     after = resource.getrusage(resource.RUSAGE_CHILDREN)
     assert after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime < 0.5
 
@@ -272,7 +331,9 @@ def test_no_command_at_all_shows_the_help(capsys: Captured) -> None:
 
 def test_models_says_what_each_card_says(capsys: Captured) -> None:
     assert main(["models", "--json"]) == 0
-    assert [entry["sha256"] for entry in json.loads(capsys.readouterr().out)["models"]] == [card.sha256 for card in cards()]
+    assert [entry["sha256"] for entry in json.loads(capsys.readouterr().out)["models"]] == [
+        card.sha256 for card in cards()
+    ]
     assert main(["models"]) == 0
     text = capsys.readouterr().out
     for card in cards():
@@ -294,8 +355,15 @@ def test_a_reader_that_goes_away_is_no_error() -> None:
 def test_an_unforeseen_error_is_one_line_and_a_traceback_on_demand() -> None:
     for debug, expected in (("", "unmingle: unexpected OSError"), ("1", "Traceback")):
         with Path("/dev/full").open("w") as full:
-            command = [sys.executable, "-m", "unmingle.cli", "models"]
-            done = subprocess.run(command, stdout=full, stderr=subprocess.PIPE, text=True, env={**os.environ, "UNMINGLE_DEBUG": debug}, check=False)
+            command = [sys.executable, "-m", "unmingle", "models"]
+            done = subprocess.run(
+                command,
+                stdout=full,
+                stderr=subprocess.PIPE,
+                text=True,
+                env={**os.environ, "UNMINGLE_DEBUG": debug},
+                check=False,
+            )
         assert done.returncode != 0
         assert done.stderr.startswith(expected)
         assert debug or done.stderr.count("\n") == 1

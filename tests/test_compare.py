@@ -14,18 +14,18 @@ from test_metrics import RATE, talk
 from test_models import tiny
 from torch import Tensor, nn
 
+from unmingle.catalog import Card, cards
 from unmingle.cli import main
 from unmingle.data.sets import read_set
 from unmingle.errors import InputError
+from unmingle.evaluation.compare import compare, paired_test, published_name, quality, read_published, shipped
+from unmingle.evaluation.evaluate import evaluate, measured_rows, resampled, statistics, system, write_rows
+from unmingle.evaluation.summary import macs_per_second, print_summary, summarise
 from unmingle.facts import Facts
 from unmingle.models import MODELS, build
-from unmingle.runtime import Card, cards
-from unmingle.training.comparison import compare, paired_test, published_name, quality, read_published, shipped
-from unmingle.training.evaluation import contender, evaluate, measured_rows, resampled, statistics, write_rows
 from unmingle.training.export import export
 from unmingle.training.export import summarise as for_the_card
-from unmingle.training.summary import macs_per_second, print_summary, summarise
-from unmingle.training.weights import save_weights
+from unmingle.weights_file import save_weights
 
 TINY = {"n_features": 8, "hidden": 8, "n_blocks": 1}
 Captured = pytest.CaptureFixture[str]
@@ -33,7 +33,9 @@ Captured = pytest.CaptureFixture[str]
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A set of three mixtures of two voices, in the second of which one is silent; two trainings' weights; and one of them exported."""
+    """A set of three mixtures of two voices, in the second of which one is silent; two trainings' weights;
+    and one of them exported.
+    """
     root = tmp_path_factory.mktemp("bench")
     for index in range(3):
         voices = talk(2, 0.6 + 0.1 * index, seed=index)
@@ -44,9 +46,25 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
             soundfile.write(root / "set" / name / f"m{index}.wav", samples, RATE, "FLOAT")
     training = {"minutes": 1.0, "clock": "cpu", "threads": 1, "hours_of_audio": 1.0, "steps": 1}
     recipe = {"data": {"corpora": [], "speech": "made"}}
-    for name, model in (("band", build("band-split", **TINY)), ("causal", build("conv-tasnet", n_filters=16, n_hidden=8, n_features=8, n_skip=8,
-                                                                                 n_blocks=2, n_repeats=1, norm="cLN"))):  # fmt: skip
-        save_weights(root / f"{name}.safetensors", model, model.state_dict(), recipe=recipe, training=training)
+    for name, model in (
+        ("band", build("band-split", **TINY)),
+        (
+            "causal",
+            build(
+                "conv-tasnet",
+                n_filters=16,
+                n_hidden=8,
+                n_features=8,
+                n_skip=8,
+                n_blocks=2,
+                n_repeats=1,
+                norm="cLN",
+            ),
+        ),
+    ):
+        save_weights(
+            root / f"{name}.safetensors", model, model.state_dict(), recipe=recipe, training=training
+        )
     export(root / "band.safetensors", "exported", out=root)
     return root
 
@@ -74,26 +92,40 @@ def test_the_table_has_a_row_for_every_model_the_mixture_and_each_oracle(compare
     assert all(f"| {row['model']} |" in text for row in table(compared / "compare.csv"))
 
 
-def test_a_comparison_resumed_measures_only_what_its_rows_lack(compared: Path, folder: Path, tmp_path: Path) -> None:
+def test_a_comparison_resumed_measures_only_what_its_rows_lack(
+    compared: Path, folder: Path, tmp_path: Path
+) -> None:
     rows = [row for row in table(compared / "rows.csv") if row["model"] != "oracle-irm"]
     write_rows(rows, tmp_path / "rows.csv")
     models = [str(folder / name) for name in ("exported.onnx", "causal.safetensors")]
     compare(folder / "set", tmp_path, models=models, published=True, resume=True)
     before, after = table(compared / "rows.csv"), table(tmp_path / "rows.csv")
     times = [(row["model"], row["separation_s"]) for row in before if row["model"] == models[0]]
-    assert [(row["model"], row["separation_s"]) for row in after if row["model"] == models[0]] == times  # to the digit: it was not timed again
+    assert [
+        (row["model"], row["separation_s"]) for row in after if row["model"] == models[0]
+    ] == times  # to the digit: it was not timed again
     assert [row["si_sdri"] for row in after] == [row["si_sdri"] for row in before]
     (tmp_path / "rows.csv").write_text("model,seconds\nduet,long\n", encoding="utf-8")
     with pytest.raises(InputError, match="not the rows of a comparison"):
         compare(folder / "set", tmp_path, models=models, resume=True)
 
 
-def test_a_comparison_that_breaks_off_keeps_the_rows_that_it_would_have_taken_over(compared: Path, folder: Path, tmp_path: Path) -> None:
-    write_rows([row for row in table(compared / "rows.csv") if not row["model"].endswith("causal.safetensors")], tmp_path / "rows.csv")
+def test_a_comparison_that_breaks_off_keeps_the_rows_that_it_would_have_taken_over(
+    compared: Path, folder: Path, tmp_path: Path
+) -> None:
+    write_rows(
+        [row for row in table(compared / "rows.csv") if not row["model"].endswith("causal.safetensors")],
+        tmp_path / "rows.csv",
+    )
     broken = shutil.copytree(folder / "set", tmp_path / "set")
     (broken / "s1" / "m2.wav").write_bytes(b"no sound")
     with pytest.raises(InputError, match=r"m2\.wav"):
-        compare(broken, tmp_path, models=[str(folder / name) for name in ("exported.onnx", "causal.safetensors")], resume=True)
+        compare(
+            broken,
+            tmp_path,
+            models=[str(folder / name) for name in ("exported.onnx", "causal.safetensors")],
+            resume=True,
+        )
     assert len({row["model"] for row in table(tmp_path / "rows.csv")}) == 7
 
 
@@ -101,11 +133,18 @@ def test_a_model_is_described_by_what_it_declares(compared: Path, folder: Path) 
     exported, causal, mixture, *_ = table(compared / "compare.csv")
     card = Card.read(folder / "exported.yaml")
     assert float(exported["parameters_m"]) == pytest.approx(card.parameters / 1e6, rel=1e-4)
-    assert float(exported["macs_per_second_g"]) == pytest.approx(macs_per_second(build("band-split", **TINY)) / 1e9, rel=1e-4)
+    assert float(exported["macs_per_second_g"]) == pytest.approx(
+        macs_per_second(build("band-split", **TINY)) / 1e9, rel=1e-4
+    )
     assert (exported["causal"], exported["latency_ms"]) == ("no", "")
-    assert (causal["causal"], float(causal["latency_ms"])) == ("yes", pytest.approx(1000 * 31 / RATE, rel=1e-4))
+    assert (causal["causal"], float(causal["latency_ms"])) == (
+        "yes",
+        pytest.approx(1000 * 31 / RATE, rel=1e-4),
+    )
     assert float(exported["real_time_factor"]) > 0
-    assert [mixture[key] for key in ("parameters_m", "macs_per_second_g", "causal", "real_time_factor")] == [""] * 4
+    assert [mixture[key] for key in ("parameters_m", "macs_per_second_g", "causal", "real_time_factor")] == [
+        ""
+    ] * 4
 
 
 def test_the_mixture_gains_nothing_and_the_oracles_gain_most(compared: Path) -> None:
@@ -121,7 +160,9 @@ def test_missing_values_are_left_out_counted_and_explained(compared: Path) -> No
     assert "voice 2 has a silent reference" in rows[1]["missing"]
     row = next(row for row in table(compared / "compare.csv") if row["model"] == "oracle-irm")
     assert row["si_sdri_db_missing"] == "1"
-    assert float(row["si_sdri_db"]) == pytest.approx(np.mean([float(row["si_sdri"]) for row in rows if row["si_sdri"]]), rel=1e-4)
+    assert float(row["si_sdri_db"]) == pytest.approx(
+        np.mean([float(row["si_sdri"]) for row in rows if row["si_sdri"]]), rel=1e-4
+    )
     text = (compared / "compare.md").read_text(encoding="utf-8")
     assert "(−1)" in text
     assert "voice 2 has a silent reference (1 of 3 mixtures)" in text
@@ -141,7 +182,10 @@ def test_weights_find_the_figures_of_the_model_that_their_name_begins_with() -> 
     assert published_name("conv-tasnet-causal", peers) == "conv-tasnet-causal"
     assert published_name("conv-tasnet-small", peers) == "conv-tasnet"
     assert published_name("duet", peers) is None
-    assert all(float(peer["db"]) > 0 and peer["measure"] in ("SI-SDRi", "SDRi") for peer in [*peers, *read_published(3)])
+    assert all(
+        float(peer["db"]) > 0 and peer["measure"] in ("SI-SDRi", "SDRi")
+        for peer in [*peers, *read_published(3)]
+    )
 
 
 def test_the_interval_is_students_and_the_test_is_paired() -> None:
@@ -171,8 +215,21 @@ def test_evaluate_and_compare_say_the_same(compared: Path, folder: Path) -> None
 
 
 def test_a_card_takes_what_was_measured_only_if_there_is_something() -> None:
-    summary = {"set": "a/b.csv", "n": 3, "sample_rate": 8_000, "options": " --first 3", "si_sdri_db": {"mean": 1.234}, "snri_db": {"mean": 2.0}}
-    expected = {"set": "b.csv at 8 kHz", "n": 3, "si_sdri_db": 1.23, "snri_db": 2.0, "command": "unmingle evaluate x a/b.csv --first 3"}
+    summary = {
+        "set": "a/b.csv",
+        "n": 3,
+        "sample_rate": 8_000,
+        "options": " --first 3",
+        "si_sdri_db": {"mean": 1.234},
+        "snri_db": {"mean": 2.0},
+    }
+    expected = {
+        "set": "b.csv at 8 kHz",
+        "n": 3,
+        "si_sdri_db": 1.23,
+        "snri_db": 2.0,
+        "command": "unmingle evaluate x a/b.csv --first 3",
+    }
     assert for_the_card(summary, "x") == expected
     for wrong in ({**summary, "snri_db": {"mean": None}}, {"set": "a/b.csv", "n": 3, "options": ""}):
         with pytest.raises(InputError, match="--measures"):
@@ -192,7 +249,7 @@ def test_a_set_is_resampled_as_a_whole(folder: Path) -> None:
     assert half.sources.shape == (2, item.sources.shape[1] // 2)
     assert np.allclose(half.mixture, half.sources.sum(axis=0) + half.noise)
     assert resampled(item, None) is item
-    (row,) = measured_rows(contender("oracle-irm", 2), read_set(folder / "set")[:1], ("pesq",), 8_000, {})
+    (row,) = measured_rows(system("oracle-irm", 2), read_set(folder / "set")[:1], ("pesq",), 8_000, {})
     assert row["pesq_nb"] is not None
     assert row["missing"] == "pesq_wb: needs 16000 Hz, not 8000"
 
@@ -203,7 +260,21 @@ def test_what_ships_for_so_many_speakers_is_compared_by_itself() -> None:
 
 
 def test_the_commands_print_tables_and_json(folder: Path, tmp_path: Path, capsys: Captured) -> None:
-    assert main(["evaluate", "oracle-wiener", str(folder / "set"), "--json", "--measures", "si-sdr", "--csv", str(tmp_path / "rows.csv")]) == 0
+    assert (
+        main(
+            [
+                "evaluate",
+                "oracle-wiener",
+                str(folder / "set"),
+                "--json",
+                "--measures",
+                "si-sdr",
+                "--csv",
+                str(tmp_path / "rows.csv"),
+            ]
+        )
+        == 0
+    )
     summary = json.loads(capsys.readouterr().out)
     assert summary["si_sdri_db"]["mean"] > 5
     assert summary["real_time_factor"] is None
@@ -213,7 +284,12 @@ def test_the_commands_print_tables_and_json(folder: Path, tmp_path: Path, capsys
     models = ["--models", str(folder / "causal.safetensors"), "--first", "1", "--sample-rate", "8000"]
     assert main(["compare", str(folder / "set"), *models, "--out", str(tmp_path / "out")]) == 0
     assert "| oracle-psm |" in capsys.readouterr().out
-    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["compare.csv", "compare.md", "compare.png", "rows.csv"]
+    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == [
+        "compare.csv",
+        "compare.md",
+        "compare.png",
+        "rows.csv",
+    ]
     assert main(["summary", str(folder / "causal.safetensors")]) == 0
     assert "latency          1.9 ms" in capsys.readouterr().out
 
@@ -239,7 +315,9 @@ def test_the_commands_print_tables_and_json(folder: Path, tmp_path: Path, capsys
     ],
     ids=lambda value: " ".join(value) if isinstance(value, list) else "",
 )
-def test_bad_input_is_one_line(arguments: list[str], code: int, about: str, folder: Path, capsys: Captured) -> None:
+def test_bad_input_is_one_line(
+    arguments: list[str], code: int, about: str, folder: Path, capsys: Captured
+) -> None:
     assert main([argument.replace("SET", str(folder / "set")) for argument in arguments]) == code
     captured = capsys.readouterr()
     assert about in captured.err
@@ -273,8 +351,12 @@ class Parts(nn.Module):
         if self.part == "einsum":
             return torch.einsum("bct,bdt->bcd", four, four)
         if self.part == "attention":
-            return nn.functional.scaled_dot_product_attention(frames[:, :100], frames[:, :100], frames[:, :100])
-        out = self.layer(mixture if self.part == "convolution" else four if "convolution" in self.part else frames)
+            return nn.functional.scaled_dot_product_attention(
+                frames[:, :100], frames[:, :100], frames[:, :100]
+            )
+        out = self.layer(
+            mixture if self.part == "convolution" else four if "convolution" in self.part else frames
+        )
         return out[0] if isinstance(out, tuple) else out
 
 

@@ -35,7 +35,14 @@ def voices(tmp_path_factory: pytest.TempPathFactory) -> Path:
                 path = root / corpus / f"{corpus}{speaker}" / f"{file}.flac"
                 path.parent.mkdir(parents=True, exist_ok=True)
                 soundfile.write(path, samples, RATE)
-                rows.append({"path": path.relative_to(root).as_posix(), "split": "train", "corpus": corpus, "speaker": f"{corpus}{speaker}"})
+                rows.append(
+                    {
+                        "path": path.relative_to(root).as_posix(),
+                        "split": "train",
+                        "corpus": corpus,
+                        "speaker": f"{corpus}{speaker}",
+                    }
+                )
     with (root / "voices.csv").open("w", newline="") as file_:
         writer = csv.DictWriter(file_, rows[0])
         writer.writeheader()
@@ -45,7 +52,9 @@ def voices(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def corpus(voices: Path, tmp_path_factory: pytest.TempPathFactory) -> Corpus:
-    return Corpus(read_recordings(voices / "voices.csv"), sample_rate=RATE, cache=tmp_path_factory.mktemp("cache"))
+    return Corpus(
+        read_recordings(voices / "voices.csv"), sample_rate=RATE, cache=tmp_path_factory.mktemp("cache")
+    )
 
 
 def test_decoded_samples_equal_the_file_to_16_bits(corpus: Corpus) -> None:
@@ -78,7 +87,14 @@ def test_decoding_that_fails_leaves_nothing_behind(voices: Path, tmp_path: Path)
 
 
 def test_items_depend_on_seed_and_index_alone(corpus: Corpus) -> None:
-    settings = {"n_items": 20, "length_s": 1.0, "p_partial": 0.5, "speed": (0.9, 1.1), "tilt_db": 3.0, "p_room": 0.5}
+    settings = {
+        "n_items": 20,
+        "length_s": 1.0,
+        "p_partial": 0.5,
+        "speed": (0.9, 1.1),
+        "tilt_db": 3.0,
+        "p_room": 0.5,
+    }
     first, second = Mixer(corpus, seed=5, **settings), Mixer(corpus, seed=5, **settings)
     backwards = [second[i] for i in reversed(range(20))][::-1]
     assert all(np.array_equal(first[i].sources, backwards[i].sources) for i in range(20))
@@ -94,7 +110,17 @@ def test_sources_and_noise_sum_to_the_mixture(corpus: Corpus) -> None:
 
 
 def test_levels_are_as_asked(corpus: Corpus) -> None:
-    mixer = Mixer(corpus, corpus, seed=1, n_items=20, length_s=1.0, level_db=(-30, -30), difference_db=4, p_noise=1.0, snr_db=(10, 10))
+    mixer = Mixer(
+        corpus,
+        corpus,
+        seed=1,
+        n_items=20,
+        length_s=1.0,
+        level_db=(-30, -30),
+        difference_db=4,
+        p_noise=1.0,
+        snr_db=(10, 10),
+    )
     for i in range(20):
         item = mixer[i]
         assert level_db(item.sources[0]) == pytest.approx(-30, abs=0.01)
@@ -134,7 +160,12 @@ def test_the_share_of_one_voice_items_is_as_asked(corpus: Corpus) -> None:
 
 
 def test_of_three_voices_one_or_two_are_absent_and_each_of_them_as_often(corpus: Corpus) -> None:
-    there = np.array([Mixer(corpus, seed=1, n_items=300, length_s=0.2, n_src=3, p_fewer=2 / 3)[i].sources.any(axis=1) for i in range(300)])
+    there = np.array(
+        [
+            Mixer(corpus, seed=1, n_items=300, length_s=0.2, n_src=3, p_fewer=2 / 3)[i].sources.any(axis=1)
+            for i in range(300)
+        ]
+    )
     assert np.bincount(there.sum(axis=1), minlength=4)[1:] / 300 == pytest.approx(1 / 3, abs=0.07)
     assert there.mean(axis=0) == pytest.approx(2 / 3, abs=0.07)
 
@@ -149,13 +180,17 @@ def test_held_out_speakers_are_not_trained_on(voices: Path) -> None:
     train, held = hold_out(recordings, 2)
     assert not {r.speaker for r in train} & {r.speaker for r in held}
     assert len({r.speaker for r in held}) == 4
-    assert {r.speaker for r in hold_out([r for r in recordings if r.corpus == "b"], 2)[1]} < {r.speaker for r in held}
+    assert {r.speaker for r in hold_out([r for r in recordings if r.corpus == "b"], 2)[1]} < {
+        r.speaker for r in held
+    }
 
 
 def test_mixers_of_a_recipe_share_no_speaker(voices: Path, tmp_path: Path) -> None:
     recipe = DataRecipe(speech=str(voices / "voices.csv"), cache=str(tmp_path), held_out=2, n_valid=3)
     training, choosing = build_mixers(recipe)
-    assert not {r.speaker for r in training.speech.recordings} & {r.speaker for r in choosing.speech.recordings}
+    assert not {r.speaker for r in training.speech.recordings} & {
+        r.speaker for r in choosing.speech.recordings
+    }
 
 
 def test_a_missing_file_is_named(tmp_path: Path) -> None:

@@ -12,7 +12,7 @@ from unmingle.layers.norms import NORMS
 from unmingle.layers.tcn import TCN
 from unmingle.models import build
 from unmingle.models.unet_a import DenseBlock
-from unmingle.training.weights import float16_state
+from unmingle.weights_file import float16_state
 
 
 @pytest.mark.parametrize("n_blocks", [1, 7, 17])
@@ -44,7 +44,9 @@ def test_unet_b_takes_the_noise_that_it_says_from_the_magnitudes_of_the_mixture(
 
 def test_the_noise_that_unet_b_says_moves_with_the_level_of_the_mixture() -> None:
     model, mixture = tiny("unet-b"), noise(1, 1, 4000)
-    assert torch.allclose(model.noise_db(mixture) - model.noise_db(mixture / 10), torch.tensor(20 / 82), atol=1e-4)
+    assert torch.allclose(
+        model.noise_db(mixture) - model.noise_db(mixture / 10), torch.tensor(20 / 82), atol=1e-4
+    )
 
 
 def test_masks_of_looking_to_listen_can_be_of_any_size_and_sign() -> None:
@@ -59,13 +61,17 @@ def test_masks_of_looking_to_listen_can_be_of_any_size_and_sign() -> None:
 def test_conv_tasnet_with_the_residual_that_nobody_reads_has_the_5_05_million_of_its_paper() -> None:
     model = build("conv-tasnet", sample_rate=8000, kernel_size=16)
     unread = sum(parameter.numel() for parameter in model.tcn.blocks[0].residual.parameters())
-    assert (sum(parameter.numel() for parameter in model.parameters()) + unread) / 1e6 == pytest.approx(5.05, abs=0.005)
+    assert (sum(parameter.numel() for parameter in model.parameters()) + unread) / 1e6 == pytest.approx(
+        5.05, abs=0.005
+    )
 
 
 def test_conv_tasnet_sees_1531_ms_at_8_khz(monkeypatch: pytest.MonkeyPatch) -> None:
     # Norms look at everything; without them, what a gradient reaches is what the convolutions see.
     monkeypatch.setitem(NORMS, "none", lambda n_features: nn.Identity())
-    network = TCN(n_features=2, n_hidden=4, n_skip=2, kernel_size=3, n_blocks=8, n_repeats=3, norm="none").double()
+    network = TCN(
+        n_features=2, n_hidden=4, n_skip=2, kernel_size=3, n_blocks=8, n_repeats=3, norm="none"
+    ).double()
     frames = noise(1, 2, 2001).double().requires_grad_()
     network(frames)[0, :, 1000].sum().backward()
     seen = frames.grad.abs().sum((0, 1)).nonzero()
@@ -74,10 +80,15 @@ def test_conv_tasnet_sees_1531_ms_at_8_khz(monkeypatch: pytest.MonkeyPatch) -> N
 
 
 @pytest.mark.parametrize("arguments", [{"norm": "gLN"}, {"norm": "cLN"}, {"kernel_size": 21}], ids=str)
-def test_conv_tasnet_declares_how_many_samples_it_sees(arguments: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_conv_tasnet_declares_how_many_samples_it_sees(
+    arguments: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
     for norm in ("gLN", "cLN"):
         monkeypatch.setitem(NORMS, norm, lambda n_features: nn.Identity())
-    model = build("conv-tasnet", **{**TINY["conv-tasnet"], "kernel_size": 16, "n_blocks": 3, "mask": "linear", **arguments})
+    model = build(
+        "conv-tasnet",
+        **{**TINY["conv-tasnet"], "kernel_size": 16, "n_blocks": 3, "mask": "linear", **arguments},
+    )
     mixture = noise(1, 1, 2000).requires_grad_()
     widest = 0
     for now in range(1000, 1000 + model.filterbank.stride):
@@ -94,7 +105,9 @@ def test_masks_of_conv_tasnet_lie_where_their_activation_puts_them() -> None:
     assert torch.allclose(MASKS["softmax"](said).sum(1), torch.ones(2, 4, 5))
 
 
-def test_the_voices_of_a_conv_tasnet_with_softmax_masks_sum_to_what_its_filterbank_makes_of_the_mixture() -> None:
+def test_the_voices_of_a_conv_tasnet_with_softmax_masks_sum_to_what_its_filterbank_makes_of_the_mixture() -> (
+    None
+):
     model, mixture = tiny("conv-tasnet", n_src=3, mask="softmax"), noise(1, 1, 4000)
     whole = model.filterbank.inverse(model.filterbank(mixture[:, 0]), 4000)
     assert torch.allclose(model(mixture).sum(1), whole, atol=1e-6)
@@ -107,11 +120,21 @@ def test_with_an_encoder_relu_the_frames_that_conv_tasnet_masks_are_not_negative
 
 
 def test_without_skips_conv_tasnet_has_a_third_fewer_parameters_all_of_which_it_uses() -> None:
-    assert sum(parameter.numel() for parameter in build("conv-tasnet", sample_rate=8000, kernel_size=16, n_skip=0).parameters()) == 3_474_609
+    assert (
+        sum(
+            parameter.numel()
+            for parameter in build("conv-tasnet", sample_rate=8000, kernel_size=16, n_skip=0).parameters()
+        )
+        == 3_474_609
+    )
     torch.manual_seed(0)
     model = build("conv-tasnet", **{**TINY["conv-tasnet"], "n_skip": 0})
     model(noise(2, 1, 4000)).square().sum().backward()
-    assert [key for key, parameter in model.named_parameters() if parameter.grad is None or not parameter.grad.any()] == []
+    assert [
+        key
+        for key, parameter in model.named_parameters()
+        if parameter.grad is None or not parameter.grad.any()
+    ] == []
 
 
 def test_the_last_stage_of_sepreformer_is_its_estimate() -> None:

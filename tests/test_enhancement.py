@@ -1,4 +1,6 @@
-"""enhance(): the voice out of noise, in step with the recording, full band; and the same from disk to disk and as it comes."""
+"""enhance(): the voice out of noise, in step with the recording, full band; and the same from disk to disk
+and as it comes.
+"""
 
 import io
 import json
@@ -16,17 +18,17 @@ from test_separation import RATE, Fake, db, noise, voice
 from unmingle.cli import main
 from unmingle.errors import InputError, UsageError
 from unmingle.facts import Facts
-from unmingle.files import enhance_file
-from unmingle.live import BUFFER_S, Watch, from_pipe
+from unmingle.inference.files import enhance_file
+from unmingle.inference.live import BUFFER_S, RealTimeMonitor, from_pipe
+from unmingle.inference.pipeline import enhance, separate
+from unmingle.inference.streaming import Stream
 from unmingle.models import build
-from unmingle.runtime import load
-from unmingle.separation import enhance, separate
-from unmingle.streaming import Stream
+from unmingle.runtime.loading import load
 from unmingle.training.export import export
-from unmingle.training.weights import save_weights
+from unmingle.weights_file import save_weights
 
 Captured = pytest.CaptureFixture[str]
-ENHANCER = Facts(sample_rate=RATE, n_src=1)
+ENHANCER = Facts(sample_rate=RATE, task="enhance", n_src=1)
 
 
 def enhancer(function: Any) -> Fake:
@@ -36,7 +38,9 @@ def enhancer(function: Any) -> Fake:
 
 def low_pass(mixture: np.ndarray) -> np.ndarray:
     spectrum = np.fft.rfft(mixture)
-    return np.fft.irfft(np.where(np.fft.rfftfreq(len(mixture), 1 / RATE) < 1000, spectrum, 0), len(mixture)).astype(np.float32)
+    return np.fft.irfft(
+        np.where(np.fft.rfftfreq(len(mixture), 1 / RATE) < 1000, spectrum, 0), len(mixture)
+    ).astype(np.float32)
 
 
 HALF, ALL = enhancer(lambda mixture: mixture / 2), enhancer(lambda mixture: mixture)
@@ -49,7 +53,13 @@ def weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
     torch.manual_seed(0)
     model = build("band-split", n_src=1, causal=True, attention=False, n_features=16, hidden=8, n_blocks=1)
     training = {"minutes": 0, "clock": "cpu", "threads": 1, "hours_of_audio": 0.0, "steps": 0}
-    save_weights(folder / "w.safetensors", model, model.state_dict(), recipe={"data": {"corpora": [], "speech": "none"}}, training=training)
+    save_weights(
+        folder / "w.safetensors",
+        model,
+        model.state_dict(),
+        recipe={"data": {"corpora": [], "speech": "none"}},
+        training=training,
+    )
     export(folder / "w.safetensors", "tiny", out=folder)
     return folder / "tiny.onnx"
 
@@ -104,19 +114,24 @@ def test_a_share_that_is_none_is_refused(keep: Any) -> None:
 def test_a_model_for_the_other_job_is_refused_with_those_for_this_one(weights: Path) -> None:
     with pytest.raises(UsageError, match="model duet tells voices apart, it does not enhance; choose from: "):
         enhance(noise(100), RATE, "duet")
-    with pytest.raises(UsageError, match=r"model tiny takes one voice out of noise, it does not separate; choose from: .*duet"):
+    with pytest.raises(
+        UsageError,
+        match=r"model tiny takes one voice out of noise, it does not separate; choose from: .*duet",
+    ):
         separate(noise(100), RATE, model=weights)
     with pytest.raises(UsageError, match="an enhancer returns one"):
         enhance(noise(100), RATE, Fake(lambda mixture: np.stack([mixture] * 2)))
     with pytest.raises(UsageError, match="tiny takes one voice out of noise"):
-        load(weights, job="separate")
+        load(weights, task="separate")
 
 
 def test_a_file_becomes_a_voice_and_what_was_removed(talk: Path, tmp_path: Path) -> None:
     result = enhance_file(talk, tmp_path / "out", model=HALF, rest=True)
     assert result.outputs == [tmp_path / "out/talk/voice.wav"]
     assert (result.rest, result.speakers, result.silent) == (tmp_path / "out/talk/rest.wav", 1, [])
-    (voice_, rate), (rest, _), (mixture, _) = (soundfile.read(path, dtype="float32") for path in (result.outputs[0], result.rest, talk))
+    (voice_, rate), (rest, _), (mixture, _) = (
+        soundfile.read(path, dtype="float32") for path in (result.outputs[0], result.rest, talk)
+    )
     assert rate == RATE
     assert np.allclose(voice_ + rest, mixture, atol=1e-6)
     assert sorted(path.name for path in (tmp_path / "out/talk").iterdir()) == ["rest.wav", "voice.wav"]
@@ -133,15 +148,35 @@ def test_earlier_results_are_replaced_only_if_asked(talk: Path, tmp_path: Path) 
     with pytest.raises(InputError, match=r"voice.wav: exists already"):
         enhance_file(talk, tmp_path / "out", model=HALF)
     enhance_file(talk, tmp_path / "out", model=HALF, overwrite=True)
-    assert np.allclose(2 * soundfile.read(tmp_path / "out/talk/voice.wav")[0], soundfile.read(talk)[0], atol=1e-6)
+    assert np.allclose(
+        2 * soundfile.read(tmp_path / "out/talk/voice.wav")[0], soundfile.read(talk)[0], atol=1e-6
+    )
 
 
-def test_the_command_line_enhances_and_draws(talk: Path, weights: Path, tmp_path: Path, capsys: Captured) -> None:
-    options = ["--model", str(weights), "--out", str(tmp_path / "out"), "--keep", "0.1", "--rest", "--plot", "--format", "flac", "--json"]
+def test_the_command_line_enhances_and_draws(
+    talk: Path, weights: Path, tmp_path: Path, capsys: Captured
+) -> None:
+    options = [
+        "--model",
+        str(weights),
+        "--out",
+        str(tmp_path / "out"),
+        "--keep",
+        "0.1",
+        "--rest",
+        "--plot",
+        "--format",
+        "flac",
+        "--json",
+    ]
     assert main(["enhance", str(talk), *options]) == 0
     (entry,) = json.loads(capsys.readouterr().out)["inputs"]
     assert entry["outputs"] == [str(tmp_path / "out/talk/voice.flac")]
-    assert sorted(path.name for path in (tmp_path / "out/talk").iterdir()) == ["rest.flac", "spectrogram.png", "voice.flac"]
+    assert sorted(path.name for path in (tmp_path / "out/talk").iterdir()) == [
+        "rest.flac",
+        "spectrogram.png",
+        "voice.flac",
+    ]
 
 
 @pytest.mark.parametrize(
@@ -153,7 +188,9 @@ def test_the_command_line_enhances_and_draws(talk: Path, weights: Path, tmp_path
         (["--channel", "7"], 2, "no channel"),
     ],
 )
-def test_wrong_options_are_named_in_one_line(arguments: list[str], code: int, says: str, talk: Path, weights: Path, capsys: Captured) -> None:
+def test_wrong_options_are_named_in_one_line(
+    arguments: list[str], code: int, says: str, talk: Path, weights: Path, capsys: Captured
+) -> None:
     model = [] if "--model" in arguments else ["--model", str(weights)]
     assert main(["enhance", str(talk), *model, *arguments]) == code
     said = capsys.readouterr().err
@@ -167,7 +204,9 @@ def test_a_pipe_gives_what_the_stream_gives(n: int, format: str, weights: Path) 
     samples = noise(n)
     raw = (samples * 32768).round().astype("<i2") if format == "s16" else samples.astype("<f4")
     expected = Stream(weights)
-    whole = np.concatenate([expected.feed(raw.astype(np.float32) / (32768 if format == "s16" else 1)), expected.flush()], axis=1)[0]
+    whole = np.concatenate(
+        [expected.feed(raw.astype(np.float32) / (32768 if format == "s16" else 1)), expected.flush()], axis=1
+    )[0]
     sink = io.BytesIO()
     watch = from_pipe(Stream(weights), io.BytesIO(raw.tobytes()), sink, format=format, block=512, say=print)
     found = np.frombuffer(sink.getvalue(), raw.dtype).astype(np.float32) / (32768 if format == "s16" else 1)
@@ -189,7 +228,7 @@ def test_a_wav_file_in_a_pipe_is_an_error(weights: Path) -> None:
 
 
 def test_a_pipe_without_an_end_is_stopped_by_ctrl_c(weights: Path) -> None:
-    command = [sys.executable, "-m", "unmingle.cli", "live", "-", "--model", str(weights)]
+    command = [sys.executable, "-m", "unmingle", "live", "-", "--model", str(weights)]
     process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
     assert process.stdin is not None and process.stdout is not None
     process.stdin.write(bytes(2 * RATE))
@@ -202,7 +241,7 @@ def test_a_pipe_without_an_end_is_stopped_by_ctrl_c(weights: Path) -> None:
 
 def test_processing_that_piles_up_is_counted_as_a_drop_out_and_said_once_a_second() -> None:
     said: list[str] = []
-    watch = Watch(RATE, said.append)
+    watch = RealTimeMonitor(RATE, said.append)
     for _ in range(50):
         watch.took(RATE // 10, 0.1)
     assert (watch.drop_outs, said) == (0, [])
@@ -215,7 +254,7 @@ def test_processing_that_piles_up_is_counted_as_a_drop_out_and_said_once_a_secon
 
 def test_a_sound_card_that_loses_samples_is_heard_of() -> None:
     said: list[str] = []
-    watch = Watch(RATE, said.append)
+    watch = RealTimeMonitor(RATE, said.append)
     watch.took(RATE, 0.1, lost=3)
     assert watch.drop_outs == 3 and "3 drop-outs in 1.0 s" in said[0]
 

@@ -13,16 +13,28 @@ import torch
 import yaml
 from scipy.cluster.vq import kmeans2
 
-from unmingle import runtime
+from unmingle import catalog
+from unmingle.catalog import Card
 from unmingle.errors import UsageError
 from unmingle.facts import Facts
-from unmingle.files import separate_file
-from unmingle.heads import HEADS, MOST_SPEAKERS, N_POINTS, cluster_masks, inverse_stft, loud_bins, one_and_rest, stft
+from unmingle.inference.files import separate_file
+from unmingle.inference.pipeline import after_counting, as_separator, count_speakers, separate
 from unmingle.layers.stft import STFT
 from unmingle.models import build
 from unmingle.objectives.clustering import DeepClusteringObjective
-from unmingle.runtime import Card, Separator, load
-from unmingle.separation import after_counting, as_separator, count_speakers, separate
+from unmingle.runtime import loading
+from unmingle.runtime.heads import (
+    HEADS,
+    MOST_SPEAKERS,
+    N_POINTS,
+    cluster_masks,
+    inverse_stft,
+    loud_bins,
+    one_and_rest,
+    stft,
+)
+from unmingle.runtime.loading import load
+from unmingle.runtime.separator import Separator
 from unmingle.training.export import to_onnx
 
 RATE, N_FFT, HOP = 8_000, 256, 64
@@ -36,7 +48,9 @@ def voices(n_src: int, n: int = 16_000) -> np.ndarray:
     """Noise, each voice in its own band and loud in its own time."""
     spectrum, t = np.fft.rfft(noise(n_src, n)), np.arange(n) / RATE
     bands = np.arange(spectrum.shape[1]) * (n_src + 1) // spectrum.shape[1]
-    rows = [np.fft.irfft(np.where((bands == k) | (bands == n_src), row, 0), n) for k, row in enumerate(spectrum)]
+    rows = [
+        np.fft.irfft(np.where((bands == k) | (bands == n_src), row, 0), n) for k, row in enumerate(spectrum)
+    ]
     return np.stack([row * (1.1 + np.sin(5 * t + 2 * k)) for k, row in enumerate(rows)]).astype(np.float32)
 
 
@@ -47,13 +61,24 @@ def ideal_masks(sources: np.ndarray) -> np.ndarray:
 
 
 def halving(mixture: np.ndarray) -> np.ndarray:
-    """A one-and-rest network: half of what goes in is the one; speech is what reaches 0.01. At −25 dBFS (0.056) it hears three voices."""
-    return np.concatenate([mixture / 2, mixture / 2, np.full_like(mixture, np.abs(mixture).max() - 0.01)], axis=1)
+    """A one-and-rest network: half of what goes in is the one; speech is what reaches 0.01. At −25 dBFS
+    (0.056) it hears three voices.
+    """
+    return np.concatenate(
+        [mixture / 2, mixture / 2, np.full_like(mixture, np.abs(mixture).max() - 0.01)], axis=1
+    )
 
 
-def separator(infer: Callable[[np.ndarray], np.ndarray], head: str, n_src: int | None = None, cls: type[Separator] = Separator) -> Separator:
+def separator(
+    infer: Callable[[np.ndarray], np.ndarray],
+    head: str,
+    n_src: int | None = None,
+    cls: type[Separator] = Separator,
+) -> Separator:
     facts = Facts(sample_rate=RATE, n_src=n_src, head=head, chunk=2 * RATE)
-    return cls(lambda mixture: [infer(mixture)], card=Card(head, "toy", facts.to_dict(), 0, 0, None), backend="onnxruntime")
+    return cls(
+        lambda mixture: [infer(mixture)], card=Card(head, "toy", facts, 0, 0, None), backend="onnxruntime"
+    )
 
 
 @pytest.mark.parametrize("length", [1, 255, 16_001])
@@ -68,7 +93,9 @@ def test_the_spectrum_equals_that_of_the_training_floor_and_its_inverse_is_exact
 
 @pytest.mark.parametrize("n_src", [1, 2, 3])
 @pytest.mark.parametrize("head", ["k-means", "soft-k-means"])
-def test_embeddings_that_name_the_loudest_source_give_the_separation_of_ideal_binary_masks(head: str, n_src: int) -> None:
+def test_embeddings_that_name_the_loudest_source_give_the_separation_of_ideal_binary_masks(
+    head: str, n_src: int
+) -> None:
     sources = voices(n_src)
     masks = ideal_masks(sources)
     embeddings = masks + noise(*masks.shape, seed=1) / 2
@@ -77,7 +104,10 @@ def test_embeddings_that_name_the_loudest_source_give_the_separation_of_ideal_bi
     order = [int(np.argmax([np.dot(e, w) for e in estimates])) for w in expected]
     assert sorted(order) == list(range(n_src))
     limit_db = 40 if head == "k-means" else 15  # soft masks leave something in every voice
-    assert 10 * np.log10(np.square(expected).sum() / (np.square(estimates[order] - expected).sum() + 1e-20)) > limit_db
+    assert (
+        10 * np.log10(np.square(expected).sum() / (np.square(estimates[order] - expected).sum() + 1e-20))
+        > limit_db
+    )
 
 
 @pytest.mark.parametrize("soft", [False, True])
@@ -92,10 +122,17 @@ def test_the_same_embeddings_give_the_same_bytes_and_masks_that_sum_to_one(soft:
 
 def test_clusters_are_as_tight_as_those_of_scipy() -> None:
     centres = np.random.default_rng(2).standard_normal((4, 5))
-    points = np.concatenate([centre + 0.5 * np.random.default_rng(k).standard_normal((200, 5)) for k, centre in enumerate(centres)])
+    points = np.concatenate(
+        [
+            centre + 0.5 * np.random.default_rng(k).standard_normal((200, 5))
+            for k, centre in enumerate(centres)
+        ]
+    )
 
     def scatter(owners: np.ndarray) -> float:
-        return sum(np.square(points[owners == k] - points[owners == k].mean(axis=0)).sum() for k in np.unique(owners))
+        return sum(
+            np.square(points[owners == k] - points[owners == k].mean(axis=0)).sum() for k in np.unique(owners)
+        )
 
     owners = cluster_masks(points.T[:, None], np.ones((1, len(points)), bool), 4).argmax(axis=0)[0]
     theirs = min(scatter(kmeans2(points, 4, minit="++", seed=seed)[1]) for seed in range(10))
@@ -111,8 +148,12 @@ def test_silent_bins_move_no_centre() -> None:
 
 
 @pytest.mark.parametrize("head", ["k-means", "soft-k-means"])
-@pytest.mark.parametrize("mixture", [np.zeros((1, 500), np.float32), noise(1, 1)], ids=["silence", "one sample"])
-def test_silence_and_a_single_sample_are_separated_into_what_sums_to_them(head: str, mixture: np.ndarray) -> None:
+@pytest.mark.parametrize(
+    "mixture", [np.zeros((1, 500), np.float32), noise(1, 1)], ids=["silence", "one sample"]
+)
+def test_silence_and_a_single_sample_are_separated_into_what_sums_to_them(
+    head: str, mixture: np.ndarray
+) -> None:
     def infer(samples: np.ndarray) -> np.ndarray:
         return np.ones((1, 4, 129, stft(samples[0, 0], N_FFT, HOP).shape[1]), np.float32)
 
@@ -125,7 +166,9 @@ def test_a_network_that_was_trained_on_two_voices_separates_three() -> None:
     optimizer, sources = torch.optim.Adam(model.parameters(), 1e-2), torch.from_numpy(voices(2, 4_000))[None]
     for _ in range(5):
         optimizer.zero_grad()
-        DeepClusteringObjective()(model, {"mixture": sources.sum(1, keepdim=True), "sources": sources})["loss"].backward()
+        DeepClusteringObjective()(model, {"mixture": sources.sum(1, keepdim=True), "sources": sources})[
+            "loss"
+        ].backward()
         optimizer.step()
 
     def infer(mixture: np.ndarray) -> np.ndarray:
@@ -148,7 +191,9 @@ def test_a_number_that_is_asked_for_takes_one_pass_less(n_src: int) -> None:
     assert len(estimates) == n_src
 
 
-@pytest.mark.parametrize(("level", "heard"), [(0.0, 0), (0.011, 1), (0.03, 2), (0.056, 3), (100.0, MOST_SPEAKERS)])
+@pytest.mark.parametrize(
+    ("level", "heard"), [(0.0, 0), (0.011, 1), (0.03, 2), (0.056, 3), (100.0, MOST_SPEAKERS)]
+)
 def test_voices_are_counted_until_nobody_speaks_in_the_rest(level: float, heard: int) -> None:
     mixture = np.full((1, 100), level, np.float32)
     estimates = one_and_rest(halving, mixture, None)
@@ -170,9 +215,17 @@ def test_the_count_of_a_recording_is_that_of_most_of_its_active_chunks() -> None
 
 def test_separation_counts_first_and_then_keeps_the_number() -> None:
     constant = np.full(5 * RATE, 0.1, np.float32)
-    assert separate(constant, RATE, speakers="auto", model=separator(halving, "one-and-rest")).shape == (3, 5 * RATE)
-    assert separate(constant, 2 * RATE, speakers="auto", model=separator(halving, "one-and-rest")).shape == (3, 5 * RATE)
-    assert separate(constant[:1], RATE, speakers="auto", model=separator(halving, "one-and-rest")).shape[1] == 1
+    assert separate(constant, RATE, speakers="auto", model=separator(halving, "one-and-rest")).shape == (
+        3,
+        5 * RATE,
+    )
+    assert separate(constant, 2 * RATE, speakers="auto", model=separator(halving, "one-and-rest")).shape == (
+        3,
+        5 * RATE,
+    )
+    assert (
+        separate(constant[:1], RATE, speakers="auto", model=separator(halving, "one-and-rest")).shape[1] == 1
+    )
 
 
 def test_a_recording_of_one_voice_or_none_comes_back_as_it_is(tmp_path: Path) -> None:
@@ -183,7 +236,13 @@ def test_a_recording_of_one_voice_or_none_comes_back_as_it_is(tmp_path: Path) ->
             return np.concatenate([mixture, 0 * mixture, np.full_like(mixture, next(said))], axis=1)  # type: ignore[call-overload]
 
         soundfile.write(tmp_path / "talk.wav", noise(RATE), RATE, "FLOAT")
-        result = separate_file(tmp_path / "talk.wav", tmp_path / "out", speakers="auto", model=separator(infer, "one-and-rest"), overwrite=True)
+        result = separate_file(
+            tmp_path / "talk.wav",
+            tmp_path / "out",
+            speakers="auto",
+            model=separator(infer, "one-and-rest"),
+            overwrite=True,
+        )
         assert (result.speakers, len(result.outputs)) == (counted, 1)
         assert any(f"{counted or 'no'} voice{'s' * (not counted)} counted" in note for note in result.notes)
         assert np.abs(soundfile.read(result.outputs[0])[0] - noise(RATE)).max() < 1e-6
@@ -223,22 +282,35 @@ def test_a_separator_that_cannot_count_separates_what_another_counted() -> None:
         after_counting(counter, 3, one)
 
 
-def test_a_shipped_network_serves_any_number_and_keeps_none(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_shipped_network_serves_any_number_and_keeps_none(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     torch.manual_seed(0)
     model, path = build("deep-clustering", hidden=4, n_layers=1, n_embedding=3).eval(), tmp_path / "any.onnx"
     to_onnx(model, path)
-    card = {"name": "any", "model": "deep-clustering", "facts": model.facts.to_dict(), "parameters": 1, "size_bytes": 1}
-    path.with_suffix(".yaml").write_text(yaml.safe_dump({**card, "sha256": hashlib.sha256(path.read_bytes()).hexdigest()}))
-    monkeypatch.setattr(runtime, "WEIGHTS", tmp_path)
+    card = {
+        "name": "any",
+        "model": "deep-clustering",
+        "facts": model.facts.to_dict(),
+        "parameters": 1,
+        "size_bytes": 1,
+    }
+    path.with_suffix(".yaml").write_text(
+        yaml.safe_dump({**card, "sha256": hashlib.sha256(path.read_bytes()).hexdigest()})
+    )
+    monkeypatch.setattr(catalog, "WEIGHTS", tmp_path)
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
-    for kept in (runtime.cards, runtime._shipped):
+    for kept in (catalog.cards, loading._shipped):
         kept.cache_clear()
     try:
         for n_src in (3, 2, None, 4):
             loaded = load("any" if n_src != 4 else None, speakers=n_src)
             assert loaded.n_src == n_src
             assert loaded(noise(1, 1_000)).shape == (n_src or 2, 1_000)
-        by_openvino, by_onnxruntime = (load("any", speakers=3, backend=backend)(noise(1, 4_000)) for backend in ("openvino", "onnxruntime"))
+        by_openvino, by_onnxruntime = (
+            load("any", speakers=3, backend=backend)(noise(1, 4_000))
+            for backend in ("openvino", "onnxruntime")
+        )
         assert by_openvino.shape == by_onnxruntime.shape == (3, 4_000)
         soundfile.write(tmp_path / "talk.wav", noise(16_000), 16_000)
         separate_file(tmp_path / "talk.wav", tmp_path / "out", speakers=3, model="any", plot=True)
@@ -246,5 +318,5 @@ def test_a_shipped_network_serves_any_number_and_keeps_none(tmp_path: Path, monk
         with pytest.raises(UsageError, match="no model counts speakers; there are: any"):
             load(speakers="auto")
     finally:
-        for kept in (runtime.cards, runtime._shipped):
+        for kept in (catalog.cards, loading._shipped):
             kept.cache_clear()

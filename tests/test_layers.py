@@ -20,7 +20,8 @@ def noise(*shape: int) -> torch.Tensor:
 
 
 @pytest.mark.parametrize(
-    ("n_fft", "hop", "window"), [(512, 128, None), (512, 256, None), (64, 16, None), (255, 63, None), (512, 160, 400), (255, 63, 252)]
+    ("n_fft", "hop", "window"),
+    [(512, 128, None), (512, 256, None), (64, 16, None), (255, 63, None), (512, 160, 400), (255, 63, 252)],
 )
 @pytest.mark.parametrize("length", [1, 511, 16_001])
 def test_an_inverse_stft_gives_the_signal_back(n_fft: int, hop: int, window: int | None, length: int) -> None:
@@ -32,8 +33,12 @@ def test_a_spectrum_of_short_windows_has_the_magnitudes_of_torch() -> None:
     samples = noise(1, 4096)
     # torch puts the window into the middle of the transform, which turns phases only.
     window = torch.hann_window(400).sqrt()
-    expected = torch.stft(samples, 512, 160, 400, window, center=False, normalized=True, return_complex=True).abs()
-    later = functional.pad(samples, (24, 0))  # so that our third frame begins where the window of their first does
+    expected = torch.stft(
+        samples, 512, 160, 400, window, center=False, normalized=True, return_complex=True
+    ).abs()
+    later = functional.pad(
+        samples, (24, 0)
+    )  # so that our third frame begins where the window of their first does
     spectrum = STFT(n_fft=512, hop=160, window=400)(later)[:, :, :, 2 : 2 + expected.shape[-1]]
     assert torch.allclose(spectrum.square().sum(1).sqrt(), expected, atol=1e-4)
 
@@ -45,7 +50,15 @@ def test_a_hop_of_more_than_half_a_window_is_refused() -> None:
 
 def test_a_spectrum_equals_that_of_torch() -> None:
     samples = noise(1, 4096)
-    expected = torch.stft(samples, 512, 128, window=torch.hann_window(512).sqrt(), center=False, normalized=True, return_complex=True)
+    expected = torch.stft(
+        samples,
+        512,
+        128,
+        window=torch.hann_window(512).sqrt(),
+        center=False,
+        normalized=True,
+        return_complex=True,
+    )
     real, imaginary = STFT(n_fft=512, hop=128)(samples)[:, :, :, 3 : 3 + expected.shape[-1]].unbind(1)
     assert torch.allclose(torch.complex(real, imaginary), expected, atol=1e-4)
 
@@ -68,7 +81,9 @@ def test_a_complex_ratio_mask_makes_the_source_of_the_mixture() -> None:
 def test_applying_a_complex_ratio_mask_is_the_product_of_complex_numbers() -> None:
     mask, spectrum = noise(3, 2, 5, 7), noise(3, 2, 5, 7).flip(0)
     expected = torch.complex(*mask.unbind(1)) * torch.complex(*spectrum.unbind(1))
-    assert torch.allclose(crm.apply(mask, spectrum), torch.stack([expected.real, expected.imag], 1), atol=1e-6)
+    assert torch.allclose(
+        crm.apply(mask, spectrum), torch.stack([expected.real, expected.imag], 1), atol=1e-6
+    )
 
 
 def test_a_mask_comes_back_from_its_compression() -> None:
@@ -108,7 +123,9 @@ def test_cumulative_layer_norm_of_a_frame_equals_the_global_one_of_all_frames_up
     x = noise(2, 5, 30) * 3 + 1
     cumulative = CumulativeLayerNorm(5)(x)
     for frame in (0, 7, 29):
-        assert torch.allclose(cumulative[:, :, frame], GlobalLayerNorm(5)(x[:, :, : frame + 1])[:, :, frame], atol=1e-4)
+        assert torch.allclose(
+            cumulative[:, :, frame], GlobalLayerNorm(5)(x[:, :, : frame + 1])[:, :, frame], atol=1e-4
+        )
 
 
 @pytest.mark.parametrize("length", [1, 31, 32, 33, 1000])
@@ -121,9 +138,16 @@ def test_every_sample_lies_in_the_same_number_of_frames(length: int) -> None:
 
 
 @pytest.mark.parametrize("rectified", [False, True])
-@pytest.mark.parametrize(("n_filters", "kernel_size", "stride"), [(64, 16, 8), (512, 32, 16), (128, 64, 32), (64, 16, 4)])
-def test_a_new_filterbank_gives_the_signal_back(n_filters: int, kernel_size: int, stride: int, rectified: bool) -> None:
-    bank, samples = LearnedFilterbank(n_filters=n_filters, kernel_size=kernel_size, stride=stride, rectified=rectified), noise(2, 1001)
+@pytest.mark.parametrize(
+    ("n_filters", "kernel_size", "stride"), [(64, 16, 8), (512, 32, 16), (128, 64, 32), (64, 16, 4)]
+)
+def test_a_new_filterbank_gives_the_signal_back(
+    n_filters: int, kernel_size: int, stride: int, rectified: bool
+) -> None:
+    bank, samples = (
+        LearnedFilterbank(n_filters=n_filters, kernel_size=kernel_size, stride=stride, rectified=rectified),
+        noise(2, 1001),
+    )
     assert bool((bank(samples) >= 0).all()) == rectified
     assert torch.allclose(bank.inverse(bank(samples), 1001), samples, atol=1e-5)
 
@@ -131,7 +155,9 @@ def test_a_new_filterbank_gives_the_signal_back(n_filters: int, kernel_size: int
 @pytest.mark.parametrize("norm", ["gLN", "cLN"])
 def test_what_a_compiled_tcn_computes_with_its_features_last_is_the_same(norm: str) -> None:
     x = noise(2, 6, 50)
-    for block in TCN(n_features=6, n_hidden=8, n_skip=5, kernel_size=3, n_blocks=3, n_repeats=1, norm=norm).blocks[:-1]:
+    for block in TCN(
+        n_features=6, n_hidden=8, n_skip=5, kernel_size=3, n_blocks=3, n_repeats=1, norm=norm
+    ).blocks[:-1]:
         for expected, actual in zip(block(x), block.features_last(x.transpose(1, 2)), strict=True):
             assert torch.allclose(actual.transpose(1, 2), expected, atol=1e-5)
 
@@ -142,4 +168,8 @@ def test_relative_positions_equal_the_sum_over_pairs() -> None:
     for row in range(9):
         for column in range(9):
             embedding = positions.embedding[max(-3, min(3, column - row)) + 3]
-            assert torch.allclose(scores[:, :, row, column], functional.linear(queries[:, :, row], embedding[None])[..., 0], atol=1e-5)
+            assert torch.allclose(
+                scores[:, :, row, column],
+                functional.linear(queries[:, :, row], embedding[None])[..., 0],
+                atol=1e-5,
+            )

@@ -15,11 +15,12 @@ import soxr
 from conftest import encode, sweep
 
 from unmingle.errors import InputError, UsageError
-from unmingle.media import FORMATS, AudioWriter, open_audio
-from unmingle.output import OutputFolder
-from unmingle.recording import find_inputs
+from unmingle.media.audio import FORMATS, AudioWriter, open_audio
+from unmingle.media.recording import find_inputs
+from unmingle.results.folders import OutputFolder
 
-CONTAINERS = {  # name of the file: codec, container, with a picture, sample rate, how far the length may be off [samples]
+# name of the file: codec, container, with a picture, sample rate, how far the length may be off [samples]
+CONTAINERS = {
     "float.wav": ("pcm_f32le", "wav", False, 44_100, 0),
     "short.wav": ("pcm_s16le", "wav", False, 22_050, 0),
     "bytes.wav": ("pcm_u8", "wav", False, 8_000, 0),
@@ -67,7 +68,13 @@ def pipe(data: bytes) -> io.BufferedReader:
 def test_every_container_is_read_aligned_to_the_sample(tmp_path, name):
     codec, container, video, rate, _ = CONTAINERS[name]
     samples = sweep(1.3, rate)
-    assert lag(read(encode(tmp_path / name, samples, rate, codec, container=container, video=video))[0], samples[0]) == 0
+    assert (
+        lag(
+            read(encode(tmp_path / name, samples, rate, codec, container=container, video=video))[0],
+            samples[0],
+        )
+        == 0
+    )
 
 
 @pytest.mark.parametrize("name", CONTAINERS)
@@ -81,7 +88,9 @@ def test_every_container_is_read_with_its_whole_length(tmp_path, name):
 @pytest.mark.parametrize("name", CONTAINERS)
 def test_an_intact_file_gives_no_warning(tmp_path, name):
     codec, container, video, rate, _ = CONTAINERS[name]
-    with open_audio(encode(tmp_path / name, sweep(0.5, rate), rate, codec, container=container, video=video)) as audio:
+    with open_audio(
+        encode(tmp_path / name, sweep(0.5, rate), rate, codec, container=container, video=video)
+    ) as audio:
         list(audio.blocks(1000))
     assert audio.warnings == []
 
@@ -93,7 +102,9 @@ def test_every_sample_format_has_full_scale_one(tmp_path, codec):
     assert np.abs(decoded - samples).max() < {"pcm_u8": 2**-7, "pcm_s16le": 2**-14}.get(codec, 2**-21)
 
 
-@pytest.mark.parametrize(("rate", "n_channels"), [(8_000, 1), (44_100, 2), (96_000, 6), (192_000, 1), (11_025, 3), (48_000, 12)])
+@pytest.mark.parametrize(
+    ("rate", "n_channels"), [(8_000, 1), (44_100, 2), (96_000, 6), (192_000, 1), (11_025, 3), (48_000, 12)]
+)
 def test_rates_and_channels_are_kept(tmp_path, rate, n_channels):
     samples = sweep(0.2, rate, n_channels)
     with open_audio(encode(tmp_path / "a.wav", samples, rate, "pcm_f32le")) as audio:
@@ -126,7 +137,9 @@ def test_the_first_of_two_audio_tracks_is_read(tmp_path):
     with av.open(str(tmp_path / "two.mkv"), "w") as file:
         tracks = [file.add_stream("pcm_s16le", rate=8_000, layout="mono") for _ in range(2)]
         for level, track in zip((8192, 0), tracks, strict=True):
-            frame = av.AudioFrame.from_ndarray(np.full((1, 800), level, np.int16), format="s16", layout="mono")
+            frame = av.AudioFrame.from_ndarray(
+                np.full((1, 800), level, np.int16), format="s16", layout="mono"
+            )
             frame.sample_rate = 8_000
             file.mux(track.encode(frame))
     assert (read(tmp_path / "two.mkv") == 0.25).all()
@@ -137,20 +150,29 @@ def test_the_first_of_two_audio_tracks_is_read(tmp_path):
 def test_a_passage_is_what_a_slice_of_the_whole_is(tmp_path, name, start_s, end_s):
     codec, container, *_ = CONTAINERS.get(name, ("pcm_s16le", "wav"))
     path = encode(tmp_path / name, sweep(1, 48_000), 48_000, codec, container=container)
-    expected = read(path)[:, round((start_s or 0) * 48_000) : None if end_s is None else round(end_s * 48_000)]
+    expected = read(path)[
+        :, round((start_s or 0) * 48_000) : None if end_s is None else round(end_s * 48_000)
+    ]
     np.testing.assert_array_equal(read(path, start_s=start_s, end_s=end_s), expected)
 
 
 def test_a_passage_that_ends_after_the_file_is_read_with_a_warning(tmp_path):
-    with open_audio(encode(tmp_path / "a.wav", sweep(0.5, 8_000), 8_000, "pcm_s16le"), start_s=0.25, end_s=9) as audio:
+    with open_audio(
+        encode(tmp_path / "a.wav", sweep(0.5, 8_000), 8_000, "pcm_s16le"), start_s=0.25, end_s=9
+    ) as audio:
         assert sum(block.shape[1] for block in audio.blocks(500)) == 2000
     assert "ends at 0.50 s" in audio.warnings[0]
 
 
-@pytest.mark.parametrize(("start_s", "end_s"), [(-1, None), (np.nan, None), (np.inf, None), (2, 1), (1, 1), (None, 0), (None, np.nan)])
+@pytest.mark.parametrize(
+    ("start_s", "end_s"),
+    [(-1, None), (np.nan, None), (np.inf, None), (2, 1), (1, 1), (None, 0), (None, np.nan)],
+)
 def test_an_impossible_passage_is_a_usage_error(tmp_path, start_s, end_s):
     with pytest.raises(UsageError, match="the passage"):
-        open_audio(encode(tmp_path / "a.wav", sweep(0.5, 8_000), 8_000, "pcm_s16le"), start_s=start_s, end_s=end_s)
+        open_audio(
+            encode(tmp_path / "a.wav", sweep(0.5, 8_000), 8_000, "pcm_s16le"), start_s=start_s, end_s=end_s
+        )
 
 
 @pytest.mark.parametrize("name", ["a.flac", "a.mp3", "a.m4a", "video.mov", "a.webm"])
@@ -181,7 +203,18 @@ def test_a_wav_whose_length_was_left_open_by_a_pipe_is_read_whole(tmp_path, decl
     assert audio.warnings == []
 
 
-@pytest.mark.parametrize("name", ["two words.wav", "Gespräch – 会話 🎙.m4a", "call:12.wav", "50%d.flac", "-.mp3", 'it\'s "it".opus', "http:x.flac"])
+@pytest.mark.parametrize(
+    "name",
+    [
+        "two words.wav",
+        "Gespräch – 会話 🎙.m4a",
+        "call:12.wav",
+        "50%d.flac",
+        "-.mp3",
+        'it\'s "it".opus',
+        "http:x.flac",
+    ],
+)
 def test_unusual_names_are_written_and_read(tmp_path, name):
     if os.name == "nt" and set(name) & set(':"'):
         pytest.skip("not a name on Windows")
@@ -196,13 +229,18 @@ def test_folders_are_walked_in_order_without_hidden_and_other_files(tmp_path):
     for name in ("b.wav", "a.MP3", "sub/c.mp4", ".hidden.wav", ".unmingle-1/d.wav", "notes.txt"):
         (tmp_path / name).parent.mkdir(exist_ok=True)
         (tmp_path / name).touch()
-    found = [path.relative_to(tmp_path).as_posix() for path in find_inputs([tmp_path / "notes.txt", tmp_path])]
+    found = [
+        path.relative_to(tmp_path).as_posix() for path in find_inputs([tmp_path / "notes.txt", tmp_path])
+    ]
     assert found == ["notes.txt", "a.MP3", "b.wav", "sub/c.mp4"]
 
 
 def test_missing_paths_and_folders_without_audio_stay_in_the_list(tmp_path):
     (tmp_path / "folder.wav").mkdir()
-    assert find_inputs([tmp_path / "folder.wav", tmp_path / "no.wav"]) == [tmp_path / "folder.wav", tmp_path / "no.wav"]
+    assert find_inputs([tmp_path / "folder.wav", tmp_path / "no.wav"]) == [
+        tmp_path / "folder.wav",
+        tmp_path / "no.wav",
+    ]
 
 
 @pytest.mark.parametrize("n", [600, 1153, 16_001])
@@ -250,7 +288,13 @@ def test_flac_has_24_bits_and_is_limited_at_full_scale(tmp_path):
 
 @pytest.mark.parametrize(
     ("format", "rate", "written"),
-    [("mp3", 96_000, 48_000), ("mp3", 44_100, 44_100), ("opus", 44_100, 48_000), ("opus", 32_000, 48_000), ("m4a", 192_000, 96_000)],
+    [
+        ("mp3", 96_000, 48_000),
+        ("mp3", 44_100, 44_100),
+        ("opus", 44_100, 48_000),
+        ("opus", 32_000, 48_000),
+        ("m4a", 192_000, 96_000),
+    ],
 )
 def test_a_format_without_the_rate_gets_the_nearest_that_keeps_the_band(tmp_path, format, rate, written):
     with AudioWriter(tmp_path / "a", sample_rate=rate, format=format) as writer:
@@ -282,7 +326,11 @@ def test_overwriting_replaces_an_earlier_run_and_nothing_else(tmp_path):
         (tmp_path / name).write_text("old")
     with OutputFolder(tmp_path, overwrite=True) as folder:
         (folder / "speaker-1.wav").write_text("new")
-    assert {path.name: path.read_text() for path in tmp_path.iterdir()} == {"speaker-1.wav": "new", "speaker-notes.wav": "old", "notes.txt": "old"}
+    assert {path.name: path.read_text() for path in tmp_path.iterdir()} == {
+        "speaker-1.wav": "new",
+        "speaker-notes.wav": "old",
+        "notes.txt": "old",
+    }
     assert not list(tmp_path.parent.glob(".unmingle-*"))
 
 
@@ -300,7 +348,10 @@ def test_a_failing_overwrite_puts_the_earlier_run_back(tmp_path):
 @pytest.mark.parametrize("interruption", [KeyboardInterrupt, RuntimeError, InputError])
 def test_an_interrupted_output_leaves_nothing_behind(tmp_path, interruption):
     def work() -> None:
-        with OutputFolder(tmp_path / "a" / "b" / "talk") as folder, AudioWriter(folder / "speaker-1.mp3", sample_rate=44_100, format="mp3") as writer:
+        with (
+            OutputFolder(tmp_path / "a" / "b" / "talk") as folder,
+            AudioWriter(folder / "speaker-1.mp3", sample_rate=44_100, format="mp3") as writer,
+        ):
             writer.write(sweep(0.5, 44_100))
             raise interruption("stop")
 
@@ -312,12 +363,19 @@ def test_an_interrupted_output_leaves_nothing_behind(tmp_path, interruption):
 def test_reading_an_hour_takes_no_more_memory_than_reading_a_minute(tmp_path):
     pytest.importorskip("resource")
     script = (
-        "import resource, sys, numpy\nfrom unmingle.media import AudioWriter, open_audio\npath, minutes = sys.argv[1], int(sys.argv[2])\n"
+        "import resource, sys, numpy\nfrom unmingle.media.audio import AudioWriter, open_audio\npath, minutes = sys.argv[1], int(sys.argv[2])\n"
         "with AudioWriter(path, sample_rate=8000) as writer:\n    for _ in range(minutes): writer.write(numpy.zeros((1, 480_000), numpy.float32))\n"
         "with open_audio(path) as audio:\n    assert sum(block.shape[1] for block in audio.blocks(8000)) == minutes * 480_000\n"
         "print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)\n"
     )
-    peak = [int(subprocess.run([sys.executable, "-c", script, tmp_path / "a.wav", str(n)], capture_output=True, check=True).stdout) for n in (1, 60)]
+    peak = [
+        int(
+            subprocess.run(
+                [sys.executable, "-c", script, tmp_path / "a.wav", str(n)], capture_output=True, check=True
+            ).stdout
+        )
+        for n in (1, 60)
+    ]
     assert peak[1] < 1.1 * peak[0]
 
 

@@ -11,11 +11,11 @@ import torch
 from torchmetrics.functional.audio import scale_invariant_signal_distortion_ratio, signal_noise_ratio
 
 from unmingle.errors import Undefined, UsageError
-from unmingle.heads import inverse_stft, stft
+from unmingle.evaluation.oracles import ORACLES, oracle
 from unmingle.metrics import MEASURES, choose, measure, of_mixture
 from unmingle.metrics.listening import dnsmos, pesq, stoi
 from unmingle.metrics.ratios import best_order, sdr_sir_sar, si_sdr, snr
-from unmingle.oracles import ORACLES, oracle
+from unmingle.runtime.heads import inverse_stft, stft
 
 RATE = 16_000
 
@@ -27,7 +27,11 @@ def talk(n_src: int = 2, duration_s: float = 1.0, sample_rate: int = RATE, seed:
     voices = []
     for source in range(n_src):
         f0 = 110 * 1.37**source
-        harmonics = sum(np.sin(2 * np.pi * k * (f0 * t + 15 * t**2) + rng.uniform(0, 6)) / k for k in range(1, 20) if k * f0 * 1.3 < sample_rate / 2)
+        harmonics = sum(
+            np.sin(2 * np.pi * k * (f0 * t + 15 * t**2) + rng.uniform(0, 6)) / k
+            for k in range(1, 20)
+            if k * f0 * 1.3 < sample_rate / 2
+        )
         syllables = 0.5 + 0.5 * np.sin(2 * np.pi * (3 + source) * t + rng.uniform(0, 6))
         voices.append(0.1 * syllables**2 * harmonics + 0.001 * rng.standard_normal(len(t)))
     return np.array(voices, np.float32)
@@ -44,8 +48,12 @@ def test_si_sdr_and_snr_equal_torchmetrics() -> None:
     estimates = smeared(references)
     pair = torch.from_numpy(estimates).double(), torch.from_numpy(references).double()
     expected = scale_invariant_signal_distortion_ratio(*pair, zero_mean=True)
-    assert [si_sdr(e, r) for e, r in zip(estimates, references, strict=True)] == pytest.approx(expected.tolist(), abs=1e-3)
-    assert [snr(e, r) for e, r in zip(estimates, references, strict=True)] == pytest.approx(signal_noise_ratio(*pair).tolist(), abs=1e-3)
+    assert [si_sdr(e, r) for e, r in zip(estimates, references, strict=True)] == pytest.approx(
+        expected.tolist(), abs=1e-3
+    )
+    assert [snr(e, r) for e, r in zip(estimates, references, strict=True)] == pytest.approx(
+        signal_noise_ratio(*pair).tolist(), abs=1e-3
+    )
 
 
 @pytest.mark.parametrize("n_src", [1, 2, 3])
@@ -68,8 +76,12 @@ def test_noise_at_a_tenth_of_the_amplitude_is_20_db() -> None:
 def test_pesq_and_stoi_are_best_for_the_reference_itself_and_fall_with_noise() -> None:
     reference = talk(1, 2.0)[0]
     noise = np.random.default_rng(0).standard_normal(len(reference)).astype(np.float32)
-    for function, best in ((lambda e: pesq(e, reference, RATE, "nb"), 4.549), (lambda e: pesq(e, reference, RATE, "wb"), 4.644),
-                           (lambda e: stoi(e, reference, RATE), 1.0), (lambda e: stoi(e, reference, RATE, extended=True), 1.0)):  # fmt: skip
+    for function, best in (
+        (lambda e: pesq(e, reference, RATE, "nb"), 4.549),
+        (lambda e: pesq(e, reference, RATE, "wb"), 4.644),
+        (lambda e: stoi(e, reference, RATE), 1.0),
+        (lambda e: stoi(e, reference, RATE, extended=True), 1.0),
+    ):
         assert function(reference) == pytest.approx(best, abs=1e-3)
         assert function(reference + 0.01 * noise) > function(reference + 0.1 * noise)
 
@@ -99,13 +111,21 @@ def test_a_silent_reference_makes_its_measures_missing_with_the_reason() -> None
     references = talk(2)
     references[1] = 0
     row = measure(smeared(references), references, references.sum(axis=0), RATE, MEASURES)
-    assert [row[column] for group in MEASURES.values() if not group.blind for column in group.columns] == [None] * 12
+    assert [row[column] for group in MEASURES.values() if not group.blind for column in group.columns] == [
+        None
+    ] * 12
     assert "voice 2 has a silent reference" in row["missing"]
 
 
 def test_a_silent_estimate_makes_all_but_snr_missing() -> None:
     references = talk(2)
-    row = measure(0 * references, references, references.sum(axis=0), RATE, [name for name in MEASURES if name != "dnsmos"])
+    row = measure(
+        0 * references,
+        references,
+        references.sum(axis=0),
+        RATE,
+        [name for name in MEASURES if name != "dnsmos"],
+    )
     assert [column for column, value in row.items() if value is not None] == ["snr", "snri", "missing"]
     assert row["snr"] == pytest.approx(0)
     assert "has a silent estimate" in row["missing"]
@@ -113,7 +133,8 @@ def test_a_silent_estimate_makes_all_but_snr_missing() -> None:
 
 @pytest.mark.parametrize("duration_s", [0.7, 11.2])
 def test_dnsmos_equals_speechmos(duration_s: float, monkeypatch: pytest.MonkeyPatch) -> None:
-    # Its wrapper computes a fourth score from librosa's mel spectrogram, which is not taken here: zeros stand for it.
+    # Its wrapper computes a fourth score from librosa's mel spectrogram, which is not taken here: zeros stand
+    # for it.
     librosa = ModuleType("librosa")
     librosa.feature = SimpleNamespace(melspectrogram=lambda **_: np.zeros((120, 900)))  # type: ignore[attr-defined]
     librosa.power_to_db = lambda spectrum, ref: spectrum  # type: ignore[attr-defined]
@@ -121,7 +142,9 @@ def test_dnsmos_equals_speechmos(duration_s: float, monkeypatch: pytest.MonkeyPa
     library = pytest.importorskip("speechmos.dnsmos")
     voice = talk(1, duration_s)[0]
     expected = library.run(voice, RATE)
-    assert dnsmos(voice, RATE) == pytest.approx({part: expected[f"{part}_mos"] for part in ("sig", "bak", "ovrl")}, abs=1e-6)
+    assert dnsmos(voice, RATE) == pytest.approx(
+        {part: expected[f"{part}_mos"] for part in ("sig", "bak", "ovrl")}, abs=1e-6
+    )
 
 
 def test_dnsmos_needs_no_references_and_says_how_the_mixture_was() -> None:
@@ -192,7 +215,9 @@ def test_the_inverse_transform_gives_any_length_back(sample_rate: int, length: i
 @pytest.mark.parametrize("noise", [0.0, 0.02])
 def test_the_complex_ratio_mask_reconstructs_nearly_exactly(noise: float) -> None:
     references = talk(3)
-    mixture = references.sum(axis=0) + noise * np.random.default_rng(0).standard_normal(RATE).astype(np.float32)
+    mixture = references.sum(axis=0) + noise * np.random.default_rng(0).standard_normal(RATE).astype(
+        np.float32
+    )
     estimates = oracle("oracle-cirm", mixture, references, RATE)
     assert np.abs(estimates - references).max() < 1e-6
 
@@ -202,7 +227,12 @@ def test_the_complex_ratio_mask_reconstructs_nearly_exactly(noise: float) -> Non
 def test_the_more_a_mask_knows_the_better_it_separates(n_src: int, sample_rate: int) -> None:
     references = talk(n_src, sample_rate=sample_rate)
     mixture = references.sum(axis=0)
-    reached = {name: measure(oracle(name, mixture, references, sample_rate), references, mixture, sample_rate)["snri"] for name in list(ORACLES)[:4]}
+    reached = {
+        name: measure(oracle(name, mixture, references, sample_rate), references, mixture, sample_rate)[
+            "snri"
+        ]
+        for name in list(ORACLES)[:4]
+    }
     assert 5 < reached["oracle-irm"] < reached["oracle-wiener"] < reached["oracle-psm"]
     assert 5 < reached["oracle-ibm"] < reached["oracle-psm"]
 
@@ -227,13 +257,43 @@ def test_an_oracle_leaves_a_silent_voice_silent_and_keeps_noise_out(name: str) -
 @pytest.mark.parametrize(
     ("noise", "expected"),
     [
-        # Noise that is a multiple of the voice has the same multiple of it in every bin, so that every mask is one number.
-        (0.5, {"oracle-ibm": 1.5, "oracle-irm": 1.0, "oracle-wiener": 1.2, "oracle-psm": 1.0, "oracle-cirm": 1.0}),
-        (-0.5, {"oracle-ibm": 0.5, "oracle-irm": 1 / 3, "oracle-wiener": 0.4, "oracle-psm": 1.0, "oracle-cirm": 1.0}),
-        (2.0, {"oracle-ibm": 0.0, "oracle-irm": 1.0, "oracle-wiener": 0.6, "oracle-psm": 1.0, "oracle-cirm": 1.0}),
+        # Noise that is a multiple of the voice has the same multiple of it in every bin, so that every mask
+        # is one number.
+        (
+            0.5,
+            {
+                "oracle-ibm": 1.5,
+                "oracle-irm": 1.0,
+                "oracle-wiener": 1.2,
+                "oracle-psm": 1.0,
+                "oracle-cirm": 1.0,
+            },
+        ),
+        (
+            -0.5,
+            {
+                "oracle-ibm": 0.5,
+                "oracle-irm": 1 / 3,
+                "oracle-wiener": 0.4,
+                "oracle-psm": 1.0,
+                "oracle-cirm": 1.0,
+            },
+        ),
+        (
+            2.0,
+            {
+                "oracle-ibm": 0.0,
+                "oracle-irm": 1.0,
+                "oracle-wiener": 0.6,
+                "oracle-psm": 1.0,
+                "oracle-cirm": 1.0,
+            },
+        ),
     ],
 )
-def test_for_an_oracle_noise_is_the_other_source_of_one_voice(noise: float, expected: dict[str, float]) -> None:
+def test_for_an_oracle_noise_is_the_other_source_of_one_voice(
+    noise: float, expected: dict[str, float]
+) -> None:
     voice = talk(1, 0.5)
     for name, factor in expected.items():
         estimate = oracle(name, (1 + noise) * voice[0], voice, RATE)

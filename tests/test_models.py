@@ -9,53 +9,109 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from unmingle.heads import HEADS
 from unmingle.models import MODELS, build
 from unmingle.objectives.clustering import DeepClusteringObjective
 from unmingle.objectives.one_and_rest import OneAndRestObjective
 from unmingle.objectives.pit import WaveformPIT
+from unmingle.runtime.heads import HEADS
 from unmingle.training.export import AGREEMENT_DB, LENGTHS, agreement_db, to_onnx
 
 #: Constructor arguments of a version of each model that runs in milliseconds.
 TINY: dict[str, dict[str, Any]] = {
     "band-split": {"n_features": 16, "hidden": 8, "n_blocks": 1},
-    "conv-tasnet": {"n_filters": 16, "n_features": 8, "n_hidden": 16, "n_skip": 8, "n_blocks": 2, "n_repeats": 2},
+    "conv-tasnet": {
+        "n_filters": 16,
+        "n_features": 8,
+        "n_hidden": 16,
+        "n_skip": 8,
+        "n_blocks": 2,
+        "n_repeats": 2,
+    },
     "deep-clustering": {"hidden": 8, "n_layers": 1, "n_embedding": 3, "dropout": 0.0},
     "dprnn": {"n_filters": 16, "n_features": 8, "hidden": 8, "segment_size": 10, "n_blocks": 1},
     "looking-to-listen-audio": {"n_channels": 4, "n_last": 2, "hidden": 8, "n_features": 8},
-    "one-and-rest": {"n_filters": 16, "n_features": 8, "n_hidden": 16, "n_skip": 8, "n_blocks": 2, "n_repeats": 2, "n_channels": 4},
+    "one-and-rest": {
+        "n_filters": 16,
+        "n_features": 8,
+        "n_hidden": 16,
+        "n_skip": 8,
+        "n_blocks": 2,
+        "n_repeats": 2,
+        "n_channels": 4,
+    },
     "sepreformer": {
-        "n_filters": 16, "stride": 16, "n_features": 8, "n_heads": 2, "n_stages": 1, "n_encoder_blocks": 1, "n_decoder_blocks": 1,
-        "local_kernel_size": 5, "max_distance": 20, "dropout": 0.0, "layer_scale": 0.5,
+        "n_filters": 16,
+        "stride": 16,
+        "n_features": 8,
+        "n_heads": 2,
+        "n_stages": 1,
+        "n_encoder_blocks": 1,
+        "n_decoder_blocks": 1,
+        "local_kernel_size": 5,
+        "max_distance": 20,
+        "dropout": 0.0,
+        "layer_scale": 0.5,
     },
     "sudormrf": {"n_filters": 16, "n_features": 8, "n_hidden": 16, "n_blocks": 2, "n_levels": 3},
     "tasnet": {"n_filters": 16, "hidden": 8},
     "unet-a": {"n_channels": 2, "growth": 4, "n_blocks": 5},
     "unet-b": {"n_filters": 2, "dropout": 0.0},
     "upit": {"hidden": 8, "n_layers": 2, "dropout": 0.0},
-}  # fmt: skip
+}
 
 #: Of a version that is large enough to learn two mixtures by heart.
 SMALL: dict[str, dict[str, Any]] = {
     "band-split": {"n_features": 32, "hidden": 32, "n_blocks": 2},
-    "conv-tasnet": {"n_filters": 64, "n_features": 32, "n_hidden": 64, "n_skip": 32, "n_blocks": 4, "n_repeats": 2},
+    "conv-tasnet": {
+        "n_filters": 64,
+        "n_features": 32,
+        "n_hidden": 64,
+        "n_skip": 32,
+        "n_blocks": 4,
+        "n_repeats": 2,
+    },
     "deep-clustering": {"hidden": 64, "n_layers": 1, "n_embedding": 10, "dropout": 0.0},
     "dprnn": {"n_features": 32, "hidden": 32, "segment_size": 20, "n_blocks": 2},
-    "looking-to-listen-audio": {"n_fft": 256, "hop": 80, "window": 200, "n_channels": 12, "hidden": 64, "n_features": 64},
-    "one-and-rest": {"n_filters": 64, "n_features": 32, "n_hidden": 64, "n_skip": 32, "n_blocks": 4, "n_repeats": 2},
+    "looking-to-listen-audio": {
+        "n_fft": 256,
+        "hop": 80,
+        "window": 200,
+        "n_channels": 12,
+        "hidden": 64,
+        "n_features": 64,
+    },
+    "one-and-rest": {
+        "n_filters": 64,
+        "n_features": 32,
+        "n_hidden": 64,
+        "n_skip": 32,
+        "n_blocks": 4,
+        "n_repeats": 2,
+    },
     "sepreformer": {
-        "n_filters": 64, "stride": 16, "n_features": 32, "n_heads": 4, "n_stages": 1, "n_encoder_blocks": 1, "n_decoder_blocks": 1,
-        "local_kernel_size": 17, "dropout": 0.0, "layer_scale": 0.1,
+        "n_filters": 64,
+        "stride": 16,
+        "n_features": 32,
+        "n_heads": 4,
+        "n_stages": 1,
+        "n_encoder_blocks": 1,
+        "n_decoder_blocks": 1,
+        "local_kernel_size": 17,
+        "dropout": 0.0,
+        "layer_scale": 0.1,
     },
     "sudormrf": {"n_filters": 64, "n_features": 32, "n_hidden": 64, "n_blocks": 4, "n_levels": 4},
     "tasnet": {"n_filters": 64, "hidden": 64},
     "unet-a": {"growth": 12},
     "unet-b": {"n_filters": 8, "dropout": 0.0},
     "upit": {"hidden": 64, "n_layers": 2, "dropout": 0.0},
-}  # fmt: skip
+}
 
 #: What each model is trained with, if not the best order of its estimates.
-OWN_OBJECTIVES: dict[str, nn.Module] = {"deep-clustering": DeepClusteringObjective(), "one-and-rest": OneAndRestObjective()}
+OWN_OBJECTIVES: dict[str, nn.Module] = {
+    "deep-clustering": DeepClusteringObjective(),
+    "one-and-rest": OneAndRestObjective(),
+}
 
 #: Of those that do not learn at 3e-3.
 LEARNING_RATES = {"unet-b": 1e-3}
@@ -93,7 +149,9 @@ def everything_it_says(model: nn.Module, mixture: Tensor) -> Tensor:
 
 
 def voices(n_samples: int) -> Tensor:
-    """Two mixtures of two voices, or of a voice and a noise that is one: harmonics of a moving pitch, `(2, 2, T)`."""
+    """Two mixtures of two voices, or of a voice and a noise that is one: harmonics of a moving pitch, `(2, 2,
+    T)`.
+    """
     time = torch.arange(n_samples) / 16_000
     rows = []
     for number, pitch in enumerate((110, 210, 140, 250)):
@@ -145,7 +203,11 @@ def test_estimates_and_gradients_are_finite(name: str, mixture: Tensor) -> None:
 def test_a_gradient_reaches_every_parameter(name: str) -> None:
     model = tiny(name).train()
     everything_it_says(model, noise(2, 1, 4000)).backward()
-    assert [key for key, parameter in model.named_parameters() if parameter.grad is None or not parameter.grad.any()] == []
+    assert [
+        key
+        for key, parameter in model.named_parameters()
+        if parameter.grad is None or not parameter.grad.any()
+    ] == []
 
 
 @every_model
@@ -209,7 +271,10 @@ def test_it_learns_two_mixtures_by_heart(name: str) -> None:
 def test_chimera_learns_two_mixtures_by_heart_and_exports_its_masks(tmp_path: Path) -> None:
     torch.manual_seed(0)
     model = build("deep-clustering", n_src=2, **SMALL["deep-clustering"])
-    objective, optimizer = DeepClusteringObjective(affinity=10.0, masks=1.0), torch.optim.AdamW(model.parameters(), 3e-3)
+    objective, optimizer = (
+        DeepClusteringObjective(affinity=10.0, masks=1.0),
+        torch.optim.AdamW(model.parameters(), 3e-3),
+    )
     sources = voices(3000)
     for _ in range(300):
         parts = objective(model, {"mixture": sources.sum(1, keepdim=True), "sources": sources})
@@ -232,11 +297,20 @@ def test_chimera_learns_two_mixtures_by_heart_and_exports_its_masks(tmp_path: Pa
         ("dprnn", {"kernel_size": 16, "stride": 8}, 2_609_921, 2.6e6),
         ("looking-to-listen-audio", {}, 12_519_356, 12.5e6),
         ("sepreformer", {"kernel_size": 16, "stride": 4}, 3_907_336, 3.7e6),
-        ("sudormrf", {"kernel_size": 21, "stride": 10, "n_filters": 512, "n_hidden": 512, "n_blocks": 16}, 2_704_640, 2.66e6),
+        (
+            "sudormrf",
+            {"kernel_size": 21, "stride": 10, "n_filters": 512, "n_hidden": 512, "n_blocks": 16},
+            2_704_640,
+            2.66e6,
+        ),
     ],
 )
-def test_at_the_size_of_its_paper_it_has_as_many_parameters(name: str, arguments: dict[str, Any], counted: int, published: float) -> None:
-    n_parameters = sum(parameter.numel() for parameter in build(name, sample_rate=8000, **arguments).parameters())
+def test_at_the_size_of_its_paper_it_has_as_many_parameters(
+    name: str, arguments: dict[str, Any], counted: int, published: float
+) -> None:
+    n_parameters = sum(
+        parameter.numel() for parameter in build(name, sample_rate=8000, **arguments).parameters()
+    )
     assert n_parameters == counted
     assert n_parameters == pytest.approx(published, rel=0.1)
 
@@ -267,30 +341,48 @@ def test_a_recurrent_network_of_its_papers_size_has_the_parameters_that_the_pape
         ("unet-b", {}, 1_941_093),
     ],
 )
-def test_a_unet_of_its_papers_size_has_as_many_parameters_as_ever(name: str, arguments: dict[str, Any], counted: int) -> None:
+def test_a_unet_of_its_papers_size_has_as_many_parameters_as_ever(
+    name: str, arguments: dict[str, Any], counted: int
+) -> None:
     assert sum(parameter.numel() for parameter in build(name, **arguments).parameters()) == counted
 
 
 @pytest.mark.parametrize(
     ("name", "arguments"),
-    [("unet-a", {}), ("unet-a", {"spectrogram": "magnitude"}), ("unet-b", {}), ("looking-to-listen-audio", {"n_src": 1})],
+    [
+        ("unet-a", {}),
+        ("unet-a", {"spectrogram": "magnitude"}),
+        ("unet-b", {}),
+        ("looking-to-listen-audio", {"n_src": 1}),
+    ],
     ids=str,
 )
-def test_the_level_of_the_mixture_does_not_change_what_an_enhancer_does(name: str, arguments: dict[str, Any]) -> None:
+def test_the_level_of_the_mixture_does_not_change_what_an_enhancer_does(
+    name: str, arguments: dict[str, Any]
+) -> None:
     model, mixture = tiny(name, **arguments), noise(1, 1, 4000)
-    assert torch.allclose(model(mixture / 10) * 10, model(mixture), atol=1e-3 * model(mixture).abs().max().item())
+    assert torch.allclose(
+        model(mixture / 10) * 10, model(mixture), atol=1e-3 * model(mixture).abs().max().item()
+    )
 
 
-#: With a sample whose estimate has to wait longest: the first of a frame, or the first that a window lets through.
+#: With a sample whose estimate has to wait longest: the first of a frame, or the first that a window lets
+# through.
 causal_models = pytest.mark.parametrize(
     ("name", "arguments", "now"),
-    [("conv-tasnet", {"norm": "cLN"}, 16 * 100), ("tasnet", {"causal": True}, 40 * 50), ("upit", {"causal": True}, 128 * 20 + 1),
-     ("band-split", {"causal": True, "attention": False}, 256 * 6 + 1)],
+    [
+        ("conv-tasnet", {"norm": "cLN"}, 16 * 100),
+        ("tasnet", {"causal": True}, 40 * 50),
+        ("upit", {"causal": True}, 128 * 20 + 1),
+        ("band-split", {"causal": True, "attention": False}, 256 * 6 + 1),
+    ],
 )
 
 
 @causal_models
-def test_a_causal_model_ignores_what_comes_later_than_its_latency(name: str, arguments: dict[str, Any], now: int) -> None:
+def test_a_causal_model_ignores_what_comes_later_than_its_latency(
+    name: str, arguments: dict[str, Any], now: int
+) -> None:
     model, mixture = tiny(name, **arguments), noise(1, 1, 4000)
     changed = mixture.clone()
     changed[..., now + model.facts.latency + 1 :] = 1
@@ -299,10 +391,14 @@ def test_a_causal_model_ignores_what_comes_later_than_its_latency(name: str, arg
 
 
 @causal_models
-def test_the_declared_latency_of_a_causal_model_is_not_longer_than_it_is(name: str, arguments: dict[str, Any], now: int) -> None:
+def test_the_declared_latency_of_a_causal_model_is_not_longer_than_it_is(
+    name: str, arguments: dict[str, Any], now: int
+) -> None:
     model, mixture = tiny(name, **arguments), noise(1, 1, 4000)
     changed = mixture.clone()
-    changed[..., now + model.facts.latency - (name == "band-split")] += 1  # a stream waits for a whole window, whose first sample has no weight
+    changed[..., now + model.facts.latency - (name == "band-split")] += (
+        1  # a stream waits for a whole window, whose first sample has no weight
+    )
     assert not torch.equal(model(changed)[..., now], model(mixture)[..., now])
 
 

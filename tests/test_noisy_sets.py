@@ -1,4 +1,6 @@
-"""One voice and noise: CSVs with noise, tones and rooms, UrbanSound8K, the builder of the fixed lists, enhancers' peers, and plain recordings."""
+"""One voice and noise: CSVs with noise, tones and rooms, UrbanSound8K, the builder of the fixed lists,
+enhancers' peers, and plain recordings.
+"""
 
 import csv
 import importlib
@@ -17,11 +19,11 @@ from unmingle.data.corpora import read_recordings
 from unmingle.data.mixer import convolve, room
 from unmingle.data.sets import noise_passage, read_plain, read_set, tasks
 from unmingle.errors import InputError, UsageError
+from unmingle.evaluation import baselines
+from unmingle.evaluation.baselines import BASELINES, baseline
+from unmingle.evaluation.compare import compare
+from unmingle.evaluation.evaluate import evaluate, system
 from unmingle.metrics.ratios import si_sdr, snr
-from unmingle.training import peers
-from unmingle.training.comparison import compare
-from unmingle.training.evaluation import contender, evaluate
-from unmingle.training.peers import PEERS, peer
 
 BENCHMARKS = Path(__file__).parents[1] / "benchmarks"
 
@@ -41,7 +43,9 @@ def read_csv(path: Path) -> list[dict[str, str]]:
 
 @pytest.fixture(scope="module")
 def corpora(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Three made speakers of two utterances each, three kinds of noise and a split for which nothing may be drawn, with the lists of them."""
+    """Three made speakers of two utterances each, three kinds of noise and a split for which nothing may be
+    drawn, with the lists of them.
+    """
     root = tmp_path_factory.mktemp("corpora")
     rng = np.random.default_rng(0)
     voices, noises = [], []
@@ -50,7 +54,13 @@ def corpora(tmp_path_factory: pytest.TempPathFactory) -> Path:
             path = root / "speech" / f"p{speaker}" / f"{speaker}-{number}.flac"
             path.parent.mkdir(parents=True, exist_ok=True)
             soundfile.write(path, talk(1, 5.1 + 0.3 * number, seed=2 * speaker + number)[0], RATE)
-            voices.append({"path": path.relative_to(root).as_posix(), "split": "train" if speaker == 2 else "valid", "speaker": f"p{speaker}"})
+            voices.append(
+                {
+                    "path": path.relative_to(root).as_posix(),
+                    "split": "train" if speaker == 2 else "valid",
+                    "speaker": f"p{speaker}",
+                }
+            )
     for kind, rate in (("air_conditioner", RATE), ("dog_bark", 48_000), ("street", RATE)):
         for number, split in enumerate(("valid", "train")):
             path = root / "noise" / f"{kind}-{number}.flac"
@@ -63,7 +73,13 @@ def corpora(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def one_row(**more: Any) -> dict[str, Any]:
-    return {"mixture_id": "m", "source_1_path": "speech/p0/0-0.flac", "source_1_gain": 0.5, **more, "samples": 40_000}
+    return {
+        "mixture_id": "m",
+        "source_1_path": "speech/p0/0-0.flac",
+        "source_1_gain": 0.5,
+        **more,
+        "samples": 40_000,
+    }
 
 
 @pytest.fixture(scope="module")
@@ -79,10 +95,20 @@ def noisy(corpora: Path) -> Path:
 
 
 def test_a_csv_s_noise_begins_where_it_says_goes_round_and_has_its_gain(corpora: Path) -> None:
-    path = write_csv(corpora / "one.csv", [one_row(noise_path="noise/street-0.flac", noise_start=1_000, noise_gain=0.25, kind="street", snr_db=-5)])
+    path = write_csv(
+        corpora / "one.csv",
+        [
+            one_row(
+                noise_path="noise/street-0.flac", noise_start=1_000, noise_gain=0.25, kind="street", snr_db=-5
+            )
+        ],
+    )
     (entry,) = read_set(path)
     item = entry.read()
-    voice, noise = (soundfile.read(corpora / name, dtype="float32")[0] for name in ("speech/p0/0-0.flac", "noise/street-0.flac"))
+    voice, noise = (
+        soundfile.read(corpora / name, dtype="float32")[0]
+        for name in ("speech/p0/0-0.flac", "noise/street-0.flac")
+    )
     assert np.array_equal(item.sources, 0.5 * voice[None, :40_000])
     assert np.allclose(item.noise, 0.25 * np.concatenate([noise[1_000:], noise[:9_000]]), atol=1e-7)
     assert entry.about == {"kind": "street", "snr_db": -5.0}
@@ -90,12 +116,16 @@ def test_a_csv_s_noise_begins_where_it_says_goes_round_and_has_its_gain(corpora:
 
 def test_noise_at_another_rate_is_resampled_to_the_voice_s(corpora: Path) -> None:
     (entry,) = read_set(write_csv(corpora / "one.csv", [one_row(noise_path="noise/dog_bark-0.flac")]))
-    assert np.array_equal(entry.read().noise[:8_000], entry.read().noise[32_000:])  # its two seconds are 32,000 samples here
+    assert np.array_equal(
+        entry.read().noise[:8_000], entry.read().noise[32_000:]
+    )  # its two seconds are 32,000 samples here
     assert entry.read().noise.std() > 0.01
 
 
 def test_a_made_tone_has_its_frequency_and_phase_0(corpora: Path) -> None:
-    (entry,) = read_set(write_csv(corpora / "one.csv", [one_row(noise_path="tone:1234.5", noise_start=7, noise_gain=0.1)]))
+    (entry,) = read_set(
+        write_csv(corpora / "one.csv", [one_row(noise_path="tone:1234.5", noise_start=7, noise_gain=0.1)])
+    )
     expected = 0.1 * np.sin(2 * np.pi * 1234.5 * np.arange(40_000) / RATE)
     assert np.abs(entry.read().noise - expected).max() < 1e-6
 
@@ -105,12 +135,16 @@ def test_a_room_leaves_the_reference_dry_and_what_it_adds_is_noise(corpora: Path
     item = entry.read()
     dry = soundfile.read(corpora / "speech/p0/0-0.flac", dtype="float32")[0][:40_000]
     assert np.array_equal(item.sources[0], 0.5 * dry)
-    assert np.allclose(item.mixture, 0.5 * convolve(dry, room(np.random.default_rng(7), RATE, 0.2)), atol=1e-6)
+    assert np.allclose(
+        item.mixture, 0.5 * convolve(dry, room(np.random.default_rng(7), RATE, 0.2)), atol=1e-6
+    )
     assert np.array_equal(item.mixture, entry.read().mixture)
     assert 0 < snr(item.mixture, item.sources[0]) < 30
 
 
-def test_a_csv_s_tasks_are_chosen_the_first_by_default_or_all(noisy: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_csv_s_tasks_are_chosen_the_first_by_default_or_all(
+    noisy: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     assert tasks(noisy) == ["street", "tone", "all"]
     assert [entry.id for entry in read_set(noisy)] == ["m0", "m1"]
     assert [entry.id for entry in read_set(noisy, task="tone", first=1)] == ["m2"]
@@ -127,7 +161,10 @@ def test_a_csv_s_tasks_are_chosen_the_first_by_default_or_all(noisy: Path, capsy
     ("row", "about"),
     [
         ({"noise_path": "tone:high"}, r"m: .*'high'"),
-        ({"noise_path": "noise/street-0.flac", "noise_start": "soon"}, r"one.csv: m: .*'soon'; mend this row"),
+        (
+            {"noise_path": "noise/street-0.flac", "noise_start": "soon"},
+            r"one.csv: m: .*'soon'; mend this row",
+        ),
         ({"noise_path": "noise/nowhere.flac"}, r"has no noise/nowhere.flac .*--speech FOLDER"),
     ],
 )
@@ -145,9 +182,22 @@ def builder(monkeypatch: pytest.MonkeyPatch) -> Any:
     return module
 
 
-def build(builder: Any, corpora: Path, out: Path, monkeypatch: pytest.MonkeyPatch, *options: str) -> dict[str, bytes]:
+def build(
+    builder: Any, corpora: Path, out: Path, monkeypatch: pytest.MonkeyPatch, *options: str
+) -> dict[str, bytes]:
     out.mkdir()
-    monkeypatch.setattr(sys, "argv", ["make_noisy_sets.py", str(corpora / "voices.csv"), str(corpora / "noises.csv"), "--out", str(out), *options])
+    monkeypatch.setattr(
+        sys,
+        "argv",
+        [
+            "make_noisy_sets.py",
+            str(corpora / "voices.csv"),
+            str(corpora / "noises.csv"),
+            "--out",
+            str(out),
+            *options,
+        ],
+    )
     builder.main()
     return {path.name: path.read_bytes() for path in out.iterdir()}
 
@@ -157,27 +207,43 @@ def test_the_builder_of_the_noisy_lists_gives_the_same_bytes_for_the_same_seed(
 ) -> None:
     first = build(builder, corpora, tmp_path / "first", monkeypatch)
     assert first == build(builder, corpora, tmp_path / "again", monkeypatch)
-    assert not set(first.values()) & set(build(builder, corpora, tmp_path / "other", monkeypatch, "--seed", "5").values())
+    assert not set(first.values()) & set(
+        build(builder, corpora, tmp_path / "other", monkeypatch, "--seed", "5").values()
+    )
     for name, n in (("valid-noisy.csv", 8), ("valid-tasks.csv", 20)):
-        entries, rows = (read(tmp_path / "first" / name) for read in (lambda path: read_set(path, corpora, "all" if tasks(path) else None), read_csv))
+        entries, rows = (
+            read(tmp_path / "first" / name)
+            for read in (lambda path: read_set(path, corpora, "all" if tasks(path) else None), read_csv)
+        )
         assert len(entries) == len(rows) == n
         for entry, row in zip(entries, rows, strict=True):
             item = entry.read()
             assert np.abs(item.mixture).max() < 1
             assert "/p2/" not in row["source_1_path"]
             assert "-1.flac" not in row["noise_path"]
-            voice, noise = item.sources[0], float(row["noise_gain"]) * noise_passage(
-                corpora / row["noise_path"] if ":" not in row["noise_path"] else row["noise_path"], int(row["noise_start"]), len(item.noise), RATE
+            voice, noise = (
+                item.sources[0],
+                float(row["noise_gain"])
+                * noise_passage(
+                    corpora / row["noise_path"] if ":" not in row["noise_path"] else row["noise_path"],
+                    int(row["noise_start"]),
+                    len(item.noise),
+                    RATE,
+                ),
             )
             heard = voice if not row.get("t60_s") else item.mixture - noise
-            ratio = 10 * np.log10(np.square(heard, dtype=np.float64).sum() / np.square(noise, dtype=np.float64).sum())
+            ratio = 10 * np.log10(
+                np.square(heard, dtype=np.float64).sum() / np.square(noise, dtype=np.float64).sum()
+            )
             assert ratio == pytest.approx(float(row["snr_db"]), abs=0.01)
             if not row.get("t60_s"):
                 assert snr(item.mixture, voice) == pytest.approx(float(row["snr_db"]), abs=0.01)
 
 
 @pytest.mark.parametrize(("name", "n_tasks"), [("valid-noisy", 1), ("valid-tasks", 5)])
-def test_the_fixed_lists_have_as_many_mixtures_at_every_ratio_and_for_every_task(name: str, n_tasks: int) -> None:
+def test_the_fixed_lists_have_as_many_mixtures_at_every_ratio_and_for_every_task(
+    name: str, n_tasks: int
+) -> None:
     rows = read_csv(BENCHMARKS / f"{name}.csv")
     assert len({row["mixture_id"] for row in rows}) == 200
     counts: dict[tuple[str, str], int] = {}
@@ -198,7 +264,15 @@ def make_urbansound(root: Path) -> Path:
         name = f"{fold}-3-0-0.wav"
         (root / f"audio/fold{fold}").mkdir(parents=True)
         soundfile.write(root / f"audio/fold{fold}" / name, np.zeros(100), 44_100)
-        rows.append({"slice_file_name": name, "fsID": fold, "fold": fold, "classID": 3, "class": "dog_bark" if fold % 2 else "siren"})
+        rows.append(
+            {
+                "slice_file_name": name,
+                "fsID": fold,
+                "fold": fold,
+                "classID": 3,
+                "class": "dog_bark" if fold % 2 else "siren",
+            }
+        )
     (root / "metadata").mkdir()
     write_csv(root / "metadata/UrbanSound8K.csv", rows)
     return root
@@ -215,13 +289,20 @@ def test_urbansound8k_is_read_as_it_lies_on_disk(tmp_path: Path) -> None:
 def test_an_incomplete_urbansound8k_is_named_with_what_was_expected_and_found(tmp_path: Path) -> None:
     folder = make_urbansound(tmp_path)
     (folder / "audio/fold3").rename(folder / "audio/elsewhere")
-    with pytest.raises(FileNotFoundError, match=r"fold3/3-3-0-0.wav: named in .*; expected metadata/.* and audio/fold1 to .*; found audio/fold1, "):
+    with pytest.raises(
+        FileNotFoundError,
+        match=r"fold3/3-3-0-0.wav: named in .*; expected metadata/.* and audio/fold1 to .*; found audio/fold1, ",
+    ):
         read_recordings(folder)
     (folder / "metadata/UrbanSound8K.csv").write_text("name,fold\nx,1\n", encoding="utf-8")
-    with pytest.raises(ValueError, match=r"expected the columns slice_file_name, fold, class; found name, fold"):
+    with pytest.raises(
+        ValueError, match=r"expected the columns slice_file_name, fold, class; found name, fold"
+    ):
         read_recordings(folder)
     (folder / "metadata/UrbanSound8K.csv").unlink()
-    with pytest.raises(FileNotFoundError, match=r"expected metadata/UrbanSound8K.csv and .*; found audio/fold1, audio/fold10"):
+    with pytest.raises(
+        FileNotFoundError, match=r"expected metadata/UrbanSound8K.csv and .*; found audio/fold1, audio/fold10"
+    ):
         read_recordings(folder)
 
 
@@ -234,28 +315,34 @@ def test_the_baseline_of_one_voice_is_the_mixture_s_own_ratio(noisy: Path) -> No
         assert (row["task"], row["snr_db"]) == (entry.about["task"], entry.about["snr_db"])
 
 
-@pytest.mark.parametrize("name", PEERS)
+@pytest.mark.parametrize("name", BASELINES)
 @pytest.mark.parametrize("sample_rate", [16_000, 8_000])
-def test_a_peer_s_estimate_is_as_long_as_the_mixture_and_not_a_sample_late(name: str, sample_rate: int) -> None:
-    pytest.importorskip(PEERS[name][1])
+def test_a_peer_s_estimate_is_as_long_as_the_mixture_and_not_a_sample_late(
+    name: str, sample_rate: int
+) -> None:
+    pytest.importorskip(BASELINES[name][1])
     for length in (30_001, 100, 1):
-        assert peer(name)(talk(1, 2.0, sample_rate)[0][:length], sample_rate).shape == (min(length, 2 * sample_rate),)
+        assert baseline(name)(talk(1, 2.0, sample_rate)[0][:length], sample_rate).shape == (
+            min(length, 2 * sample_rate),
+        )
     voice = talk(1, 2.0, sample_rate)[0]
     noise = 0.003 * np.random.default_rng(0).standard_normal(len(voice)).astype(np.float32)
-    estimate = peer(name)(voice + noise, sample_rate)
+    estimate = baseline(name)(voice + noise, sample_rate)
     lags = np.arange(-200, 201)
     correlation = [voice[200:-200] @ np.roll(estimate, -lag)[200:-200] for lag in lags]
     assert lags[int(np.argmax(correlation))] == 0
     assert estimate.dtype == np.float32
-    assert np.isfinite(peer(name)(0 * voice, sample_rate)).all()
+    assert np.isfinite(baseline(name)(0 * voice, sample_rate)).all()
 
 
 def test_a_peer_that_is_not_installed_or_does_not_fit_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(UsageError, match="returns one voice, and this set has 2"):
-        contender("rnnoise", 2)
-    monkeypatch.setattr(peers, "find_spec", lambda name: None)
-    with pytest.raises(UsageError, match=r"noisereduce needs the package noisereduce: pip install 'unmingle\[peers\]'"):
-        contender("noisereduce", 1)
+        system("rnnoise", 2)
+    monkeypatch.setattr(baselines, "find_spec", lambda name: None)
+    with pytest.raises(
+        UsageError, match=r"noisereduce needs the package noisereduce: pip install 'unmingle\[peers\]'"
+    ):
+        system("noisereduce", 1)
 
 
 def test_one_voice_is_compared_with_tables_by_ratio_and_by_task(noisy: Path, tmp_path: Path) -> None:
@@ -271,11 +358,16 @@ def test_one_voice_is_compared_with_tables_by_ratio_and_by_task(noisy: Path, tmp
     assert "| model | 0 | 5 |\n|---|---|---|\n| mixture | 0.00 | 0.00 |" in text
     measured = read_csv(tmp_path / "out/rows.csv")
     of_irm = [row for row in measured if row["model"] == "oracle-irm"]
-    gains = [np.mean([float(row["si_sdri"]) for row in of_irm if float(row["snr_db"]) == ratio]) for ratio in (0, 5)]
+    gains = [
+        np.mean([float(row["si_sdri"]) for row in of_irm if float(row["snr_db"]) == ratio])
+        for ratio in (0, 5)
+    ]
     assert f"| oracle-irm | {gains[0]:.2f} | {gains[1]:.2f} |" in text
     compare(noisy, tmp_path / "out", models=[], task="all", measures=("si-sdr", "stoi"), resume=True)
     assert read_csv(tmp_path / "out/rows.csv") == measured
-    assert "by task" not in compare(noisy, tmp_path / "out", models=[], task="tone", measures=("si-sdr",), resume=True)
+    assert "by task" not in compare(
+        noisy, tmp_path / "out", models=[], task="tone", measures=("si-sdr",), resume=True
+    )
 
 
 @pytest.fixture
@@ -287,7 +379,9 @@ def plain(tmp_path: Path) -> Path:
     return tmp_path / "talks"
 
 
-def test_recordings_without_references_are_measured_before_and_after(plain: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_recordings_without_references_are_measured_before_and_after(
+    plain: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     pytest.importorskip("speechmos")
     assert main(["evaluate", "mixture", str(plain), "--json", "--csv", str(tmp_path / "rows.csv")]) == 0
     summary = json.loads(capsys.readouterr().out)
@@ -302,8 +396,15 @@ def test_recordings_without_references_are_measured_before_and_after(plain: Path
 
 
 def test_what_needs_references_is_refused_where_there_are_none(plain: Path) -> None:
-    for model, options in (("mixture", {}), ("oracle-irm", {"measures": ("dnsmos",)}), ("mixture", {"measures": ("dnsmos",), "task": "x"})):
-        with pytest.raises(UsageError, match=r"recordings without references; leave oracles and --task out, and measure dnsmos alone"):
+    for model, options in (
+        ("mixture", {}),
+        ("oracle-irm", {"measures": ("dnsmos",)}),
+        ("mixture", {"measures": ("dnsmos",), "task": "x"}),
+    ):
+        with pytest.raises(
+            UsageError,
+            match=r"recordings without references; leave oracles and --task out, and measure dnsmos alone",
+        ):
             evaluate(model, plain, **options)  # type: ignore[arg-type]
     with pytest.raises(UsageError, match="duet tells voices apart, it does not enhance"):
         evaluate("duet", plain, measures=("dnsmos",))

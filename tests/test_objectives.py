@@ -34,7 +34,9 @@ def test_si_sdr_equals_fast_bss_eval() -> None:
 
 def test_si_sdr_does_not_see_scale_and_snr_does() -> None:
     estimate, reference = voices(8000) + voices(8000, seed=1), voices(8000)
-    assert float(si_sdr(7 * estimate, reference)) == pytest.approx(float(si_sdr(estimate, reference)), abs=1e-3)
+    assert float(si_sdr(7 * estimate, reference)) == pytest.approx(
+        float(si_sdr(estimate, reference)), abs=1e-3
+    )
     assert float(snr(2 * reference, reference)) == pytest.approx(0.0, abs=1e-4)
 
 
@@ -48,9 +50,14 @@ def test_best_permutation_equals_brute_force(n_src: int) -> None:
     scores = voices(16, n_src, n_src)
     value, permutation = best_permutation(scores)
     for b in range(16):
-        best = max(permutations(range(n_src)), key=lambda order: sum(float(scores[b, i, j]) for j, i in enumerate(order)))
+        best = max(
+            permutations(range(n_src)),
+            key=lambda order: sum(float(scores[b, i, j]) for j, i in enumerate(order)),
+        )
         assert tuple(permutation[b].tolist()) == best
-        assert float(value[b]) == pytest.approx(sum(float(scores[b, i, j]) for j, i in enumerate(best)) / n_src, abs=1e-5)
+        assert float(value[b]) == pytest.approx(
+            sum(float(scores[b, i, j]) for j, i in enumerate(best)) / n_src, abs=1e-5
+        )
 
 
 @pytest.mark.parametrize("n_src", [2, 3, 4, 5])
@@ -68,13 +75,18 @@ def test_loss_does_not_depend_on_the_order_of_the_references() -> None:
     sources, estimates = voices(2, 2, 4000), voices(2, 2, 4000, seed=1)
     objective = WaveformPIT(si_sdr=0.5, snr=0.5)
     mixture = sources.sum(1, keepdim=True)
-    losses = [objective(lambda _: estimates, {"mixture": mixture, "sources": s})["loss"] for s in (sources, sources.flip(1))]
+    losses = [
+        objective(lambda _: estimates, {"mixture": mixture, "sources": s})["loss"]
+        for s in (sources, sources.flip(1))
+    ]
     assert float(losses[0]) == pytest.approx(float(losses[1]), abs=1e-5)
 
 
 def test_perfect_estimates_reach_the_threshold() -> None:
     sources = voices(2, 2, 4000)
-    loss = WaveformPIT(si_sdr=0.0, snr=1.0)(lambda _: sources, {"mixture": sources.sum(1, keepdim=True), "sources": sources})["loss"]
+    loss = WaveformPIT(si_sdr=0.0, snr=1.0)(
+        lambda _: sources, {"mixture": sources.sum(1, keepdim=True), "sources": sources}
+    )["loss"]
     assert float(loss) == pytest.approx(-30.0, abs=0.01)
 
 
@@ -85,7 +97,9 @@ def test_loss_and_gradient_are_finite_on_silence(silent: str) -> None:
     if silent == "everything":
         sources[:] = 0
     estimates = voices(2, 2, 4000, seed=1).requires_grad_()
-    loss = WaveformPIT(si_sdr=0.5, snr=0.5)(lambda _: estimates, {"mixture": sources.sum(1, keepdim=True), "sources": sources})["loss"]
+    loss = WaveformPIT(si_sdr=0.5, snr=0.5)(
+        lambda _: estimates, {"mixture": sources.sum(1, keepdim=True), "sources": sources}
+    )["loss"]
     loss.backward()
     assert loss.isfinite()
     assert estimates.grad is not None and estimates.grad.isfinite().all()
@@ -110,8 +124,12 @@ def test_measures_of_all_pairs_at_once_equal_those_of_every_pair() -> None:
 
 def test_evaluation_measures_equal_those_of_training() -> None:
     estimate, reference = voices(4000) + voices(4000, seed=1), voices(4000)
-    assert ratios.si_sdr(estimate.numpy(), reference.numpy()) == pytest.approx(float(si_sdr(estimate, reference)), abs=1e-3)
-    assert ratios.snr(estimate.numpy(), reference.numpy()) == pytest.approx(float(snr(estimate, reference)), abs=1e-3)
+    assert ratios.si_sdr(estimate.numpy(), reference.numpy()) == pytest.approx(
+        float(si_sdr(estimate, reference)), abs=1e-3
+    )
+    assert ratios.snr(estimate.numpy(), reference.numpy()) == pytest.approx(
+        float(snr(estimate, reference)), abs=1e-3
+    )
 
 
 def test_the_examples_in_the_docstrings_are_true() -> None:
@@ -125,7 +143,9 @@ def test_affinity_loss_equals_that_of_the_whole_affinity_matrices() -> None:
     targets = torch.nn.functional.one_hot(voices(3, 50, 4, seed=1).argmax(2), 4).float()
     weights = (voices(3, 50, seed=2) > 0).float()
     pairs = weights[:, :, None] * weights[:, None]
-    expected = (pairs * (embeddings @ embeddings.mT - targets @ targets.mT).square()).sum((1, 2)) / pairs.sum((1, 2))
+    expected = (pairs * (embeddings @ embeddings.mT - targets @ targets.mT).square()).sum((1, 2)) / pairs.sum(
+        (1, 2)
+    )
     assert torch.allclose(affinity_loss(embeddings, targets, weights), expected, atol=1e-6)
 
 
@@ -133,19 +153,27 @@ def test_affinity_loss_is_zero_for_ideal_embeddings_and_does_not_see_the_order_o
     targets = torch.nn.functional.one_hot(voices(2, 30, 3).argmax(2), 3).float()
     embeddings, weights = torch.nn.functional.normalize(voices(2, 30, 5), dim=2), torch.ones(2, 30)
     assert torch.allclose(affinity_loss(targets, targets.flip(2), weights), torch.zeros(2), atol=1e-6)
-    assert torch.allclose(affinity_loss(embeddings, targets, weights), affinity_loss(embeddings, targets.flip(2), weights))
+    assert torch.allclose(
+        affinity_loss(embeddings, targets, weights), affinity_loss(embeddings, targets.flip(2), weights)
+    )
 
 
 @pytest.mark.parametrize("n_src", [None, 2])
 @pytest.mark.parametrize("level", [0.0, 1e-6, 1.0])
-def test_deep_clustering_has_finite_gradients_for_every_parameter_on_silence(n_src: int | None, level: float) -> None:
+def test_deep_clustering_has_finite_gradients_for_every_parameter_on_silence(
+    n_src: int | None, level: float
+) -> None:
     torch.manual_seed(0)
     model = build("deep-clustering", n_src=n_src, hidden=4, n_layers=1, n_embedding=3)
     sources = level * voices(2, 2, 2000)
-    parts = DeepClusteringObjective(masks=1.0)(model, {"mixture": sources.sum(1, keepdim=True), "sources": sources})
+    parts = DeepClusteringObjective(masks=1.0)(
+        model, {"mixture": sources.sum(1, keepdim=True), "sources": sources}
+    )
     parts["loss"].backward()
     assert ("si_sdri" in parts) == (n_src == 2)
-    assert all(parameter.grad is not None and parameter.grad.isfinite().all() for parameter in model.parameters())
+    assert all(
+        parameter.grad is not None and parameter.grad.isfinite().all() for parameter in model.parameters()
+    )
 
 
 def test_in_validation_deep_clustering_measures_what_its_head_separates() -> None:
@@ -155,16 +183,25 @@ def test_in_validation_deep_clustering_measures_what_its_head_separates() -> Non
     stft = STFT(n_fft=256, hop=64)
     owners = stft(sources.flatten(0, 1)).square().sum(1).unflatten(0, (2, 2)).argmax(1)
     ideal = SimpleNamespace(
-        stft=stft, training=False, facts=Facts(sample_rate=8000, n_src=None, head="k-means"),
-        forward_both=lambda mixture: (torch.nn.functional.one_hot(owners, 2).permute(0, 3, 1, 2).float(), None),
-    )  # fmt: skip
+        stft=stft,
+        training=False,
+        facts=Facts(sample_rate=8000, n_src=None, head="k-means"),
+        forward_both=lambda mixture: (
+            torch.nn.functional.one_hot(owners, 2).permute(0, 3, 1, 2).float(),
+            None,
+        ),
+    )
     parts = DeepClusteringObjective()(ideal, {"mixture": sources.sum(1, keepdim=True), "sources": sources})
     assert float(parts["loss"]) == pytest.approx(0, abs=1e-6)
     assert parts["si_sdri"] > 15
 
 
 def test_one_and_rest_takes_the_best_of_all_sources_that_are_there() -> None:
-    sources, estimates, score = voices(4, 3, 500), voices(4, 2, 500, seed=1), WaveformPIT(si_sdr=0.5, snr=0.5).scores
+    sources, estimates, score = (
+        voices(4, 3, 500),
+        voices(4, 2, 500, seed=1),
+        WaveformPIT(si_sdr=0.5, snr=0.5).scores,
+    )
     sources[1, 0] = 0
     sources[2, :2] = 0
     mixture = sources.sum(1)
@@ -173,7 +210,10 @@ def test_one_and_rest_takes_the_best_of_all_sources_that_are_there() -> None:
         expected = {}
         for i in there:
             rest = sum((sources[b, n] for n in there if n != i), torch.zeros(500))
-            values = [score(e[None, None], r[None, None], mixture[b : b + 1]) for e, r in zip(estimates[b], (sources[b, i], rest), strict=True)]
+            values = [
+                score(e[None, None], r[None, None], mixture[b : b + 1])
+                for e, r in zip(estimates[b], (sources[b, i], rest), strict=True)
+            ]
             expected[i] = -float(values[0] + values[1] / max(1, len(there) - 1))
         assert int(one[b]) == min(expected, key=lambda i: expected[i])
         assert float(loss[b]) == pytest.approx(min(expected.values()), abs=1e-3)
@@ -192,14 +232,27 @@ def test_a_perfect_one_and_rest_reaches_the_threshold(n_there: int, expected_db:
 @pytest.mark.parametrize("recursions", [1, 2, 3])
 def test_one_and_rest_has_finite_gradients_on_silent_sources(recursions: int) -> None:
     torch.manual_seed(0)
-    model = build("one-and-rest", n_filters=16, n_features=8, n_hidden=16, n_skip=8, n_blocks=2, n_repeats=1, n_channels=4)
+    model = build(
+        "one-and-rest",
+        n_filters=16,
+        n_features=8,
+        n_hidden=16,
+        n_skip=8,
+        n_blocks=2,
+        n_repeats=1,
+        n_channels=4,
+    )
     sources = voices(4, 3, 2000)
     for b in range(4):
         sources[b, b:] = 0
-    parts = OneAndRestObjective(recursions=recursions)(model, {"mixture": sources.sum(1, keepdim=True), "sources": sources})
+    parts = OneAndRestObjective(recursions=recursions)(
+        model, {"mixture": sources.sum(1, keepdim=True), "sources": sources}
+    )
     parts["loss"].backward()
     assert ("counted" in parts) == (recursions > 1)
-    assert all(parameter.grad is not None and parameter.grad.isfinite().all() for parameter in model.parameters())
+    assert all(
+        parameter.grad is not None and parameter.grad.isfinite().all() for parameter in model.parameters()
+    )
 
 
 def test_a_perfect_recursion_is_measured_as_such() -> None:
@@ -243,7 +296,9 @@ def test_no_mask_on_the_magnitude_comes_closer_to_a_source_than_its_phase_sensit
 
 def test_phase_sensitive_targets_of_all_sources_sum_to_the_magnitude_of_the_mixture() -> None:
     sources, mixture = spectra(3)
-    assert torch.allclose(phase_sensitive_target(sources, mixture).sum(1), mixture.square().sum(-3).sqrt()[:, 0], atol=1e-5)
+    assert torch.allclose(
+        phase_sensitive_target(sources, mixture).sum(1), mixture.square().sum(-3).sqrt()[:, 0], atol=1e-5
+    )
 
 
 def test_a_clamped_target_can_be_reached_by_masks_between_0_and_1() -> None:
@@ -255,16 +310,24 @@ def test_a_clamped_target_can_be_reached_by_masks_between_0_and_1() -> None:
 
 def test_magnitude_loss_does_not_see_the_level() -> None:
     estimate, target, mixture = voices(3, 2, 9, 20).abs()
-    assert torch.allclose(magnitude_loss(10 * estimate, 10 * target, 10 * mixture), magnitude_loss(estimate, target, mixture))
+    assert torch.allclose(
+        magnitude_loss(10 * estimate, 10 * target, 10 * mixture), magnitude_loss(estimate, target, mixture)
+    )
 
 
 @pytest.mark.parametrize("target", ["phase-sensitive", "magnitude"])
 def test_masks_are_compared_with_the_sources_in_the_order_that_suits_the_whole_utterance(target: str) -> None:
     sources = voices(3, 3, 4000)
-    separator, objective = build("upit", n_src=3, hidden=8, n_layers=1, dropout=0.0), SpectrogramPIT(target=target)  # type: ignore[arg-type]
+    separator, objective = (
+        build("upit", n_src=3, hidden=8, n_layers=1, dropout=0.0),
+        SpectrogramPIT(target=target),
+    )  # type: ignore[arg-type]
     batch = {"mixture": sources.sum(1, keepdim=True), "sources": sources}
     parts = objective(separator, batch)
-    fixed = {order: objective(separator, {**batch, "order": torch.tensor([order] * 3)}) for order in permutations(range(3))}
+    fixed = {
+        order: objective(separator, {**batch, "order": torch.tensor([order] * 3)})
+        for order in permutations(range(3))
+    }
     assert all(torch.equal(one["order"], torch.tensor([order] * 3)) for order, one in fixed.items())
     swapped = objective(separator, {**batch, "sources": sources[:, [2, 0, 1]]})
     assert torch.equal(swapped["order"], parts["order"][:, [2, 0, 1]])
@@ -277,18 +340,25 @@ def test_the_best_masks_have_the_least_loss_and_the_gain_of_their_waveforms() ->
     sources = voices(2, 2, 4000)
     mixture = sources.sum(1, keepdim=True)
     separator = build("upit", hidden=8, n_layers=1, dropout=0.0)
-    spectrum, references = separator.stft(mixture[:, 0])[:, None], separator.stft(sources.flatten(0, 1)).unflatten(0, (2, 2))
+    spectrum, references = (
+        separator.stft(mixture[:, 0])[:, None],
+        separator.stft(sources.flatten(0, 1)).unflatten(0, (2, 2)),
+    )
     ideal = phase_sensitive_target(references, spectrum) / spectrum.square().sum(2).sqrt()
     separator.masks = lambda _: ideal
     parts = SpectrogramPIT()(separator, {"mixture": mixture, "sources": sources})
-    estimates = separator.stft.inverse((ideal[:, :, None] * spectrum).flatten(0, 1), 4000).unflatten(0, (2, 2))
+    estimates = separator.stft.inverse((ideal[:, :, None] * spectrum).flatten(0, 1), 4000).unflatten(
+        0, (2, 2)
+    )
     gain = si_sdr(estimates, sources) - si_sdr(mixture.expand_as(sources), sources)
     assert float(parts["loss"]) == pytest.approx(0, abs=1e-9)
     assert float(parts["si_sdri"]) == pytest.approx(float(gain.mean()), abs=1e-4)
 
 
 @pytest.mark.parametrize("silent", ["one source", "everything"])
-@pytest.mark.parametrize("objective", [SpectrogramPIT(), SpectrogramPIT(clamp=True), SpectrogramPIT(target="magnitude")])
+@pytest.mark.parametrize(
+    "objective", [SpectrogramPIT(), SpectrogramPIT(clamp=True), SpectrogramPIT(target="magnitude")]
+)
 def test_spectral_loss_and_gradient_are_finite_on_silence(objective: SpectrogramPIT, silent: str) -> None:
     sources = voices(2, 2, 4000)
     sources[:, 0] = 0
@@ -302,7 +372,8 @@ def test_spectral_loss_and_gradient_are_finite_on_silence(objective: Spectrogram
 
 
 @pytest.mark.parametrize(
-    ("arguments", "message"), [({"target": "phase"}, "there are phase-sensitive"), ({"target": "magnitude", "clamp": True}, "clamp")]
+    ("arguments", "message"),
+    [({"target": "phase"}, "there are phase-sensitive"), ({"target": "magnitude", "clamp": True}, "clamp")],
 )
 def test_a_spectral_target_that_makes_no_sense_is_refused(arguments: dict[str, Any], message: str) -> None:
     with pytest.raises(ValueError, match=message):

@@ -12,14 +12,17 @@ import pytest
 from conftest import sweep
 
 from unmingle.errors import InputError
-from unmingle.media import FORMATS, AudioWriter
-from unmingle.output import OutputFolder
+from unmingle.media.audio import FORMATS, AudioWriter
+from unmingle.results.folders import OutputFolder
 
 RATE = 48_000
 
 
 def write_talk(target: Path, overwrite: bool = False, format: str = "wav", n_blocks: int = 10) -> None:
-    with OutputFolder(target, overwrite) as folder, AudioWriter(folder / f"speaker-1.{format}", sample_rate=RATE, format=format) as writer:
+    with (
+        OutputFolder(target, overwrite) as folder,
+        AudioWriter(folder / f"speaker-1.{format}", sample_rate=RATE, format=format) as writer,
+    ):
         for _ in range(n_blocks):
             writer.write(np.random.default_rng(0).uniform(-0.5, 0.5, (1, RATE // 10)).astype(np.float32))
 
@@ -30,7 +33,9 @@ def all_paths(folder: Path) -> set[Path]:
 
 def test_an_output_that_is_a_file_is_refused(tmp_path):
     (tmp_path / "talk").write_text("mine")
-    with pytest.raises(InputError, match=f"^{re.escape(str(tmp_path / 'talk'))}: a file, not a folder; choose another"):
+    with pytest.raises(
+        InputError, match=f"^{re.escape(str(tmp_path / 'talk'))}: a file, not a folder; choose another"
+    ):
         write_talk(tmp_path / "talk")
     assert (tmp_path / "talk").read_text() == "mine" and len(all_paths(tmp_path)) == 1
 
@@ -44,7 +49,9 @@ def test_an_output_below_a_file_is_refused(tmp_path):
 
 @pytest.mark.skipif(not Path("/proc/self").exists(), reason="needs a place where not even root may write")
 def test_an_output_where_nobody_may_write_is_refused():
-    with pytest.raises(InputError, match=r"^/proc/unmingle/talk: cannot be written \(.*\); choose another output folder$"):
+    with pytest.raises(
+        InputError, match=r"^/proc/unmingle/talk: cannot be written \(.*\); choose another output folder$"
+    ):
         write_talk(Path("/proc/unmingle/talk"))
 
 
@@ -60,7 +67,12 @@ def test_an_output_below_a_folder_without_permission_is_refused(tmp_path):
 @pytest.mark.parametrize("name", ["speaker-2.wav", "speaker-1.mp3", "rest.flac", "spectrogram.png"])
 def test_existing_results_are_refused_before_anything_is_done(tmp_path, name):
     (tmp_path / name).write_text("old")
-    with pytest.raises(InputError, match=f"{name}: exists already; choose another output folder, or overwrite it"), OutputFolder(tmp_path):
+    with (
+        pytest.raises(
+            InputError, match=f"{name}: exists already; choose another output folder, or overwrite it"
+        ),
+        OutputFolder(tmp_path),
+    ):
         pytest.fail("the folder was entered")
     assert [path.read_text() for path in all_paths(tmp_path)] == ["old"]
 
@@ -104,14 +116,22 @@ def test_a_disk_that_fills_up_leaves_the_earlier_run_and_nothing_half_written(tm
     command = [sys.executable, "-c", FULL_DISK, str(target), format, str(size - 1)]
     paths = os.pathsep.join([str(Path(__file__).parent), *sys.path])
     done = subprocess.run(command, capture_output=True, text=True, env={**os.environ, "PYTHONPATH": paths})
-    assert re.fullmatch(rf"{re.escape(str(target))}/speaker-1\.{format}: no room to write it \(File too large\); free some .*\n", done.stdout), done
-    assert [path.name for path in target.iterdir()] == ["speaker-1.wav"] and (target / "speaker-1.wav").read_text() == "old"
+    assert re.fullmatch(
+        rf"{re.escape(str(target))}/speaker-1\.{format}: no room to write it \(File too large\); free some .*\n",
+        done.stdout,
+    ), done
+    assert [path.name for path in target.iterdir()] == ["speaker-1.wav"] and (
+        target / "speaker-1.wav"
+    ).read_text() == "old"
     assert not list(tmp_path.glob(".*")) and done.stderr == ""
 
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs /dev/full")
 @pytest.mark.parametrize("format", FORMATS)
 def test_a_device_without_space_is_reported_by_the_writer(format):
-    with pytest.raises(OSError, match="No space left") as caught, AudioWriter("/dev/full", sample_rate=RATE, format=format) as writer:
+    with (
+        pytest.raises(OSError, match="No space left") as caught,
+        AudioWriter("/dev/full", sample_rate=RATE, format=format) as writer,
+    ):
         writer.write(sweep(3, RATE))
     assert caught.value.errno == errno.ENOSPC and caught.value.filename == "/dev/full"

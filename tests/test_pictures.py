@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import soundfile
 
-from unmingle.pictures import (
+from unmingle.results.pictures import (
     MAX_COLUMNS,
     centre_frequencies,
     magnitude_shares,
@@ -42,7 +42,10 @@ def test_a_long_file_takes_no_more_columns_and_keeps_its_power(tmp_path: Path) -
 
 
 def test_a_share_of_the_magnitude_is_one_at_most_and_unknown_where_the_mixture_is_faint() -> None:
-    whole, levels = np.array([[-20.0, -20.0, -90.0, -20.0]]), np.array([[-20.0 - 20 * np.log10(2), -10.0, -90.0]])
+    whole, levels = (
+        np.array([[-20.0, -20.0, -90.0, -20.0]]),
+        np.array([[-20.0 - 20 * np.log10(2), -10.0, -90.0]]),
+    )
     np.testing.assert_allclose(magnitude_shares(levels, whole, -70), [[0.5, 1.0, np.nan]])
 
 
@@ -86,7 +89,14 @@ def test_embeddings_and_masks_are_drawn_for_any_number_of_voices(n_src: int, tmp
     masks = rng.dirichlet(np.ones(n_src), (129, 300)).transpose(2, 0, 1)
     names = [f"speaker-{k + 1}" for k in range(n_src)]
     loud = rng.random((129, 300)) > 0.5
-    plot_embeddings(rng.standard_normal((20, 129, 300)), masks, loud, tmp_path / "embeddings.png", names=names, extent=(0, 2.4, 0, 4))
+    plot_embeddings(
+        rng.standard_normal((20, 129, 300)),
+        masks,
+        loud,
+        tmp_path / "embeddings.png",
+        names=names,
+        extent=(0, 2.4, 0, 4),
+    )
     assert (tmp_path / "embeddings.png").read_bytes().startswith(b"\x89PNG")
 
 

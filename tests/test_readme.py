@@ -13,7 +13,7 @@ import soundfile
 import typer
 
 from unmingle.cli import app, main
-from unmingle.media import AudioWriter
+from unmingle.media.audio import AudioWriter
 
 ROOT = Path(__file__).parents[1]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
@@ -23,22 +23,42 @@ RUNS = ("separate", "enhance", "models")  # the other commands are run by the te
 
 def blocks(page: Path, language: str) -> list[str]:
     """The fenced examples of one language, those in lists included."""
-    found = re.findall(rf"^( *)```{language}\n(.*?)^\1```", page.read_text(encoding="utf-8"), re.DOTALL | re.MULTILINE)
+    found = re.findall(
+        rf"^( *)```{language}\n(.*?)^\1```", page.read_text(encoding="utf-8"), re.DOTALL | re.MULTILINE
+    )
     return [re.sub(f"^{indent}", "", text, flags=re.MULTILINE) for indent, text in found]
 
 
 def shell_lines(page: Path) -> list[str]:
-    lines = [re.sub(r"\s+#.*", "", line) for block in blocks(page, "sh") for line in block.replace("\\\n", " ").splitlines()]
+    lines = [
+        re.sub(r"\s+#.*", "", line)
+        for block in blocks(page, "sh")
+        for line in block.replace("\\\n", " ").splitlines()
+    ]
     return [line for line in lines if line.startswith("unmingle ")]
 
 
 @pytest.fixture
 def recordings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A folder with the files that the documentation speaks of, two seconds each except for the lecture, and the examples."""
+    """A folder with the files that the documentation speaks of, two seconds each except for the lecture, and
+    the examples.
+    """
     shutil.copytree(ROOT / "examples", tmp_path / "examples")
-    voices = np.stack([soundfile.read(ROOT / f"examples/two-voices.reference-{k}.flac", dtype="float32", frames=32_000)[0] for k in (1, 2)])
+    voices = np.stack(
+        [
+            soundfile.read(ROOT / f"examples/two-voices.reference-{k}.flac", dtype="float32", frames=32_000)[
+                0
+            ]
+            for k in (1, 2)
+        ]
+    )
     (tmp_path / "interviews").mkdir()
-    for name, format in (("talk.mp3", "mp3"), ("talk.wav", "wav"), ("interviews/first.flac", "flac"), ("meeting.mp4", "m4a")):
+    for name, format in (
+        ("talk.mp3", "mp3"),
+        ("talk.wav", "wav"),
+        ("interviews/first.flac", "flac"),
+        ("meeting.mp4", "m4a"),
+    ):
         with AudioWriter(tmp_path / name, sample_rate=16_000, format=format) as writer:
             writer.write(voices.sum(axis=0)[None])
     with AudioWriter(tmp_path / "lecture.mp3", sample_rate=16_000, format="mp3") as writer:
@@ -57,7 +77,7 @@ def test_the_documented_shell_examples_run(page: Path, recordings: Path) -> None
             continue
         if arguments[-2:-1] == ["<"]:
             with Path(arguments[-1]).open("rb") as file:
-                run = [sys.executable, "-m", "unmingle.cli", command, *arguments[:-2]]
+                run = [sys.executable, "-m", "unmingle", command, *arguments[:-2]]
                 code = subprocess.run(run, stdin=file, capture_output=True, check=False).returncode
         else:
             shutil.rmtree("voices", ignore_errors=True)
@@ -89,7 +109,9 @@ def test_every_link_and_picture_leads_to_a_file(page: Path) -> None:
 
 
 @pytest.mark.parametrize("name", COMMANDS)
-def test_every_command_has_help_and_so_has_each_of_its_options(name: str, capsys: pytest.CaptureFixture[str]) -> None:
+def test_every_command_has_help_and_so_has_each_of_its_options(
+    name: str, capsys: pytest.CaptureFixture[str]
+) -> None:
     assert COMMANDS[name].help
     assert [parameter.name for parameter in COMMANDS[name].params if not parameter.help] == []
     assert main([name, "--help"]) == 0
@@ -98,22 +120,34 @@ def test_every_command_has_help_and_so_has_each_of_its_options(name: str, capsys
 
 def test_every_command_and_every_option_of_separate_is_documented() -> None:
     text = (ROOT / "docs/use.md").read_text(encoding="utf-8")
-    assert [name for parameter in COMMANDS["separate"].params for name in parameter.opts if name.startswith("--") and f"`{name}" not in text] == []
+    assert [
+        name
+        for parameter in COMMANDS["separate"].params
+        for name in parameter.opts
+        if name.startswith("--") and f"`{name}" not in text
+    ] == []
     everything = "".join(page.read_text(encoding="utf-8") for page in PAGES)
     assert [name for name in COMMANDS if f"unmingle {name}" not in everything] == []
 
 
 def test_every_option_of_serve_is_documented() -> None:
     text = (ROOT / "docs/web.md").read_text(encoding="utf-8")
-    assert [name for parameter in COMMANDS["serve"].params for name in parameter.opts if f"`{name} " not in text] == []
+    assert [
+        name for parameter in COMMANDS["serve"].params for name in parameter.opts if f"`{name} " not in text
+    ] == []
 
 
 def test_the_first_command_of_the_readme_separates_a_file_that_is_there() -> None:
     line = next(line for line in blocks(ROOT / "README.md", "sh")[0].splitlines())
-    assert line.startswith("python3 -m venv .venv && .venv/bin/pip install -q . && .venv/bin/unmingle separate ")
+    assert line.startswith(
+        "python3 -m venv .venv && .venv/bin/pip install -q . && .venv/bin/unmingle separate "
+    )
     assert (ROOT / line.split()[-1]).is_file()
 
 
 def test_the_example_is_the_sum_of_its_references_to_the_bit() -> None:
-    read = [soundfile.read(ROOT / f"examples/two-voices{end}.flac", dtype="int16")[0] for end in ("", ".reference-1", ".reference-2")]
+    read = [
+        soundfile.read(ROOT / f"examples/two-voices{end}.flac", dtype="int16")[0]
+        for end in ("", ".reference-1", ".reference-2")
+    ]
     assert np.array_equal(read[0], read[1] + read[2])

@@ -1,4 +1,6 @@
-"""load(): a weights file becomes a separator that runs, the same on every runtime, or a message that says why not."""
+"""load(): a weights file becomes a separator that runs, the same on every runtime, or a message that says why
+not.
+"""
 
 import hashlib
 import subprocess
@@ -13,10 +15,12 @@ import pytest
 import yaml
 from onnx import TensorProto, helper, numpy_helper
 
-from unmingle import runtime
+from unmingle.catalog import cards
 from unmingle.errors import InputError, UsageError
-from unmingle.runtime import cards, load
-from unmingle.separation import separate
+from unmingle.inference.pipeline import separate
+from unmingle.runtime import loading
+from unmingle.runtime.loading import load
+from unmingle.runtime.openvino import bf16_pays
 
 FACTS = {"sample_rate": 16_000, "n_src": 2, "n_mics": 1, "order": "free", "chunk": 32_000}
 SHIPPED = [card.name for card in cards()]
@@ -51,7 +55,13 @@ def tiny(tmp_path: Path) -> Path:
 
 
 def write_card(path: Path, **changes: object) -> None:
-    values = {"name": path.stem, "model": "tiny", "facts": FACTS, "parameters": 10, "size_bytes": path.stat().st_size}
+    values = {
+        "name": path.stem,
+        "model": "tiny",
+        "facts": FACTS,
+        "parameters": 10,
+        "size_bytes": path.stat().st_size,
+    }
     values |= {"sha256": hashlib.sha256(path.read_bytes()).hexdigest(), **changes}
     path.with_suffix(".yaml").write_text(yaml.safe_dump(values), encoding="utf-8")
 
@@ -68,7 +78,11 @@ def agreement_db(estimates: np.ndarray, reference: np.ndarray) -> float:
 @pytest.mark.parametrize("n", [1, 2, 159, 16_000])
 def test_a_weights_file_runs_at_any_length(tiny: Path, backend: str, n: int) -> None:
     mixture = noise(n)
-    smoothed = np.convolve(mixture[0], np.full(5, 0.2), "same") if n > 4 else np.convolve(np.pad(mixture[0], 2), np.full(5, 0.2), "valid")
+    smoothed = (
+        np.convolve(mixture[0], np.full(5, 0.2), "same")
+        if n > 4
+        else np.convolve(np.pad(mixture[0], 2), np.full(5, 0.2), "valid")
+    )
     estimates = load(tiny, backend=backend)(mixture)
     assert estimates.shape == (2, n) and estimates.dtype == np.float32
     assert agreement_db(estimates, np.stack([smoothed, mixture[0] - smoothed])) > 40
@@ -84,7 +98,12 @@ def test_estimates_are_not_overwritten_by_the_next_call(tiny: Path) -> None:
 
 def test_a_separator_shows_its_declared_facts(tiny: Path) -> None:
     separator = load(tiny)
-    assert (separator.name, separator.sample_rate, separator.n_src, separator.facts.chunk) == ("tiny model", 16_000, 2, 32_000)
+    assert (separator.name, separator.sample_rate, separator.n_src, separator.facts.chunk) == (
+        "tiny model",
+        16_000,
+        2,
+        32_000,
+    )
     with pytest.raises(AttributeError):
         _ = separator.colour
 
@@ -113,7 +132,9 @@ def test_an_onnx_file_that_is_none_is_refused_in_one_line(tiny: Path) -> None:
         assert "\n" not in str(caught.value)
 
 
-@pytest.mark.parametrize("text", ["", "- a list", "name: x", "{", "name: tiny\nspell: abracadabra", "!!python/object:os.system {}"])
+@pytest.mark.parametrize(
+    "text", ["", "- a list", "name: x", "{", "name: tiny\nspell: abracadabra", "!!python/object:os.system {}"]
+)
 def test_a_card_that_is_none_is_refused_by_name(tiny: Path, text: str) -> None:
     tiny.with_suffix(".yaml").write_text(text)
     with pytest.raises(InputError, match=r"tiny model\.yaml: "):
@@ -122,7 +143,9 @@ def test_a_card_that_is_none_is_refused_by_name(tiny: Path, text: str) -> None:
 
 def test_weights_without_a_card_are_refused(tiny: Path) -> None:
     tiny.with_suffix(".yaml").unlink()
-    with pytest.raises(InputError, match=r"tiny model\.yaml: not there, and tiny model\.onnx needs this card"):
+    with pytest.raises(
+        InputError, match=r"tiny model\.yaml: not there, and tiny model\.onnx needs this card"
+    ):
         load(tiny)
 
 
@@ -133,7 +156,12 @@ def test_a_card_with_unknown_facts_is_refused(tiny: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("name", "said"), [("no-such-model", "no model 'no-such-model'; there are"), ("none.onnx", "no such weights file"), ("a.pt", "no model")]
+    ("name", "said"),
+    [
+        ("no-such-model", "no model 'no-such-model'; there are"),
+        ("none.onnx", "no such weights file"),
+        ("a.pt", "no model"),
+    ],
 )
 def test_an_unknown_model_is_refused_with_what_exists(name: str, said: str) -> None:
     with pytest.raises(UsageError, match=said):
@@ -157,12 +185,14 @@ def test_a_model_of_another_number_of_speakers_is_refused(tiny: Path) -> None:
 
 
 def test_without_any_runtime_the_remedy_is_said(tiny: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(runtime, "BACKENDS", ())
+    monkeypatch.setattr(loading, "BACKENDS", ())
     with pytest.raises(InputError, match="pip install openvino"):
         load(tiny)
 
 
-def test_a_second_start_finds_the_compiled_model_and_the_verdict_on_precision(tiny: Path, own_cache: Path) -> None:
+def test_a_second_start_finds_the_compiled_model_and_the_verdict_on_precision(
+    tiny: Path, own_cache: Path
+) -> None:
     load(tiny, backend="openvino")
     kept = sorted(path for path in own_cache.rglob("*") if path.is_file())
     load(tiny, backend="openvino")
@@ -184,12 +214,19 @@ def test_bfloat16_needs_agreement(tiny: Path, error_db: float) -> None:
             exact(mixture[0])
         return exact(mixture[0])[None]
 
-    assert runtime.bf16_pays(slow, lambda mixture: exact(mixture[0])[None] * (1 + 10 ** (-error_db / 20)), exact.facts) == (error_db > 33)
+    assert bf16_pays(
+        slow, lambda mixture: exact(mixture[0])[None] * (1 + 10 ** (-error_db / 20)), exact.facts
+    ) == (error_db > 33)
 
 
 def test_importing_unmingle_loads_no_runtime() -> None:
     code = "import sys, unmingle; assert unmingle.__version__; print([m for m in ('numpy', 'openvino', 'torch', 'av', 'soxr') if m in sys.modules])"
-    assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.strip() == "[]"
+    assert (
+        subprocess.run(
+            [sys.executable, "-c", code], capture_output=True, text=True, check=True
+        ).stdout.strip()
+        == "[]"
+    )
 
 
 @pytest.mark.parametrize("name", SHIPPED)
@@ -212,4 +249,8 @@ def test_chunks_taken_together_are_separated_as_one_by_one(name: str) -> None:
 @pytest.mark.parametrize("name", SHIPPED)
 def test_shipped_cards_say_what_they_must(name: str) -> None:
     card = next(card for card in cards() if card.name == name)
-    assert set(card.licence) == {"code", "weights", "data"} and card.training and asdict(card)["size_bytes"] <= 10e6
+    assert (
+        set(card.licence) == {"code", "weights", "data"}
+        and card.training
+        and asdict(card)["size_bytes"] <= 10e6
+    )

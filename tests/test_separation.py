@@ -1,4 +1,6 @@
-"""separate(): any length and rate, one order of voices, silence where nobody speaks; and the same from disk to disk."""
+"""separate(): any length and rate, one order of voices, silence where nobody speaks; and the same from disk
+to disk.
+"""
 
 import json
 from collections.abc import Callable
@@ -12,8 +14,8 @@ import soundfile
 
 from unmingle.errors import Cancelled, InputError, UsageError
 from unmingle.facts import Facts
-from unmingle.files import FileResult, output_stems, separate_file
-from unmingle.separation import Separation, separate
+from unmingle.inference.files import FileResult, output_stems, separate_file
+from unmingle.inference.pipeline import Separation, separate
 
 RATE = 16_000
 
@@ -42,8 +44,14 @@ def voice(pitch: float, formant: float, seconds: float, seed: int = 0, rate: int
     rng = np.random.default_rng(seed)
     t = np.arange(int(seconds * rate)) / rate
     phase = 2 * np.pi * np.cumsum(pitch * (1 + 0.02 * np.sin(2 * np.pi * 0.7 * t + seed))) / rate
-    tones = [np.exp(-(((k * pitch - formant) / 300) ** 2)) * np.sin(k * phase) for k in range(1, 40) if k * pitch < rate / 2]
-    syllables = np.interp(t, np.arange(0, seconds + 1, 0.2), rng.uniform(0.1, 1, len(np.arange(0, seconds + 1, 0.2))))
+    tones = [
+        np.exp(-(((k * pitch - formant) / 300) ** 2)) * np.sin(k * phase)
+        for k in range(1, 40)
+        if k * pitch < rate / 2
+    ]
+    syllables = np.interp(
+        t, np.arange(0, seconds + 1, 0.2), rng.uniform(0.1, 1, len(np.arange(0, seconds + 1, 0.2)))
+    )
     return (0.1 * syllables * sum(tones)).astype(np.float32)
 
 
@@ -60,7 +68,9 @@ def swapping(seed: int) -> Fake:
 
 
 def db(wanted: np.ndarray, error: np.ndarray) -> float:
-    return 10 * np.log10(np.sum(np.square(wanted, dtype=float)) / (np.sum(np.square(error, dtype=float)) + 1e-30))
+    return 10 * np.log10(
+        np.sum(np.square(wanted, dtype=float)) / (np.sum(np.square(error, dtype=float)) + 1e-30)
+    )
 
 
 def spans(signal: np.ndarray, *seconds: tuple[float, float]) -> np.ndarray:
@@ -177,9 +187,13 @@ def test_highs_go_to_the_voice_that_has_the_band_below_them() -> None:
     def highs(signal: np.ndarray) -> np.ndarray:
         spectrum = np.fft.rfft(signal)
         frequencies = np.fft.rfftfreq(len(signal), 1 / rate)
-        return np.fft.irfft(np.where((frequencies > 8_500) & (frequencies < 20_000), spectrum, 0), len(signal))
+        return np.fft.irfft(
+            np.where((frequencies > 8_500) & (frequencies < 20_000), spectrum, 0), len(signal)
+        )
 
-    errors = [db(highs(burst), highs(burst) - highs(track)) for burst, track in zip(bursts, voices, strict=True)]
+    errors = [
+        db(highs(burst), highs(burst) - highs(track)) for burst, track in zip(bursts, voices, strict=True)
+    ]
     even = db(highs(bursts[0]), highs(bursts[0]) - highs(mixture) / 2)
     assert min(errors) > even + 6
 
@@ -275,7 +289,9 @@ def test_progress_that_answers_false_cancels() -> None:
 
 
 def test_inputs_of_the_same_name_never_share_a_folder() -> None:
-    stems = output_stems(["a/talk.mp3", "b/talk.wav", "Talk.flac", "talk-2.wav", "été.m4a", "..wav", "<stdin>"])
+    stems = output_stems(
+        ["a/talk.mp3", "b/talk.wav", "Talk.flac", "talk-2.wav", "été.m4a", "..wav", "<stdin>"]
+    )
     assert len({stem.casefold() for stem in stems}) == len(stems) and stems[0] == "talk" and stems[4] == "été"
 
 
@@ -295,7 +311,10 @@ def read(result: FileResult) -> np.ndarray:
 def test_a_file_gives_what_the_array_gives(talk: Path, tmp_path: Path) -> None:
     result = separate_file(talk, tmp_path / "out", model=Fake(split_bands))
     mixture, rate = soundfile.read(talk, dtype="float32")
-    assert [path.relative_to(tmp_path / "out").as_posix() for path in result.outputs] == ["a talk/speaker-1.wav", "a talk/speaker-2.wav"]
+    assert [path.relative_to(tmp_path / "out").as_posix() for path in result.outputs] == [
+        "a talk/speaker-1.wav",
+        "a talk/speaker-2.wav",
+    ]
     assert np.abs(read(result) - separate(mixture, rate, model=Fake(split_bands))).max() < 1e-6
     assert (result.speakers, result.silent, result.duration_s, result.sample_rate) == (2, [], 11.0, 44_100)
 
@@ -305,7 +324,9 @@ def test_voices_and_rest_sum_to_the_mixture(talk: Path, tmp_path: Path) -> None:
     result = separate_file(talk, tmp_path / "out", model=deaf, rest=True)
     mixture, _ = soundfile.read(talk, dtype="float32")
     assert result.rest is not None
-    assert db(mixture, read(result).sum(axis=0) + soundfile.read(result.rest, dtype="float32")[0] - mixture) > 60
+    assert (
+        db(mixture, read(result).sum(axis=0) + soundfile.read(result.rest, dtype="float32")[0] - mixture) > 60
+    )
 
 
 def test_one_voice_is_said_to_be_one(talk: Path, tmp_path: Path) -> None:
@@ -320,11 +341,16 @@ def test_a_format_that_clips_is_lowered_by_one_gain_and_says_so(talk: Path, tmp_
     assert any("lowered" in note for note in result.notes)
     loud = separate(*soundfile.read(talk, dtype="float32"), model=opposed)
     assert np.abs(read(result) - loud / np.abs(loud).max()).max() < 1e-5
-    assert sorted(path.name for path in result.outputs[0].parent.iterdir()) == ["speaker-1.flac", "speaker-2.flac"]
+    assert sorted(path.name for path in result.outputs[0].parent.iterdir()) == [
+        "speaker-1.flac",
+        "speaker-2.flac",
+    ]
 
 
 def test_wav_is_never_lowered(talk: Path, tmp_path: Path) -> None:
-    result = separate_file(talk, tmp_path / "out", model=Fake(lambda mixture: np.stack([9 * mixture, -8 * mixture])))
+    result = separate_file(
+        talk, tmp_path / "out", model=Fake(lambda mixture: np.stack([9 * mixture, -8 * mixture]))
+    )
     assert np.abs(read(result)).max() > 2 and not result.notes
 
 
@@ -344,8 +370,12 @@ def test_a_stereo_call_is_recognised_and_each_side_can_be_chosen(tmp_path: Path)
     soundfile.write(tmp_path / "call.wav", sides.T, RATE, "FLOAT")
     mixed = separate_file(tmp_path / "call.wav", tmp_path / "out", model=IDENTITY)
     picked = separate_file(tmp_path / "call.wav", tmp_path / "out", model=IDENTITY, channel=2, stem="second")
-    assert any("stereo call" in note for note in mixed.notes) and any("2 channels were mixed" in note for note in mixed.notes)
-    assert db(sides[1], read(picked)[0] - sides[1]) > 120 and not any("mixed" in note for note in picked.notes)
+    assert any("stereo call" in note for note in mixed.notes) and any(
+        "2 channels were mixed" in note for note in mixed.notes
+    )
+    assert db(sides[1], read(picked)[0] - sides[1]) > 120 and not any(
+        "mixed" in note for note in picked.notes
+    )
 
 
 def test_stereo_of_one_scene_is_no_stereo_call(tmp_path: Path) -> None:
@@ -357,7 +387,9 @@ def test_stereo_of_one_scene_is_no_stereo_call(tmp_path: Path) -> None:
 
 
 def test_stereo_noise_is_no_stereo_call(tmp_path: Path) -> None:
-    soundfile.write(tmp_path / "noise.wav", np.stack([noise(12 * RATE, 1), noise(12 * RATE, 2)]).T, RATE, "FLOAT")
+    soundfile.write(
+        tmp_path / "noise.wav", np.stack([noise(12 * RATE, 1), noise(12 * RATE, 2)]).T, RATE, "FLOAT"
+    )
     result = separate_file(tmp_path / "noise.wav", tmp_path / "out", model=IDENTITY)
     assert not any("stereo call" in note for note in result.notes)
 
@@ -370,7 +402,9 @@ def test_a_channel_that_is_not_there_is_refused(talk: Path, tmp_path: Path) -> N
 @pytest.mark.parametrize("format", ["wav", "flac"])
 def test_a_cancelled_file_leaves_nothing_behind(talk: Path, tmp_path: Path, format: str) -> None:
     with pytest.raises(Cancelled):
-        separate_file(talk, tmp_path / "out", model=IDENTITY, format=format, progress=lambda done, total: done < 5)
+        separate_file(
+            talk, tmp_path / "out", model=IDENTITY, format=format, progress=lambda done, total: done < 5
+        )
     assert not (tmp_path / "out").exists()
 
 

@@ -1,4 +1,6 @@
-"""The corpora's layouts, each made here in a few hundred milliseconds, and what is said of folders that are none."""
+"""The corpora's layouts, each made here in a few hundred milliseconds, and what is said of folders that are
+none.
+"""
 
 import csv
 import json
@@ -9,12 +11,12 @@ import pytest
 import soundfile
 
 from unmingle.cli import main
-from unmingle.data.passages import Passages
 from unmingle.data.recipe import DataRecipe
+from unmingle.data.segments import SegmentDataset
 from unmingle.data.sets import read_set, tasks
 from unmingle.errors import InputError, UsageError
-from unmingle.training.batches import build_passages
-from unmingle.training.evaluation import print_summary
+from unmingle.evaluation.evaluate import print_summary
+from unmingle.training.batches import build_segments
 from unmingle.training.recipe import read_recipe
 from unmingle.training.trainer import train
 
@@ -29,11 +31,15 @@ def signal(part: str, item: int, length: int) -> np.ndarray:
     return 0.5 * tone if room == "reverb" else tone
 
 
-def make_set(folder: Path, mixtures: dict[str, list[str]], parts: list[str], n: int = 2, length: int = 800) -> Path:
+def make_set(
+    folder: Path, mixtures: dict[str, list[str]], parts: list[str], n: int = 2, length: int = 800
+) -> Path:
     """Write `n` mixtures, each the sum of the parts named for it, and the parts, as 16-bit WAV."""
     for item in range(n):
         signals = {part: signal(part, item, length + 100 * item) for part in parts}
-        signals |= {name: np.sum([signals[part] for part in heard], axis=0) for name, heard in mixtures.items()}
+        signals |= {
+            name: np.sum([signals[part] for part in heard], axis=0) for name, heard in mixtures.items()
+        }
         for name, samples in signals.items():
             (folder / name).mkdir(parents=True, exist_ok=True)
             soundfile.write(folder / name / f"0{item}a_{item}_0{item}b_-{item}.wav", samples, RATE)
@@ -68,7 +74,11 @@ def whamr(root: Path) -> Path:
     mixtures = {}
     for room in ("anechoic", "reverb"):
         voices = [f"{voice}_{room}" for voice in VOICES]
-        mixtures |= {f"mix_clean_{room}": voices, f"mix_both_{room}": [*voices, "noise"], f"mix_single_{room}": [voices[0], "noise"]}
+        mixtures |= {
+            f"mix_clean_{room}": voices,
+            f"mix_both_{room}": [*voices, "noise"],
+            f"mix_single_{room}": [voices[0], "noise"],
+        }
     return make_set(root / "wav8k/min/tt", mixtures, [*parts, "noise"])
 
 
@@ -80,8 +90,12 @@ def assert_holds(folder: Path, task: str | None, sources: list[str], rest: list[
         item = entry.read()
         length = 800 + 100 * number
         assert item.sample_rate == RATE
-        assert np.abs(item.sources - np.stack([signal(part, number, length) for part in sources])).max() < 1e-4
-        expected = np.sum([np.zeros(length), *(factor * signal(part, number, length) for factor, part in rest)], axis=0)
+        assert (
+            np.abs(item.sources - np.stack([signal(part, number, length) for part in sources])).max() < 1e-4
+        )
+        expected = np.sum(
+            [np.zeros(length), *(factor * signal(part, number, length) for factor, part in rest)], axis=0
+        )
         assert np.abs(item.noise - expected).max() < 2e-4
 
 
@@ -92,7 +106,9 @@ def test_wsj0_2mix_and_3mix_are_read(tmp_path: Path) -> None:
     assert tasks(root / "2speakers/wav8k/min/tr") == ["mix"]
 
 
-@pytest.mark.parametrize("layout", [lambda root: libri2mix(root) / "wav8k/min/test", wham], ids=["librimix", "wham"])
+@pytest.mark.parametrize(
+    "layout", [lambda root: libri2mix(root) / "wav8k/min/test", wham], ids=["librimix", "wham"]
+)
 def test_librimix_and_wham_are_read_clean_noisy_and_single(layout, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]
     folder = layout(tmp_path)
     assert tasks(folder) == ["mix_clean", "mix_both", "mix_single"]
@@ -108,7 +124,8 @@ def test_whamr_is_read_against_its_anechoic_voices(tmp_path: Path) -> None:
     voices = ["s1_anechoic", "s2_anechoic"]
     assert_holds(folder, None, voices, [])
     assert_holds(folder, "mix_both_anechoic", voices, [(1, "noise")])
-    # Reverberation here halves a voice: what the anechoic voices leave over of the mixture is minus the other half.
+    # Reverberation here halves a voice: what the anechoic voices leave over of the mixture is minus the other
+    # half.
     assert_holds(folder, "mix_both_reverb", voices, [(1, "noise"), (-0.5, "s1"), (-0.5, "s2")])
     assert_holds(folder, "mix_single_reverb", voices[:1], [(1, "noise"), (-0.5, "s1")])
 
@@ -119,7 +136,15 @@ def test_librimix_s_own_tables_are_read_also_after_a_move(moved: bool, tmp_path:
     table = test.parent / "metadata/mixture_test_mix_both.csv"
     rows = ["mixture_ID,mixture_path,source_1_path,source_2_path,noise_path,length"]
     for file in sorted((test / "s1").iterdir()):
-        rows.append(",".join([file.stem, *(str(test / part / file.name) for part in ("mix_both", "s1", "s2", "noise")), "800"]))
+        rows.append(
+            ",".join(
+                [
+                    file.stem,
+                    *(str(test / part / file.name) for part in ("mix_both", "s1", "s2", "noise")),
+                    "800",
+                ]
+            )
+        )
     table.write_text("\n".join(rows) + "\n")
     if moved:
         (tmp_path / "before").rename(tmp_path / "after")
@@ -144,11 +169,16 @@ def test_evaluate_says_which_mixtures_it_measures(tmp_path: Path, capsys: pytest
 
 
 def test_a_corpus_folder_lists_its_sets(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match=r"Libri2Mix: choose one of wav8k/min/dev, wav8k/min/test, wav8k/min/train-100$"):
+    with pytest.raises(
+        InputError, match=r"Libri2Mix: choose one of wav8k/min/dev, wav8k/min/test, wav8k/min/train-100$"
+    ):
         read_set(libri2mix(tmp_path))
     with pytest.raises(InputError, match="choose one of Libri2Mix/wav8k/min/dev, "):
         read_set(tmp_path)
-    with pytest.raises(InputError, match=r"choose one of 2speakers/wav8k/min/cv, 2speakers/wav8k/min/tr, .* 3speakers/wav8k/min/tt$"):
+    with pytest.raises(
+        InputError,
+        match=r"choose one of 2speakers/wav8k/min/cv, 2speakers/wav8k/min/tr, .* 3speakers/wav8k/min/tt$",
+    ):
         read_set(wsj0(tmp_path / "wsj0-mix"))
 
 
@@ -156,14 +186,20 @@ def test_a_wrong_folder_is_named_with_what_was_expected_and_found(tmp_path: Path
     folder = wham(tmp_path)
     with pytest.raises(InputError, match=r"s1: only a part of the set; give .*tt$"):
         read_set(folder / "s1")
-    with pytest.raises(UsageError, match=r"--task mix: not in .*tt; choose from mix_clean, mix_both, mix_single"):
+    with pytest.raises(
+        UsageError, match=r"--task mix: not in .*tt; choose from mix_clean, mix_both, mix_single"
+    ):
         read_set(folder, task="mix")
     (tmp_path / "LibriSpeech/dev-clean").mkdir(parents=True)
-    with pytest.raises(InputError, match=r"LibriSpeech: expected the folders s1, s2, .*mix_clean.*WHAMR.*; found dev-clean"):
+    with pytest.raises(
+        InputError, match=r"LibriSpeech: expected the folders s1, s2, .*mix_clean.*WHAMR.*; found dev-clean"
+    ):
         read_set(tmp_path / "LibriSpeech")
     for voice in VOICES:
         (folder / voice).rename(folder / f"{voice}_elsewhere")
-    with pytest.raises(InputError, match=r"tt: expected .*; found mix_both, mix_clean, mix_single, noise, s1_elsewhere"):
+    with pytest.raises(
+        InputError, match=r"tt: expected .*; found mix_both, mix_clean, mix_single, noise, s1_elsewhere"
+    ):
         read_set(folder)
 
 
@@ -200,13 +236,15 @@ def test_of_the_first_mixtures_the_files_of_the_others_need_not_be_there(tmp_pat
         read_set(folder)
 
 
-def test_passages_go_through_the_whole_set_in_every_round_and_depend_on_seed_and_index_alone(tmp_path: Path) -> None:
+def test_passages_go_through_the_whole_set_in_every_round_and_depend_on_seed_and_index_alone(
+    tmp_path: Path,
+) -> None:
     entries = read_set(make_set(tmp_path, {"mix": VOICES}, VOICES, n=5))
-    passages = Passages(entries, seed=1, n_items=12, length=850)
+    passages = SegmentDataset(entries, seed=1, n_items=12, length=850)
     rounds = [[passages[index].id for index in range(first, first + 5)] for first in (0, 5)]
     assert sorted(rounds[0]) == sorted(rounds[1]) == sorted(entry.id for entry in entries)
     assert rounds[0] != rounds[1]
-    again = Passages(entries, seed=1, n_items=12, length=850)
+    again = SegmentDataset(entries, seed=1, n_items=12, length=850)
     for index in reversed(range(12)):
         assert np.array_equal(passages[index].sources, again[index].sources)
         assert passages[index].sources.shape == (2, 850)
@@ -231,8 +269,8 @@ def test_a_set_that_does_not_fit_the_recipe_is_refused(tmp_path: Path) -> None:
     root = wsj0(tmp_path)
     folder = str(root / "3speakers/wav8k/min/tr")
     with pytest.raises(UsageError, match=r"without data\.valid_set"):
-        build_passages(DataRecipe(set=folder))
+        build_segments(DataRecipe(set=folder))
     with pytest.raises(UsageError, match=r"data.n_src is 2, but 3 in .*3speakers"):
-        build_passages(DataRecipe(set=folder, valid_set=folder, sample_rate=8000))
+        build_segments(DataRecipe(set=folder, valid_set=folder, sample_rate=8000))
     with pytest.raises(UsageError, match=r"data.sample_rate is 16000, but 8000 in"):
-        build_passages(DataRecipe(set=folder, valid_set=folder, n_src=3))
+        build_segments(DataRecipe(set=folder, valid_set=folder, n_src=3))

@@ -7,11 +7,11 @@ import pytest
 import soundfile
 
 from unmingle import Stream, enhance, load, separate, separate_file
+from unmingle.catalog import cards
 from unmingle.metrics import measure
-from unmingle.runtime import cards
 from unmingle.training.export import agreement_db
-from unmingle.training.weights import load_model, parameter_count
 from unmingle.web.noises import Noise, make_noise
+from unmingle.weights_file import load_model, parameter_count
 
 ROOT = Path(__file__).parents[1]
 WEIGHTS = ROOT / "src/unmingle/weights"
@@ -20,7 +20,9 @@ WEIGHTS = ROOT / "src/unmingle/weights"
 def example() -> tuple[np.ndarray, np.ndarray, int]:
     """The example's mixture `(T,)`, its voices `(2, T)` and their sample rate."""
     mixture, sample_rate = soundfile.read(ROOT / "examples/two-voices.flac", dtype="float32")
-    references = [soundfile.read(ROOT / f"examples/two-voices.reference-{k}.flac", dtype="float32")[0] for k in (1, 2)]
+    references = [
+        soundfile.read(ROOT / f"examples/two-voices.reference-{k}.flac", dtype="float32")[0] for k in (1, 2)
+    ]
     return mixture, np.stack(references), sample_rate
 
 
@@ -32,7 +34,10 @@ def test_the_default_separates_the_example_by_3_db() -> None:
 def test_voices_are_counted_and_the_best_for_their_number_separates_them(tmp_path: Path) -> None:
     result = separate_file(ROOT / "examples/two-voices.flac", tmp_path, speakers="auto")
     counted = len(result.outputs)
-    assert counted in (2, 3)  # the example is synthetic: a network that knows real voices only may hear a third one in what two leave
+    assert (
+        counted in (2, 3)
+        # the example is synthetic: a network that knows real voices only may hear a third one in what two leave
+    )
     assert f"{counted} voices counted" in result.notes
     assert result.model == load(speakers=counted).name
 
@@ -43,10 +48,16 @@ def test_one_voice_of_the_example_is_counted_as_one(tmp_path: Path) -> None:
 
 
 def in_noise(kind: str) -> tuple[np.ndarray, np.ndarray, int]:
-    """One voice of the example in a noise that was made, 5 dB below it: mixture `(T,)`, voice `(1, T)`, sample rate."""
+    """One voice of the example in a noise that was made, 5 dB below it: mixture `(T,)`, voice `(1, T)`,
+    sample rate.
+    """
     _, voices, sample_rate = example()
     noise = np.resize(make_noise(Noise(kind), sample_rate), voices.shape[1])
-    return voices[0] + noise * np.float32(np.linalg.norm(voices[0]) / np.linalg.norm(noise) / 10**0.25), voices[:1], sample_rate
+    return (
+        voices[0] + noise * np.float32(np.linalg.norm(voices[0]) / np.linalg.norm(noise) / 10**0.25),
+        voices[:1],
+        sample_rate,
+    )
 
 
 @pytest.mark.parametrize("kind", ["street", "air-conditioner"])
@@ -60,7 +71,9 @@ def test_the_enhancer_that_streams_says_a_sample_within_40_ms_and_says_the_same_
     mixture, _, sample_rate = in_noise("street")
     stream = Stream("hush-live", sample_rate=sample_rate)
     assert stream.latency <= 0.04 * sample_rate
-    voice = np.concatenate([*(stream.feed(piece) for piece in np.split(mixture, [1, 1_000, 50_000])), stream.flush()], axis=1)
+    voice = np.concatenate(
+        [*(stream.feed(piece) for piece in np.split(mixture, [1, 1_000, 50_000])), stream.flush()], axis=1
+    )
     assert np.abs(voice - load("hush-live")(mixture[None])).max() < 1e-5
 
 
@@ -76,7 +89,10 @@ def test_a_card_tells_the_truth_about_size_and_facts(card) -> None:  # type: ign
 
 @pytest.mark.parametrize("card", cards(), ids=lambda card: card.name)
 def test_shipped_onnx_and_shipped_safetensors_say_the_same(card) -> None:  # type: ignore[no-untyped-def]
-    assert agreement_db(load_model(WEIGHTS / f"{card.name}.safetensors"), WEIGHTS / f"{card.name}.onnx", 20_000) > 60
+    assert (
+        agreement_db(load_model(WEIGHTS / f"{card.name}.safetensors"), WEIGHTS / f"{card.name}.onnx", 20_000)
+        > 60
+    )
 
 
 def test_all_weights_of_the_package_are_at_most_60_mb() -> None:
@@ -84,4 +100,7 @@ def test_all_weights_of_the_package_are_at_most_60_mb() -> None:
 
 
 def test_each_job_has_one_default() -> None:
-    assert [(card.job, card.name) for card in cards() if card.default] == [("separate", "duet"), ("enhance", "hush")]
+    assert [(card.facts.task, card.name) for card in cards() if card.default] == [
+        ("separate", "duet"),
+        ("enhance", "hush"),
+    ]

@@ -10,14 +10,29 @@ import torch
 import unmingle
 from unmingle.errors import InputError, UsageError
 from unmingle.layers.norms import HORIZON, CumulativeLayerNorm
-from unmingle.layers.past import Past
+from unmingle.layers.stream_state import StreamState
 from unmingle.models import build
-from unmingle.runtime import Separator, load
+from unmingle.runtime.loading import load
+from unmingle.runtime.separator import Separator
 from unmingle.training.export import export
-from unmingle.training.weights import save_weights
+from unmingle.weights_file import save_weights
 
-SIZE: dict[str, Any] = {"n_filters": 32, "n_features": 16, "n_hidden": 32, "n_skip": 16, "n_blocks": 4, "n_repeats": 2, "sample_rate": 8_000}
-CAUSAL_BANDS: dict[str, Any] = {"causal": True, "attention": False, "n_features": 16, "hidden": 8, "n_blocks": 2}
+SIZE: dict[str, Any] = {
+    "n_filters": 32,
+    "n_features": 16,
+    "n_hidden": 32,
+    "n_skip": 16,
+    "n_blocks": 4,
+    "n_repeats": 2,
+    "sample_rate": 8_000,
+}
+CAUSAL_BANDS: dict[str, Any] = {
+    "causal": True,
+    "attention": False,
+    "n_features": 16,
+    "hidden": 8,
+    "n_blocks": 2,
+}
 CAUSAL_CONV: dict[str, Any] = {"norm": "cLN", **SIZE}
 BACKENDS = ("torch", "onnxruntime", "openvino")
 
@@ -27,7 +42,10 @@ def weights(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFac
     """An untrained causal model, exported, with its PyTorch weights beside it."""
     folder = tmp_path_factory.mktemp("weights")
     torch.manual_seed(0)
-    model = build(request.param, **(CAUSAL_CONV | {"kernel_size": 16} if request.param == "conv-tasnet" else CAUSAL_BANDS))
+    model = build(
+        request.param,
+        **(CAUSAL_CONV | {"kernel_size": 16} if request.param == "conv-tasnet" else CAUSAL_BANDS),
+    )
     recipe = {"data": {"corpora": [], "speech": "none"}}
     training = {"minutes": 0, "clock": "cpu", "threads": 1, "hours_of_audio": 0.0, "steps": 0}
     save_weights(folder / "trained.safetensors", model, model.state_dict(), recipe=recipe, training=training)
@@ -51,7 +69,9 @@ def streamed(stream: unmingle.Stream, samples: np.ndarray, ends: list[int]) -> n
 
 @pytest.mark.parametrize("backend", BACKENDS)
 @pytest.mark.parametrize("length", [1, 7, 8, 2_345])
-def test_a_signal_cut_at_random_comes_out_as_if_it_were_whole(backend: str, length: int, weights: Path) -> None:
+def test_a_signal_cut_at_random_comes_out_as_if_it_were_whole(
+    backend: str, length: int, weights: Path
+) -> None:
     model, mixture = load(weights, backend=backend), noise(length)
     cuts = np.sort(np.random.default_rng(length).integers(0, length + 1, 9))  # some pieces are empty
     expected = model(mixture[None])
@@ -62,7 +82,13 @@ def test_a_signal_cut_at_random_comes_out_as_if_it_were_whole(backend: str, leng
 @pytest.mark.parametrize("step", [1, 8, 13, 400])
 def test_a_signal_in_equal_pieces_comes_out_as_if_it_were_whole(step: int, separator: Separator) -> None:
     mixture = noise(400)
-    assert np.abs(streamed(unmingle.Stream(separator), mixture, list(range(step, 400, step))) - separator(mixture[None])).max() < 1e-5
+    assert (
+        np.abs(
+            streamed(unmingle.Stream(separator), mixture, list(range(step, 400, step)))
+            - separator(mixture[None])
+        ).max()
+        < 1e-5
+    )
 
 
 def test_what_is_longer_than_a_chunk_goes_through_in_several(separator: Separator) -> None:
@@ -78,7 +104,9 @@ def test_all_runtimes_and_the_network_in_training_say_the_same(weights: Path) ->
     assert found.backend == "openvino"  # and not in bfloat16
 
 
-def test_no_sample_comes_out_later_than_the_latency_and_some_do_not_come_earlier(separator: Separator) -> None:
+def test_no_sample_comes_out_later_than_the_latency_and_some_do_not_come_earlier(
+    separator: Separator,
+) -> None:
     stream, n_out, held_back = unmingle.Stream(separator), 0, []
     for n_in, sample in enumerate(noise(3 * separator.facts.hop + separator.facts.latency), 1):
         n_out += stream.feed(sample[None]).shape[1]
@@ -86,8 +114,12 @@ def test_no_sample_comes_out_later_than_the_latency_and_some_do_not_come_earlier
     assert max(held_back) == stream.latency == separator.facts.latency
 
 
-def test_what_comes_out_depends_on_the_input_as_late_as_the_latency_and_no_later(separator: Separator) -> None:
-    unheard = int(separator.card.model == "band-split")  # samples at the start of a window that have no weight in it
+def test_what_comes_out_depends_on_the_input_as_late_as_the_latency_and_no_later(
+    separator: Separator,
+) -> None:
+    unheard = int(
+        separator.card.model == "band-split"
+    )  # samples at the start of a window that have no weight in it
     mixture, now = noise(5 * separator.facts.hop + 800), 3 * separator.facts.hop + unheard
     stream = unmingle.Stream(separator)
     expected = streamed(stream, mixture, [])
@@ -123,7 +155,9 @@ def test_samples_that_are_none_are_refused_and_the_stream_goes_on(separator: Sep
 
 
 def test_a_model_that_does_not_stream_is_refused_in_one_line() -> None:
-    with pytest.raises(UsageError, match="duet does not stream, it needs what follows; choose from: ") as caught:
+    with pytest.raises(
+        UsageError, match="duet does not stream, it needs what follows; choose from: "
+    ) as caught:
         unmingle.Stream("duet")
     assert "\n" not in str(caught.value)
 
@@ -151,7 +185,10 @@ def test_a_causal_model_separates_through_chunks_too(separator: Separator) -> No
 def test_every_kind_of_causal_model_streams(name: str, arguments: dict[str, Any]) -> None:
     torch.manual_seed(0)
     model = build(name, **arguments).eval()
-    facts, mixture = model.facts, torch.from_numpy(noise(1_000))[None, None] * torch.tensor([1.0, 0.5])[:, None, None]
+    facts, mixture = (
+        model.facts,
+        torch.from_numpy(noise(1_000))[None, None] * torch.tensor([1.0, 0.5])[:, None, None],
+    )
     padded = torch.nn.functional.pad(mixture, (0, facts.behind(1_000)))
     state, pieces = torch.zeros(2, facts.state), []
     with torch.no_grad():
@@ -163,14 +200,18 @@ def test_every_kind_of_causal_model_streams(name: str, arguments: dict[str, Any]
     assert torch.allclose(torch.cat(pieces, -1)[..., facts.delay : facts.delay + 1_000], expected, atol=1e-5)
 
 
-@pytest.mark.parametrize(("n_frames", "n_at_once"), [(600_000, 1_000), (20_000, 10)], ids=["ten minutes", "small pieces"])
-def test_cumulative_statistics_of_a_stream_are_as_precise_as_in_float64(n_frames: int, n_at_once: int) -> None:
+@pytest.mark.parametrize(
+    ("n_frames", "n_at_once"), [(600_000, 1_000), (20_000, 10)], ids=["ten minutes", "small pieces"]
+)
+def test_cumulative_statistics_of_a_stream_are_as_precise_as_in_float64(
+    n_frames: int, n_at_once: int
+) -> None:
     norm = CumulativeLayerNorm(2)
     frames = np.random.default_rng(0).gamma(0.5, size=(2, n_frames)).astype(np.float32)
     state = torch.zeros(1, norm.n_kept)
     with torch.no_grad():
         for piece in torch.from_numpy(frames)[None].split(n_at_once, -1):
-            past = Past(state)
+            past = StreamState(state)
             norm(piece, past)
             state = past.state()
     mean, power, n_seen = state[0].tolist()
@@ -184,7 +225,7 @@ def test_after_hours_cumulative_statistics_still_follow_the_signal_frame_by_fram
     norm, state = CumulativeLayerNorm(1), torch.tensor([[1.0, 2.0, HORIZON]])
     with torch.no_grad():
         for _ in range(100):
-            past = Past(state)
+            past = StreamState(state)
             norm(torch.full((1, 1, 1), 3.0), past)
             state = past.state()
     mean, _, n_seen = state[0].tolist()

@@ -15,7 +15,16 @@ from torchmetrics.functional.image import structural_similarity_index_measure
 from unmingle.facts import Facts
 from unmingle.layers.resample import resample
 from unmingle.layers.stft import STFT
-from unmingle.objectives import build_objective, compressed, multi_resolution, noise_huber, projection, squares, ssim, stoi
+from unmingle.objectives import (
+    build_objective,
+    compressed,
+    multi_resolution,
+    noise_huber,
+    projection,
+    squares,
+    ssim,
+    stoi,
+)
 from unmingle.objectives.pit import WaveformPIT
 from unmingle.objectives.weighted_sum import TERMS, WeightedSum
 
@@ -36,7 +45,10 @@ class Says:
 
 
 def noisy(sources: torch.Tensor, level: float = 0.3) -> dict[str, torch.Tensor]:
-    return {"mixture": sources.sum(1, keepdim=True) + level * voices(len(sources), 1, sources.shape[2], seed=9), "sources": sources}
+    return {
+        "mixture": sources.sum(1, keepdim=True) + level * voices(len(sources), 1, sources.shape[2], seed=9),
+        "sources": sources,
+    }
 
 
 def test_the_examples_in_the_docstrings_are_true() -> None:
@@ -47,11 +59,16 @@ def test_the_examples_in_the_docstrings_are_true() -> None:
 
 @pytest.mark.parametrize("name", TERMS)
 @pytest.mark.parametrize("n_src", [1, 2, 3])
-def test_a_term_does_not_see_the_order_of_the_sources_and_is_least_for_perfect_estimates(name: str, n_src: int) -> None:
+def test_a_term_does_not_see_the_order_of_the_sources_and_is_least_for_perfect_estimates(
+    name: str, n_src: int
+) -> None:
     sources = 0.1 * voices(2, n_src, 6000)
     batch, objective = noisy(sources, 0.03), build_objective(name)
     estimates = sources + 0.05 * voices(2, n_src, 6000, seed=1)
-    near, swapped, far = (objective(Says(e), batch)["loss"] for e in (estimates, estimates.flip(1), estimates + 0.1 * voices(2, n_src, 6000, seed=2)))
+    near, swapped, far = (
+        objective(Says(e), batch)["loss"]
+        for e in (estimates, estimates.flip(1), estimates + 0.1 * voices(2, n_src, 6000, seed=2))
+    )
     assert float(near) == pytest.approx(float(swapped), abs=1e-5)
     perfect = objective(Says(sources.flip(1)), batch)
     assert perfect["loss"] < near < far
@@ -83,20 +100,28 @@ def test_a_term_is_the_same_under_autocast(name: str) -> None:
     batch, estimates = noisy(sources, 0.03), sources + 0.05 * voices(2, 2, 6000, seed=1)
     expected = build_objective(name)(Says(estimates), batch)["loss"]
     with torch.autocast("cpu", dtype=torch.bfloat16):
-        assert float(build_objective(name)(Says(estimates), batch)["loss"]) == pytest.approx(float(expected), rel=1e-4)
+        assert float(build_objective(name)(Says(estimates), batch)["loss"]) == pytest.approx(
+            float(expected), rel=1e-4
+        )
 
 
 @pytest.mark.parametrize("name", ["projection", "ssim", "stoi", "waveform"])
 def test_a_term_does_not_see_the_level_of_a_recording(name: str) -> None:
     sources = 0.3 * voices(2, 1, 6000)
     batch, estimates = noisy(sources, 0.1), sources + 0.05 * voices(2, 1, 6000, seed=1)
-    loud, faint = (build_objective(name)(Says(g * estimates), {key: g * x for key, x in batch.items()})["loss"] for g in (1.0, 0.1))
+    loud, faint = (
+        build_objective(name)(Says(g * estimates), {key: g * x for key, x in batch.items()})["loss"]
+        for g in (1.0, 0.1)
+    )
     assert float(faint) == pytest.approx(float(loud), rel=1e-3)
 
 
 def test_bins_have_half_the_squared_error_of_samples() -> None:
     batch, estimates = noisy(torch.zeros(4, 1, 40000)), 0.1 * voices(4, 1, 40000, seed=1)
-    samples, bins = (float(build_objective("mse", domain=domain)(Says(estimates), batch)["loss"]) for domain in ("waveform", "spectrogram"))
+    samples, bins = (
+        float(build_objective("mse", domain=domain)(Says(estimates), batch)["loss"])
+        for domain in ("waveform", "spectrogram")
+    )
     assert samples == pytest.approx(float(estimates.square().mean()))
     assert bins == pytest.approx(samples / 2, rel=0.03)
 
@@ -111,14 +136,18 @@ def test_an_error_where_there_is_no_noise_has_no_weight() -> None:
     estimates[..., 2000:] += 2
     noise = (batch["mixture"] - sources)[..., 2000:]
     expected = float(4 * noise.abs().sum()) / (2 * 4000)
-    assert float(build_objective("noise-weighted-mse")(Says(estimates), batch)["loss"]) == pytest.approx(expected, rel=1e-5)
+    assert float(build_objective("noise-weighted-mse")(Says(estimates), batch)["loss"]) == pytest.approx(
+        expected, rel=1e-5
+    )
 
 
 def test_a_separator_that_predicts_the_noise_is_taken_at_its_word_and_not_asked_for_estimates() -> None:
     batch = noisy(voices(2, 1, 4000))
     separator: Any = Says(batch["sources"])
     separator.stft = STFT(n_fft=128, hop=32)
-    separator.noise_db = lambda mixture: noise_huber.scaled_db(separator.stft((mixture - batch["sources"])[:, 0])) + 0.5
+    separator.noise_db = lambda mixture: (
+        noise_huber.scaled_db(separator.stft((mixture - batch["sources"])[:, 0])) + 0.5
+    )
     objective = build_objective("noise-huber")
     parts = objective(separator, batch)
     assert float(parts["loss"]) == pytest.approx(0.125, abs=1e-5)
@@ -131,7 +160,9 @@ def test_a_projection_finds_how_much_of_the_voice_and_of_the_noise_there_is() ->
     for other in (voice, noise):
         rest = rest - (rest @ other) / (other @ other) * other
     noise = noise + 0.5 * voice  # not orthogonal
-    rest = rest - torch.linalg.lstsq(torch.stack([voice, noise], 1), rest[:, None]).solution.mT @ torch.stack([voice, noise])
+    rest = rest - torch.linalg.lstsq(torch.stack([voice, noise], 1), rest[:, None]).solution.mT @ torch.stack(
+        [voice, noise]
+    )
     found = projection.project(0.7 * voice + 0.2 * noise + 0.1 * rest[0], voice, noise)
     assert float(found.a) == pytest.approx(0.7, abs=1e-4)
     assert float(found.b) == pytest.approx(0.2, abs=1e-4)
@@ -142,7 +173,9 @@ def test_ssim_equals_that_of_torchmetrics() -> None:
     reference = voices(3, 40, 50).sigmoid()
     estimate = (reference + 0.3 * voices(3, 40, 50, seed=1)).clamp(0, 1)
     for data_range in (1.0, 2.0):
-        expected = structural_similarity_index_measure(estimate[:, None], reference[:, None], data_range=data_range, reduction="none")
+        expected = structural_similarity_index_measure(
+            estimate[:, None], reference[:, None], data_range=data_range, reduction="none"
+        )
         assert torch.allclose(ssim.ssim(estimate, reference, data_range=data_range), expected, atol=1e-5)
 
 
@@ -150,22 +183,36 @@ def test_ssim_equals_that_of_torchmetrics() -> None:
 def test_resampling_equals_that_of_octave(sample_rate: int) -> None:
     samples = voices(2, sample_rate // 2 + 37)
     for channel, found in zip(samples, resample(samples, sample_rate, 10000), strict=True):
-        assert torch.allclose(found, torch.from_numpy(resample_oct(channel.double().numpy(), 10000, sample_rate)).float(), atol=1e-5)
+        assert torch.allclose(
+            found,
+            torch.from_numpy(resample_oct(channel.double().numpy(), 10000, sample_rate)).float(),
+            atol=1e-5,
+        )
 
 
 @pytest.mark.parametrize("sample_rate", [8000, 16000])
 def test_stoi_of_speech_equals_that_of_pystoi(sample_rate: int) -> None:
-    one, other = (torch.from_numpy(soundfile.read(EXAMPLES / f"two-voices.reference-{i}.flac", dtype="float32")[0]) for i in (1, 2))
+    one, other = (
+        torch.from_numpy(soundfile.read(EXAMPLES / f"two-voices.reference-{i}.flac", dtype="float32")[0])
+        for i in (1, 2)
+    )
     one, other = (resample(voice[: 4 * 16000], 16000, sample_rate) for voice in (one, other))
     one[sample_rate : 2 * sample_rate] = 0  # frames that are cut out
     estimates = torch.stack([one + gain * other for gain in (0.0, 0.1, 0.5, 1.0, 3.0)])
     found = stoi.stoi(estimates, one, sample_rate)
     for estimate, value in zip(estimates, found, strict=True):
-        assert float(value) == pytest.approx(pystoi.stoi(one.double().numpy(), estimate.double().numpy(), sample_rate), abs=1e-3)
+        assert float(value) == pytest.approx(
+            pystoi.stoi(one.double().numpy(), estimate.double().numpy(), sample_rate), abs=1e-3
+        )
 
 
 def test_descending_the_gradient_raises_what_pystoi_measures() -> None:
-    one, other = (torch.from_numpy(soundfile.read(EXAMPLES / f"two-voices.reference-{i}.flac", dtype="float32")[0])[:24000] for i in (1, 2))
+    one, other = (
+        torch.from_numpy(soundfile.read(EXAMPLES / f"two-voices.reference-{i}.flac", dtype="float32")[0])[
+            :24000
+        ]
+        for i in (1, 2)
+    )
     estimate = (one + other).requires_grad_()
     before = pystoi.stoi(one.numpy(), estimate.detach().numpy(), 16000)
     optimizer = torch.optim.Adam([estimate], 3e-3)
@@ -187,7 +234,9 @@ def test_a_spectrum_with_exponent_1_is_left_as_it_is_and_phase_is_kept_by_any() 
     assert torch.allclose(compressed.compressed(spectrum, 1.0), spectrum)
     once = compressed.compressed(spectrum)
     assert torch.allclose(once.square().sum(1), spectrum.square().sum(1) ** 0.3, rtol=1e-4)
-    assert torch.allclose(torch.atan2(once[:, 1], once[:, 0]), torch.atan2(spectrum[:, 1], spectrum[:, 0]), atol=1e-5)
+    assert torch.allclose(
+        torch.atan2(once[:, 1], once[:, 0]), torch.atan2(spectrum[:, 1], spectrum[:, 0]), atol=1e-5
+    )
 
 
 def test_an_estimate_at_a_tenth_of_the_amplitude_has_the_multi_resolution_loss_of_its_scale() -> None:
@@ -200,9 +249,13 @@ def test_a_sum_is_the_sum_of_its_parts_and_runs_the_separator_once() -> None:
     sources = 0.1 * voices(2, 2, 6000)
     separator = Says(sources.flip(1) + 0.05 * voices(2, 2, 6000, seed=1))
     weights = {name: 10.0**number for number, name in enumerate(TERMS, -4)}
-    parts = WeightedSum(terms=[{"name": name, "weight": weight} for name, weight in weights.items()])(separator, noisy(sources))
+    parts = WeightedSum(terms=[{"name": name, "weight": weight} for name, weight in weights.items()])(
+        separator, noisy(sources)
+    )
     assert separator.n_asked == 1
-    assert float(parts["loss"]) == pytest.approx(sum(weight * float(parts[name]) for name, weight in weights.items()), rel=1e-5)
+    assert float(parts["loss"]) == pytest.approx(
+        sum(weight * float(parts[name]) for name, weight in weights.items()), rel=1e-5
+    )
     assert torch.equal(parts["order"], torch.tensor([[1, 0], [1, 0]]))
 
 
@@ -220,7 +273,10 @@ def test_all_terms_are_taken_in_the_one_order_that_suits_their_sum(weight: float
 def test_a_waveform_term_is_the_objective_of_the_same_measures() -> None:
     sources = voices(2, 2, 4000)
     batch, separator = noisy(sources), Says(sources.flip(1) + voices(2, 2, 4000, seed=1))
-    one, other = (objective(separator, batch) for objective in (build_objective("waveform", si_sdr=0.3, snr=0.7), WaveformPIT(si_sdr=0.3, snr=0.7)))
+    one, other = (
+        objective(separator, batch)
+        for objective in (build_objective("waveform", si_sdr=0.3, snr=0.7), WaveformPIT(si_sdr=0.3, snr=0.7))
+    )
     for name in ("loss", "si_sdri", "order"):
         assert torch.allclose(one[name], other[name], atol=1e-4)
 
@@ -263,5 +319,3 @@ def test_an_unknown_objective_is_refused_with_those_that_there_are() -> None:
     with pytest.raises(ValueError, match="mse has no argument colour"):
         build_objective("mse", colour=1)
     assert isinstance(build_objective("mse", weight=3), WeightedSum)
-
-

@@ -15,17 +15,17 @@ from test_data import voices  # noqa: F401
 from typer import Typer
 from typer.testing import CliRunner
 
+from unmingle.cli.bench import register
 from unmingle.errors import InputError, UsageError
 from unmingle.models import build
 from unmingle.objectives import OBJECTIVES, build_objective
 from unmingle.objectives.pit import WaveformPIT
-from unmingle.pictures import plot_curves
-from unmingle.training.batches import Epochs, segmented
-from unmingle.training.commands import register
+from unmingle.results.pictures import plot_curves
+from unmingle.training.batches import EpochBatchSampler, segmented
 from unmingle.training.optimizers import MuonAndAdamW
 from unmingle.training.recipe import read_recipe
 from unmingle.training.trainer import train
-from unmingle.training.weights import load_model, load_state, read_header
+from unmingle.weights_file import load_model, load_state, read_header
 
 RECIPES = Path(__file__).parents[1] / "recipes"
 SMALL = {"name": "band-split", "n_features": 8, "hidden": 8, "n_blocks": 1}
@@ -45,14 +45,22 @@ def recipe_path(voices: Path, tmp_path: Path) -> Path:  # noqa: F811
             "valid_length_s": 0.5,
         },
         "optimizer": {"name": "muon", "warm_up": 2},
-        "trainer": {"steps": 6, "batch_size": 2, "validate_every": 3, "precision": "32-true", "device": "cpu"},
+        "trainer": {
+            "steps": 6,
+            "batch_size": 2,
+            "validate_every": 3,
+            "precision": "32-true",
+            "device": "cpu",
+        },
     }
     path = tmp_path / "small.yaml"
     path.write_text(yaml.safe_dump(recipe))
     return path
 
 
-@pytest.mark.parametrize("path", sorted(RECIPES.glob("*/*.yaml")), ids=lambda path: f"{path.parent.name}/{path.stem}")
+@pytest.mark.parametrize(
+    "path", sorted(RECIPES.glob("*/*.yaml")), ids=lambda path: f"{path.parent.name}/{path.stem}"
+)
 def test_a_recipe_asks_for_a_model_of_its_sample_rate_and_number_of_voices(path: Path) -> None:
     recipe = read_recipe(path)
     with torch.device("meta"):
@@ -74,10 +82,18 @@ def test_a_training_leaves_weights_curves_and_a_checkpoint(recipe_path: Path, tm
 
 
 def test_a_compiled_training_learns_what_another_learns(recipe_path: Path, tmp_path: Path) -> None:
-    model = "{name: conv-tasnet, n_filters: 16, n_features: 4, n_hidden: 6, n_skip: 4, n_blocks: 2, n_repeats: 1}"
+    model = (
+        "{name: conv-tasnet, n_filters: 16, n_features: 4, n_hidden: 6, n_skip: 4, n_blocks: 2, n_repeats: 1}"
+    )
     weights = [
         load_state(
-            train(read_recipe(recipe_path, [f"model={model}", "trainer.steps=3", f"trainer.compile={compiled}"]), tmp_path / compiled, progress=False)
+            train(
+                read_recipe(
+                    recipe_path, [f"model={model}", "trainer.steps=3", f"trainer.compile={compiled}"]
+                ),
+                tmp_path / compiled,
+                progress=False,
+            )
         )
         for compiled in ("true", "false")
     ]
@@ -88,7 +104,9 @@ def test_a_compiled_training_learns_what_another_learns(recipe_path: Path, tmp_p
 def test_a_resumed_training_equals_one_in_a_single_run(recipe_path: Path, tmp_path: Path) -> None:
     whole = read_recipe(recipe_path, ["optimizer.decay=0"])
     train(whole, tmp_path / "whole", progress=False)
-    train(read_recipe(recipe_path, ["optimizer.decay=0", "trainer.steps=3"]), tmp_path / "parts", progress=False)
+    train(
+        read_recipe(recipe_path, ["optimizer.decay=0", "trainer.steps=3"]), tmp_path / "parts", progress=False
+    )
     train(whole, tmp_path / "parts", resume=True, progress=False)
     one, two = (load_state(tmp_path / name / "last.safetensors") for name in ("whole", "parts"))
     assert all(torch.equal(one[key], two[key]) for key in one)
@@ -111,16 +129,25 @@ def test_a_curriculum_cuts_every_mixture_into_segments_until_it_is_resumed_with_
 ) -> None:
     listening = Listening()
     monkeypatch.setitem(OBJECTIVES, "listening", lambda **_: listening)
-    change = ["objective={name: listening}", "data.curriculum=[[0, 0.15], [0.5, 0.5]]", "data.n_valid=1", "trainer.validate_every=1"]
+    change = [
+        "objective={name: listening}",
+        "data.curriculum=[[0, 0.15], [0.5, 0.5]]",
+        "data.n_valid=1",
+        "trainer.validate_every=1",
+    ]
     train(read_recipe(recipe_path, [*change, "trainer.steps=1"]), tmp_path / "run", progress=False)
-    train(read_recipe(recipe_path, [*change, "trainer.steps=2"]), tmp_path / "run", resume=True, progress=False)
+    train(
+        read_recipe(recipe_path, [*change, "trainer.steps=2"]), tmp_path / "run", resume=True, progress=False
+    )
     assert listening.heard == [(6, 2, 2400), (1, 2, 8000), (2, 2, 8000), (1, 2, 8000)]
 
 
 def test_segments_are_the_items_cut_into_pieces() -> None:
     samples = torch.arange(2 * 3 * 10).reshape(2, 3, 10)
     pieces = segmented({"mixture": samples}, 4)["mixture"]
-    assert torch.equal(pieces, torch.stack([samples[0, :, :4], samples[0, :, 4:8], samples[1, :, :4], samples[1, :, 4:8]]))
+    assert torch.equal(
+        pieces, torch.stack([samples[0, :, :4], samples[0, :, 4:8], samples[1, :, :4], samples[1, :, 4:8]])
+    )
 
 
 def test_training_refuses_to_write_over_another(recipe_path: Path, tmp_path: Path) -> None:
@@ -135,7 +162,9 @@ def test_training_refuses_to_write_over_another(recipe_path: Path, tmp_path: Pat
 def test_training_can_start_from_weights(recipe_path: Path, tmp_path: Path) -> None:
     recipe = read_recipe(recipe_path, ["trainer.steps=3"])
     first = train(recipe, tmp_path / "run", progress=False)
-    frozen = read_recipe(recipe_path, ["trainer.steps=1", "trainer.validate_every=1", "optimizer.lr=0", "optimizer.muon_lr=0"])
+    frozen = read_recipe(
+        recipe_path, ["trainer.steps=1", "trainer.validate_every=1", "optimizer.lr=0", "optimizer.muon_lr=0"]
+    )
     second = train(frozen, tmp_path / "second", init=first, progress=False)
     one, two = load_state(first), load_state(second)
     assert all(torch.allclose(one[key], two[key]) for key in one)
@@ -148,15 +177,30 @@ def test_training_can_start_from_weights(recipe_path: Path, tmp_path: Path) -> N
 
 def test_training_can_start_from_the_weights_of_a_part(recipe_path: Path, tmp_path: Path) -> None:
     sizes = "n_filters: 16, kernel_size: 16, n_features: 4, n_hidden: 6, n_skip: 4, n_blocks: 2, n_repeats: 1, sample_rate: 8000"
-    frozen = ["data.sample_rate=8000", "trainer.steps=1", "trainer.validate_every=1", "optimizer.lr=0", "optimizer.muon_lr=0"]
-    part = train(read_recipe(recipe_path, [f"model={{name: conv-tasnet, {sizes}}}", *frozen]), tmp_path / "part", progress=False)
+    frozen = [
+        "data.sample_rate=8000",
+        "trainer.steps=1",
+        "trainer.validate_every=1",
+        "optimizer.lr=0",
+        "optimizer.muon_lr=0",
+    ]
+    part = train(
+        read_recipe(recipe_path, [f"model={{name: conv-tasnet, {sizes}}}", *frozen]),
+        tmp_path / "part",
+        progress=False,
+    )
     change = [f"model={{name: one-and-rest, {sizes}}}", "objective={name: one-and-rest}", *frozen]
     whole = load_state(train(read_recipe(recipe_path, change), tmp_path / "whole", init=part, progress=False))
     assert all(torch.allclose(value, whole[f"network.{key}"]) for key, value in load_state(part).items())
 
 
 def test_muon_and_adamw_move_every_parameter_once() -> None:
-    model = torch.nn.Sequential(torch.nn.Conv1d(4, 6, 3), torch.nn.Conv1d(6, 6, 3, groups=6), torch.nn.Flatten(), torch.nn.Linear(36, 2))
+    model = torch.nn.Sequential(
+        torch.nn.Conv1d(4, 6, 3),
+        torch.nn.Conv1d(6, 6, 3, groups=6),
+        torch.nn.Flatten(),
+        torch.nn.Linear(36, 2),
+    )
     before = [p.detach().clone() for p in model.parameters()]
     optimizer = MuonAndAdamW(model, lr=0.01, muon_lr=0.01, weight_decay=0.0)
     model(torch.randn(3, 4, 10)).square().sum().backward()
@@ -220,16 +264,35 @@ def test_the_four_commands_work_one_after_the_other(recipe_path: Path, tmp_path:
     card = Path(run("export", best, "tiny", "--out", tmp_path / "weights").split()[-1])
     assert yaml.safe_load(card.read_text())["sha256"]
     onnx = card.with_suffix(".onnx")
-    by_onnx = json.loads(run("evaluate", onnx, tmp_path / "set", "--json", "--csv", tmp_path / "rows.csv", "--backend", "onnxruntime"))
+    by_onnx = json.loads(
+        run(
+            "evaluate",
+            onnx,
+            tmp_path / "set",
+            "--json",
+            "--csv",
+            tmp_path / "rows.csv",
+            "--backend",
+            "onnxruntime",
+        )
+    )
     by_torch = json.loads(run("evaluate", card.with_suffix(".safetensors"), tmp_path / "set", "--json"))
     assert by_onnx["n"] == 3
     assert by_onnx["si_sdri_db"]["mean"] == pytest.approx(by_torch["si_sdri_db"]["mean"], abs=0.01)
     with (tmp_path / "rows.csv").open() as file:
         rows = list(csv.DictReader(file))
-    assert np.mean([float(row["si_sdri"]) for row in rows]) == pytest.approx(by_onnx["si_sdri_db"]["mean"], abs=1e-3)
+    assert np.mean([float(row["si_sdri"]) for row in rows]) == pytest.approx(
+        by_onnx["si_sdri_db"]["mean"], abs=1e-3
+    )
 
 
-FIXED = ["data.n_items=5", "trainer.steps=9", "trainer.validate_every=3", "optimizer.decay=0", "data.length_s=0.2"]
+FIXED = [
+    "data.n_items=5",
+    "trainer.steps=9",
+    "trainer.validate_every=3",
+    "optimizer.decay=0",
+    "data.length_s=0.2",
+]
 
 
 def switches(run: Path) -> list[str]:
@@ -239,12 +302,12 @@ def switches(run: Path) -> list[str]:
 
 
 def test_a_fixed_set_is_gone_through_in_another_order_every_epoch_and_from_anywhere_on() -> None:
-    batches = list(itertools.islice(Epochs(0, 5, 2, seed=1), 9))
+    batches = list(itertools.islice(EpochBatchSampler(0, 5, 2, seed=1), 9))
     epochs = [[item for batch in batches[start : start + 3] for item in batch] for start in (0, 3, 6)]
     assert [len(batch) for batch in batches] == 3 * [2, 2, 1]
     assert [sorted(epoch) for epoch in epochs] == 3 * [[0, 1, 2, 3, 4]]
     assert epochs[0] != epochs[1]
-    assert list(itertools.islice(Epochs(7, 5, 2, seed=1), 5)) == batches[4:]
+    assert list(itertools.islice(EpochBatchSampler(7, 5, 2, seed=1), 5)) == batches[4:]
 
 
 class Told(WaveformPIT):
@@ -289,10 +352,17 @@ def test_a_resumed_training_on_a_fixed_set_keeps_its_orders(recipe_path: Path, t
     assert all(torch.equal(one[key], two[key]) for key in one)
     assert switches(tmp_path / "whole") == switches(tmp_path / "parts") == ["", "", "0.0", ""]
     with pytest.raises(UsageError, match=r"data\.n_items was 5"):
-        train(read_recipe(recipe_path, [*changes, "data.n_items=6", "trainer.steps=9"]), tmp_path / "parts", resume=True, progress=False)
+        train(
+            read_recipe(recipe_path, [*changes, "data.n_items=6", "trainer.steps=9"]),
+            tmp_path / "parts",
+            resume=True,
+            progress=False,
+        )
 
 
 @pytest.mark.parametrize("changes", [["objective.fix_after=2"], ["objective.fix_after=0", "data.n_items=5"]])
-def test_orders_can_be_fixed_only_after_epochs_of_a_fixed_set(changes: list[str], recipe_path: Path, tmp_path: Path) -> None:
+def test_orders_can_be_fixed_only_after_epochs_of_a_fixed_set(
+    changes: list[str], recipe_path: Path, tmp_path: Path
+) -> None:
     with pytest.raises(UsageError, match=r"set data\.n_items"):
         train(read_recipe(recipe_path, changes), tmp_path / "run", progress=False)

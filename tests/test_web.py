@@ -19,7 +19,7 @@ from web_server import ROOT, Server, Visitor, long_noise, until, voices
 
 from unmingle.cli import main
 from unmingle.errors import InputError, UsageError
-from unmingle.media import open_audio
+from unmingle.media.audio import open_audio
 from unmingle.web.noises import KINDS, Noise, make_noise, noise_gain, write_mixture
 from unmingle.web.recordings import PER_VISITOR, Limits
 
@@ -231,7 +231,7 @@ def test_serve_without_its_extra_names_it() -> None:
 
 def test_serve_says_where_it_is_and_removes_its_files_when_it_ends() -> None:
     with tempfile.TemporaryDirectory() as folder:
-        command = [sys.executable, "-m", "unmingle.cli", "serve", "--port", "0"]
+        command = [sys.executable, "-m", "unmingle", "serve", "--port", "0"]
         process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env={**os.environ, "TMPDIR": folder})
         assert process.stdout is not None
         line = process.stdout.readline()

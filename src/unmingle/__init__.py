@@ -3,17 +3,23 @@
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from unmingle.files import enhance_file, separate_file
-    from unmingle.runtime import Separator, load
-    from unmingle.separation import enhance, separate
-    from unmingle.streaming import Stream
+    from unmingle.inference.files import enhance_file, separate_file
+    from unmingle.inference.pipeline import enhance, separate
+    from unmingle.inference.streaming import Stream
+    from unmingle.runtime.loading import load
+    from unmingle.runtime.separator import Separator
 
 __version__ = "0.1.0"
 __all__ = ["Separator", "Stream", "enhance", "enhance_file", "load", "separate", "separate_file"]
 _HOMES = {
-    "Separator": "runtime", "load": "runtime", "Stream": "streaming", "enhance": "separation", "separate": "separation",
-    "enhance_file": "files", "separate_file": "files",
-}  # fmt: skip
+    "Separator": "runtime.separator",
+    "load": "runtime.loading",
+    "Stream": "inference.streaming",
+    "enhance": "inference.pipeline",
+    "separate": "inference.pipeline",
+    "enhance_file": "inference.files",
+    "separate_file": "inference.files",
+}
 
 
 def __getattr__(name: str) -> Any:

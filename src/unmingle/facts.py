@@ -3,9 +3,20 @@
 from dataclasses import asdict, dataclass, fields
 from typing import Any, Literal
 
-Job = Literal["separate", "enhance"]
+Task = Literal["separate", "enhance"]
+Speakers = int | Literal["auto"]
+
+MOST_SPEAKERS = 5  # that can be asked for, and that are counted
+HEADS = ("", "k-means", "soft-k-means", "one-and-rest")  # see runtime/heads.py
+COUNTING = ("one-and-rest",)  # heads that find the number of speakers where none is asked for
+CLUSTERING = ("k-means", "soft-k-means")  # heads of embeddings
 
 SAMPLE_RATES = (8_000, 192_000)  # lowest and highest that a recording may have [Hz]
+
+
+def task_for(n_src: int | None) -> Task:
+    """What a mask network that returns `n_src` voices declares: with one, it takes the voice out of noise."""
+    return "enhance" if n_src == 1 else "separate"
 
 
 @dataclass(frozen=True)
@@ -14,6 +25,7 @@ class Facts:
 
     Attributes:
         sample_rate: of mixture and estimates [Hz].
+        task: what it is for: "separate" tells speakers apart, "enhance" takes a voice out of noise.
         n_src: number of estimates; None = any.
         n_mics: number of microphones; None = any.
         cues: what it needs besides the mixture, such as "faces" or "voice".
@@ -21,13 +33,15 @@ class Facts:
         causal: no estimate depends on a later sample than `latency` allows.
         latency: algorithmic delay of a causal separator [samples].
         chunk: length that suits it best [samples].
-        batch: chunks that it takes at once where a recording has them; recurrent layers read their weights once for all of them.
-        head: key of `heads.HEADS`: what makes estimates of what the network says; "" where it says them itself.
+        batch: chunks that it takes at once where a recording has them; recurrent layers read their weights
+            once for all of them.
+        head: one of `HEADS`: what makes estimates of the network's outputs; "" where these are estimates.
         hop: a stream is fed in multiples of this [samples].
         state: values that it keeps from one feed of a stream to the next; 0 = it does not stream.
     """
 
     sample_rate: int
+    task: Task = "separate"
     n_src: int | None = 2
     n_mics: int | None = 1
     cues: tuple[str, ...] = ()
@@ -40,18 +54,23 @@ class Facts:
     hop: int = 0
     state: int = 0
 
-    @property
-    def job(self) -> Job:
-        """What it is for: a network with one output takes the voice out of noise, all others tell voices apart."""
-        return "enhance" if self.n_src == 1 and not self.head else "separate"
+    def serves(self, speakers: Speakers | None) -> bool:
+        """Whether it returns that many voices, counts them ("auto"), or any will do (None)."""
+        if speakers is None or self.n_src is not None:
+            return speakers in (None, self.n_src)
+        return self.head in COUNTING if speakers == "auto" else 1 <= speakers <= MOST_SPEAKERS
 
     @property
     def delay(self) -> int:
-        """How far what a stream says lies behind what it is fed [samples]; the rest of its latency is waiting until a hop is full."""
+        """How far what a stream says lies behind what it is fed [samples]; the rest of its latency is waiting
+        until a hop is full.
+        """
         return self.latency + 1 - self.hop
 
     def behind(self, length: int) -> int:
-        """Zeros that a stream is fed after the last of `length` samples, so that all of their estimates come out [samples]."""
+        """Zeros that a stream is fed after the last of `length` samples, so that all of their estimates come
+        out [samples].
+        """
         return self.delay + -(length + self.delay) % self.hop
 
     def to_dict(self) -> dict[str, Any]:
@@ -63,5 +82,9 @@ class Facts:
         """The inverse of `to_dict`; ValueError names a fact that is unknown."""
         unknown = set(values) - {field.name for field in fields(cls)}
         if unknown:
-            raise ValueError(f"unknown facts {sorted(unknown)}; known are {[field.name for field in fields(cls)]}")
+            raise ValueError(
+                f"unknown facts {sorted(unknown)}; known are {[field.name for field in fields(cls)]}"
+            )
+        if values.get("head", "") not in HEADS:
+            raise ValueError(f"unknown head {values['head']!r}; known are {', '.join(filter(None, HEADS))}")
         return cls(**{**values, "cues": tuple(values.get("cues", ()))})

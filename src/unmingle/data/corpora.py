@@ -13,7 +13,7 @@ import soundfile
 import soxr
 
 from unmingle.console import say, track
-from unmingle.output import replacing
+from unmingle.results.folders import replacing
 
 URBANSOUND = Path("metadata/UrbanSound8K.csv")  # in the folder of UrbanSound8K
 URBANSOUND_SPLITS = {"10": "valid", "9": "test"}  # by fold; the other folds are for training
@@ -41,9 +41,10 @@ def read_recordings(source: str | Path, root: str | Path | None = None) -> list[
     """List the recordings that a CSV file or a folder describes.
 
     Args:
-        source: a CSV file with a column `path` and, where known, `speaker` (or `kind`), `corpus` and `split`; a folder that holds one
-            folder per speaker, such as LibriSpeech/train-clean-100; or the folder of UrbanSound8K, whose classes are kinds of noise, whose fold 10
-            is "valid", 9 "test" and whose others are "train".
+        source: a CSV file with a column `path` and, where known, `speaker` (or `kind`), `corpus` and `split`;
+            a folder that holds one folder per speaker, such as LibriSpeech/train-clean-100; or the folder of
+            UrbanSound8K, whose classes are kinds of noise, whose fold 10 is "valid", 9 "test" and whose
+            others are "train".
         root: folder that the CSV's paths start from; the CSV's own folder unless given.
 
     Raises:
@@ -72,31 +73,53 @@ def read_recordings(source: str | Path, root: str | Path | None = None) -> list[
     found = []
     for row in rows:
         path = root / row["path"]
-        found.append(Recording(path, row.get("speaker") or row.get("kind") or path.parent.name, row.get("corpus", ""), row.get("split", "train")))
+        found.append(
+            Recording(
+                path,
+                row.get("speaker") or row.get("kind") or path.parent.name,
+                row.get("corpus", ""),
+                row.get("split", "train"),
+            )
+        )
     missing = [recording.path for recording in found if not recording.path.is_file()]
     if missing:
         count = f"{len(missing)} of {len(found)} missing"
-        raise FileNotFoundError(f"{missing[0]}: named in {source} but not there ({count}); unpack the archives below {root}")
+        raise FileNotFoundError(
+            f"{missing[0]}: named in {source} but not there ({count}); unpack the archives below {root}"
+        )
     return found
 
 
 def _urbansound(folder: Path) -> list[Recording]:
-    """UrbanSound8K as it comes on disk: a table, and the excerpts in ten folds, of which no two have a recording in common."""
+    """UrbanSound8K as it comes on disk: a table, and the excerpts in ten folds, of which no two have a
+    recording in common.
+    """
     expected = f"expected {URBANSOUND.as_posix()} and audio/fold1 to audio/fold10"
-    there = ", ".join(sorted(path.relative_to(folder).as_posix() for path in [*folder.glob("metadata/*.csv"), *folder.glob("audio/fold*")]))
+    there = ", ".join(
+        sorted(
+            path.relative_to(folder).as_posix()
+            for path in [*folder.glob("metadata/*.csv"), *folder.glob("audio/fold*")]
+        )
+    )
     if not (folder / URBANSOUND).is_file():
         raise FileNotFoundError(f"{folder}: {expected} of UrbanSound8K; found {there}")
     with (folder / URBANSOUND).open(newline="", encoding="utf-8") as file:
         rows = list(csv.DictReader(file))
     columns = ("slice_file_name", "fold", "class")
     if not rows or not set(columns) <= rows[0].keys():
-        raise ValueError(f"{folder / URBANSOUND}: expected the columns {', '.join(columns)}; found {', '.join(rows[0]) if rows else 'no rows'}")
+        raise ValueError(
+            f"{folder / URBANSOUND}: expected the columns {', '.join(columns)}; found {', '.join(rows[0]) if rows else 'no rows'}"
+        )
     found = []
     for row in rows:
         path = folder / "audio" / f"fold{row['fold']}" / row["slice_file_name"]
         if not path.is_file():
-            raise FileNotFoundError(f"{path}: named in {folder / URBANSOUND} but not there; {expected}; found {there}")
-        found.append(Recording(path, row["class"], "UrbanSound8K", URBANSOUND_SPLITS.get(row["fold"], "train")))
+            raise FileNotFoundError(
+                f"{path}: named in {folder / URBANSOUND} but not there; {expected}; found {there}"
+            )
+        found.append(
+            Recording(path, row["class"], "UrbanSound8K", URBANSOUND_SPLITS.get(row["fold"], "train"))
+        )
     return found
 
 
@@ -106,7 +129,9 @@ def check_splits(recordings: list[Recording]) -> None:
     for recording in recordings:
         first = splits.setdefault(recording.speaker, recording.split)
         if first != recording.split:
-            raise ValueError(f"speaker {recording.speaker} is in the splits {first!r} and {recording.split!r}; a speaker may be in one only")
+            raise ValueError(
+                f"speaker {recording.speaker} is in the splits {first!r} and {recording.split!r}; a speaker may be in one only"
+            )
 
 
 class Corpus:
@@ -119,18 +144,23 @@ class Corpus:
     Args:
         recordings: the files; stereo is averaged to mono.
         sample_rate: wanted rate [Hz].
-        cache: folder for the decoded samples. A second corpus of the same files, sizes and rate reads what the first one wrote.
+        cache: folder for the decoded samples. A second corpus of the same files, sizes and rate reads what
+            the first one wrote.
         name: what the progress bar calls it.
 
     Raises:
         ValueError: no recordings, or one of them cannot be decoded; the message names it.
     """
 
-    def __init__(self, recordings: list[Recording], *, sample_rate: int, cache: str | Path, name: str = "recordings") -> None:
+    def __init__(
+        self, recordings: list[Recording], *, sample_rate: int, cache: str | Path, name: str = "recordings"
+    ) -> None:
         if not recordings:
             raise ValueError(f"no {name} to decode")
         self.recordings, self.sample_rate = recordings, sample_rate
-        identity = json.dumps([sample_rate, [[str(r.path.resolve()), r.path.stat().st_size] for r in recordings]])
+        identity = json.dumps(
+            [sample_rate, [[str(r.path.resolve()), r.path.stat().st_size] for r in recordings]]
+        )
         stem = Path(cache) / hashlib.sha256(identity.encode()).hexdigest()[:16]
         samples_path, ends_path = stem.with_suffix(".i16"), stem.with_suffix(".ends.npy")
         if not ends_path.is_file():
@@ -174,7 +204,9 @@ class Corpus:
 
 
 def read_mono(path: Path, sample_rate: int) -> np.ndarray:
-    """Decode one file of a corpus to mono float32 `(T,)` at `sample_rate` [Hz]; ValueError names a file that cannot be read."""
+    """Decode one file of a corpus to mono float32 `(T,)` at `sample_rate` [Hz]; ValueError names a file that
+    cannot be read.
+    """
     try:
         samples, rate = soundfile.read(path, dtype="float32", always_2d=True)
     except soundfile.LibsndfileError as error:

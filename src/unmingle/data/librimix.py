@@ -1,8 +1,10 @@
-"""LibriMix built from its metadata: the same files, to the bit, as the original script writes from the same recordings.
+"""LibriMix built from its metadata: the same files, to the bit, as the original script writes from the same
+recordings.
 
 References:
-    J. Cosentino et al., "LibriMix: an open-source dataset for generalizable speech separation", 2020. What is done in which order and in which
-    precision is as in scripts/create_librimix_from_metadata.py of github.com/JorisCos/LibriMix.
+    J. Cosentino et al., "LibriMix: an open-source dataset for generalizable speech separation", 2020. What is
+    done in which order and in which precision is as in scripts/create_librimix_from_metadata.py of
+    github.com/JorisCos/LibriMix.
 """
 
 import csv
@@ -19,7 +21,7 @@ import soundfile
 
 from unmingle.console import track
 from unmingle.errors import InputError, UsageError
-from unmingle.output import replacing
+from unmingle.results.folders import replacing
 
 RATE = 16_000  # of LibriSpeech and of WHAM!'s noise [Hz]
 TYPES = ("mix_clean", "mix_both", "mix_single")
@@ -27,7 +29,9 @@ EPS = 1e-10
 SOURCE = "one from metadata/ of github.com/JorisCos/LibriMix, such as Libri2Mix/libri2mix_test-clean.csv"
 
 Row = dict[str, str]
-Record = dict[str, Any]  # a mixture that was made: its row, length, signal-to-noise ratios and the sums of its files
+Record = dict[
+    str, Any
+]  # a mixture that was made: its row, length, signal-to-noise ratios and the sums of its files
 
 
 def build_librimix(
@@ -40,10 +44,12 @@ def build_librimix(
     mode: str = "min",
     types: list[str] | None = None,
 ) -> tuple[Path, int, int]:
-    """Build one subset of LibriMix, such as `out/Libri2Mix/wav16k/min/test`, as the metadata's columns and name say.
+    """Build one subset of LibriMix, such as `out/Libri2Mix/wav16k/min/test`, as the metadata's columns and
+    name say.
 
-    Every file appears by renaming. `made.jsonl` lists which mixtures are there and from what they were made, so a run that was stopped goes on;
-    `SHA256SUMS` covers every file. In `metadata/` beside the subset stand LibriMix's CSVs of paths, lengths and signal-to-noise ratios.
+    Every file appears by renaming. `made.jsonl` lists which mixtures are there and from what they were made,
+    so a run that was stopped goes on; `SHA256SUMS` covers every file. In `metadata/` beside the subset stand
+    LibriMix's CSVs of paths, lengths and signal-to-noise ratios.
 
     Args:
         metadata: a CSV such as metadata/Libri2Mix/libri2mix_test-clean.csv of the LibriMix repository.
@@ -61,16 +67,24 @@ def build_librimix(
         InputError: metadata that is none, or a recording that is missing or not as LibriMix needs it.
     """
     types = types or list(TYPES if noise is not None else TYPES[:1])
-    chosen = [("--sample-rate", sample_rate, (8000, RATE)), ("--mode", mode, ("min", "max")), *(("--types", type, TYPES) for type in types)]
+    chosen = [
+        ("--sample-rate", sample_rate, (8000, RATE)),
+        ("--mode", mode, ("min", "max")),
+        *(("--types", type, TYPES) for type in types),
+    ]
     for option, value, known in chosen:
         if value not in known:
             raise UsageError(f"{option} {value}: unknown; choose from {', '.join(map(str, known))}")
     if noise is None and types != ["mix_clean"]:
-        raise UsageError(f"--types {','.join(types)}: needs noise; give WHAM!'s with --noise wham_noise/, or choose --types mix_clean")
+        raise UsageError(
+            f"--types {','.join(types)}: needs noise; give WHAM!'s with --noise wham_noise/, or choose --types mix_clean"
+        )
     try:
         import scipy.signal  # noqa: F401
     except ImportError:
-        raise UsageError("LibriMix is resampled with SciPy, which is missing: pip install 'unmingle[train]'") from None
+        raise UsageError(
+            "LibriMix is resampled with SciPy, which is missing: pip install 'unmingle[train]'"
+        ) from None
     rows, parts = _read_metadata(metadata, noise is not None)
     recordings = {row["mixture_ID"]: _find(row, parts, metadata, speech, noise) for row in rows}
     n_src = len(parts) - (noise is not None)
@@ -82,12 +96,16 @@ def build_librimix(
 
     def complete(row: Row) -> bool:
         files = [f"{name}/{row['mixture_ID']}.wav" for name in (*parts, *types)]
-        return row["mixture_ID"] in made and all(file in made[row["mixture_ID"]]["sums"] and (folder / file).is_file() for file in files)
+        return row["mixture_ID"] in made and all(
+            file in made[row["mixture_ID"]]["sums"] and (folder / file).is_file() for file in files
+        )
 
     def make(row: Row) -> Record:
         id = row["mixture_ID"]
         gains = [float(row[f"{_column(part)}_gain"]) for part in parts]
-        signals = dict(zip(parts, _transform(_read(recordings[id], n_src), gains, sample_rate, mode), strict=True))
+        signals = dict(
+            zip(parts, _transform(_read(recordings[id], n_src), gains, sample_rate, mode), strict=True)
+        )
         record = made.get(id, {"row": row, "length": len(signals["s1"]), "snrs_db": {}, "sums": {}})
         for type in types:
             heard = [signals[part] for part in _heard_in(type, parts)]
@@ -119,7 +137,11 @@ def _column(part: str) -> str:
 
 
 def _heard_in(type: str, parts: list[str]) -> list[str]:
-    return {"mix_clean": [part for part in parts if part != "noise"], "mix_both": parts, "mix_single": ["s1", "noise"]}[type]
+    return {
+        "mix_clean": [part for part in parts if part != "noise"],
+        "mix_both": parts,
+        "mix_single": ["s1", "noise"],
+    }[type]
 
 
 def _read_metadata(path: Path, noise: bool) -> tuple[list[Row], list[str]]:
@@ -140,9 +162,17 @@ def _read_metadata(path: Path, noise: bool) -> tuple[list[Row], list[str]]:
         raise InputError(f"{path}: no column {lacking[0]}; give {SOURCE}")
     for row in rows:
         for column in expected:
-            good = r"\d+(\.\d+)?([eE][-+]?\d+)?" if column.endswith("_gain") else r"[^/\\]+" if column == "mixture_ID" else ".+"
+            good = (
+                r"\d+(\.\d+)?([eE][-+]?\d+)?"
+                if column.endswith("_gain")
+                else r"[^/\\]+"
+                if column == "mixture_ID"
+                else ".+"
+            )
             if not re.fullmatch(good, row[column] or ""):
-                raise InputError(f"{path}: mixture {row['mixture_ID']}: {column} is {row[column]!r}; the file is damaged, download it again")
+                raise InputError(
+                    f"{path}: mixture {row['mixture_ID']}: {column} is {row[column]!r}; the file is damaged, download it again"
+                )
     return rows, parts
 
 
@@ -162,7 +192,9 @@ def _find(row: Row, parts: list[str], metadata: Path, speech: Path, noise: Path 
 
 
 def _read_made(journal: Path, rows: list[Row]) -> dict[str, Record]:
-    """What an earlier run made of these very rows; a line that was cut short counts for nothing, and is taken out of the file."""
+    """What an earlier run made of these very rows; a line that was cut short counts for nothing, and is taken
+    out of the file.
+    """
     present = {row["mixture_ID"]: row for row in rows}
     made: dict[str, Record] = {}
     for line in journal.read_text(encoding="utf-8").splitlines() if journal.is_file() else ():
@@ -177,7 +209,9 @@ def _read_made(journal: Path, rows: list[Row]) -> dict[str, Record]:
 
 
 def _read(paths: list[Path], n_src: int) -> list[np.ndarray]:
-    """The voices in full and, where it is wanted, the first channel of the noise, as long as the longest voice."""
+    """The voices in full and, where it is wanted, the first channel of the noise, as long as the longest
+    voice.
+    """
     recordings: list[np.ndarray] = []
     for path in paths:
         longest = max(len(voice) for voice in recordings[:n_src]) if len(recordings) == n_src else None
@@ -190,14 +224,18 @@ def _read(paths: list[Path], n_src: int) -> list[np.ndarray]:
         recording = samples[:, 0]
         if longest is not None and len(recording) < longest:
             if len(recording) <= RATE // 2 + 1:
-                raise InputError(f"{path}: too short to be repeated ({len(recording)} samples); is this WHAM!'s noise?")
+                raise InputError(
+                    f"{path}: too short to be repeated ({len(recording)} samples); is this WHAM!'s noise?"
+                )
             recording = repeat_noise(recording, longest)
         recordings.append(recording)
     return recordings
 
 
 def repeat_noise(noise: np.ndarray, length: int) -> np.ndarray:
-    """Repeat a noise up to `length` [samples], each time faded over 0.5 s into the next; float64, as the window is."""
+    """Repeat a noise up to `length` [samples], each time faded over 0.5 s into the next; float64, as the
+    window is.
+    """
     rising = np.hanning(RATE + 1)[: RATE // 2 + 1]
     n = len(rising)
     repeated = noise
@@ -207,11 +245,16 @@ def repeat_noise(noise: np.ndarray, length: int) -> np.ndarray:
     return repeated[:length]
 
 
-def _transform(recordings: list[np.ndarray], gains: list[float], sample_rate: int, mode: str) -> list[np.ndarray]:
+def _transform(
+    recordings: list[np.ndarray], gains: list[float], sample_rate: int, mode: str
+) -> list[np.ndarray]:
     """Scaled, then resampled, then cut or padded to one length."""
     from scipy.signal import resample_poly
 
-    signals = [resample_poly(recording * gain, sample_rate, RATE) for recording, gain in zip(recordings, gains, strict=True)]
+    signals = [
+        resample_poly(recording * gain, sample_rate, RATE)
+        for recording, gain in zip(recordings, gains, strict=True)
+    ]
     length = (min if mode == "min" else max)(len(signal) for signal in signals)
     return [np.pad(signal[:length], (0, max(0, length - len(signal)))) for signal in signals]
 
@@ -235,7 +278,12 @@ def _replace(path: Path, content: bytes) -> None:
 
 def _write_tables(folder: Path, records: list[Record], parts: list[str], types: list[str]) -> None:
     """`SHA256SUMS` of the subset, and LibriMix's CSVs in `metadata/` beside it."""
-    sums = [f"{digest}  {file}\n" for record in records for file, digest in record["sums"].items() if (folder / file).is_file()]
+    sums = [
+        f"{digest}  {file}\n"
+        for record in records
+        for file, digest in record["sums"].items()
+        if (folder / file).is_file()
+    ]
     _replace(folder / "SHA256SUMS", "".join(sums).encode())
     (folder.parent / "metadata").mkdir(exist_ok=True)
     for type in types:
@@ -244,9 +292,13 @@ def _write_tables(folder: Path, records: list[Record], parts: list[str], types: 
         metrics = [["mixture_ID", *(f"{_column(part)}_SNR" for part in heard)]]
         for record in records:
             id = record["row"]["mixture_ID"]
-            mixtures.append([id, *(str(folder / name / f"{id}.wav") for name in (type, *heard)), record["length"]])
+            mixtures.append(
+                [id, *(str(folder / name / f"{id}.wav") for name in (type, *heard)), record["length"]]
+            )
             metrics.append([id, *record["snrs_db"][type]])
         for what, table in (("mixture", mixtures), ("metrics", metrics)):
             text = io.StringIO()
             csv.writer(text, lineterminator="\n").writerows(table)
-            _replace(folder.parent / "metadata" / f"{what}_{folder.name}_{type}.csv", text.getvalue().encode())
+            _replace(
+                folder.parent / "metadata" / f"{what}_{folder.name}_{type}.csv", text.getvalue().encode()
+            )

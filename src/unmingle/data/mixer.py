@@ -17,7 +17,8 @@ class Mixture:
     """Voices and noise, and their sum. The only thing that the data side yields.
 
     Attributes:
-        sources: each voice as it is in the mixture, float32 `(S, T)`; a row of zeros is a voice that is absent.
+        sources: each voice as it is in the mixture, float32 `(S, T)`; a row of zeros is a voice that is
+            absent.
         noise: what else is in the mixture, float32 `(T,)`.
         sample_rate: [Hz].
         id: name of the mixture, unique in its set.
@@ -37,7 +38,9 @@ class Mixture:
 
 
 def level_db(samples: np.ndarray) -> float:
-    """Root mean square over the active part (within 40 dB of the loudest 20 ms) [dB re full scale]; −inf for silence."""
+    """Root mean square over the active part (within 40 dB of the loudest 20 ms) [dB re full scale]; −inf for
+    silence.
+    """
     frames = samples[: len(samples) // 320 * 320].reshape(-1, 320) if len(samples) >= 320 else samples[None]
     power = np.square(frames, dtype=np.float64).mean(axis=1)
     if not power.any():
@@ -57,7 +60,9 @@ def at_level(samples: np.ndarray, target_db: float) -> np.ndarray:
 
 
 def tilt(samples: np.ndarray, rng: np.random.Generator, max_db: float) -> np.ndarray:
-    """Colour a voice as microphones do: a smooth random curve over log frequency, up to `max_db` [dB] either way."""
+    """Colour a voice as microphones do: a smooth random curve over log frequency, up to `max_db` [dB] either
+    way.
+    """
     n_fft = len(samples) + 2048
     knots = rng.uniform(-max_db, max_db, 6)
     frequency = np.linspace(0, 1, n_fft // 2 + 1)
@@ -67,7 +72,9 @@ def tilt(samples: np.ndarray, rng: np.random.Generator, max_db: float) -> np.nda
 
 
 def room(rng: np.random.Generator, sample_rate: int, t60_s: float) -> np.ndarray:
-    """A simple room response `(T,)`: the direct sound, a few early reflections, and noise that decays by 60 dB in `t60_s`."""
+    """A simple room response `(T,)`: the direct sound, a few early reflections, and noise that decays by 60
+    dB in `t60_s`.
+    """
     length = int(t60_s * sample_rate)
     time = np.arange(length)
     tail = rng.standard_normal(length) * 10 ** (-3 * time / length)
@@ -84,13 +91,16 @@ def room(rng: np.random.Generator, sample_rate: int, t60_s: float) -> np.ndarray
 def convolve(samples: np.ndarray, response: np.ndarray) -> np.ndarray:
     """`samples` through `response`, cut to the length of `samples`."""
     n_fft = 1 << (len(samples) + len(response) - 1).bit_length()
-    return np.fft.irfft(np.fft.rfft(samples, n_fft) * np.fft.rfft(response, n_fft), n_fft)[: len(samples)].astype(np.float32)
+    return np.fft.irfft(np.fft.rfft(samples, n_fft) * np.fft.rfft(response, n_fft), n_fft)[
+        : len(samples)
+    ].astype(np.float32)
 
 
 class Mixer:
     """Draws mixtures; item `i` depends on `(seed, i)` alone, so any number of workers yields the same set.
 
-    All voices of a mixture come from the same corpus: otherwise a network learns to tell recording channels apart instead of voices.
+    All voices of a mixture come from the same corpus: otherwise a network learns to tell recording channels
+        apart instead of voices.
 
     Args:
         speech: voices.
@@ -106,10 +116,12 @@ class Mixer:
         speed: range of the speed perturbation; 1 leaves the voice as it is.
         tilt_db: each voice is coloured by up to this [dB].
         p_noise, snr_db: share of mixtures with noise, and its range below the voices [dB].
-        kinds: of noise, each drawn as often as the others; all that `noise` has unless given. "tone" is made: a sine of `tone_hz` [Hz].
+        kinds: of noise, each drawn as often as the others; all that `noise` has unless given. "tone" is made:
+            a sine of `tone_hz` [Hz].
         p_room, t60_s: share of mixtures in a room, and the range of its reverberation time [s].
         dry: what the room adds to a voice is noise, not voice.
-        weights: how often each corpus is drawn, relative to the others; a corpus that is not named counts by its hours.
+        weights: how often each corpus is drawn, relative to the others; a corpus that is not named counts by
+            its hours.
     """
 
     def __init__(
@@ -137,13 +149,17 @@ class Mixer:
         weights: dict[str, float] | None = None,
     ) -> None:
         if noise is not None and noise.sample_rate != speech.sample_rate:
-            raise ValueError(f"noise at {noise.sample_rate} Hz, speech at {speech.sample_rate} Hz; decode both at one rate")
+            raise ValueError(
+                f"noise at {noise.sample_rate} Hz, speech at {speech.sample_rate} Hz; decode both at one rate"
+            )
         of_kind: dict[str, list[int]] = defaultdict(list)
         for index, recording in enumerate(noise.recordings if noise is not None else ()):
             of_kind[recording.speaker].append(index)
         self._kinds = list(kinds) or list(of_kind)
         if unknown := set(self._kinds) - set(of_kind) - {TONE}:
-            raise ValueError(f"no noise of kind {', '.join(sorted(unknown))}; there are {', '.join([*sorted(of_kind), TONE])}")
+            raise ValueError(
+                f"no noise of kind {', '.join(sorted(unknown))}; there are {', '.join([*sorted(of_kind), TONE])}"
+            )
         if p_noise and not self._kinds:
             raise ValueError("p_noise is set but no noise is given")
         self._of_kind = of_kind
@@ -156,17 +172,31 @@ class Mixer:
         by_corpus: dict[str, dict[str, list[int]]] = defaultdict(lambda: defaultdict(list))
         for index, recording in enumerate(speech.recordings):
             by_corpus[recording.corpus][recording.speaker].append(index)
-        self._speakers = {corpus: list(of_speaker.values()) for corpus, of_speaker in by_corpus.items() if len(of_speaker) >= n_src}
+        self._speakers = {
+            corpus: list(of_speaker.values())
+            for corpus, of_speaker in by_corpus.items()
+            if len(of_speaker) >= n_src
+        }
         if not self._speakers:
             raise ValueError(f"no corpus has {n_src} speakers")
-        seconds = {name: sum(speech.length(index) for files in voices for index in files) for name, voices in self._speakers.items()}
-        drawn = np.array([(weights or {}).get(name, seconds[name] / speech.sample_rate / 3600) for name in self._speakers])
+        seconds = {
+            name: sum(speech.length(index) for files in voices for index in files)
+            for name, voices in self._speakers.items()
+        }
+        drawn = np.array(
+            [(weights or {}).get(name, seconds[name] / speech.sample_rate / 3600) for name in self._speakers]
+        )
         self._weights = drawn / drawn.sum()
 
     @property
     def corpora(self) -> list[str]:
         """Names of the collections that voices and noises are drawn from, where they have one."""
-        drawn = [recording for corpus in (self.speech, self.noise if self.p_noise else None) if corpus for recording in corpus.recordings]
+        drawn = [
+            recording
+            for corpus in (self.speech, self.noise if self.p_noise else None)
+            if corpus
+            for recording in corpus.recordings
+        ]
         return sorted({recording.corpus for recording in drawn} - {""})
 
     def __len__(self) -> int:
@@ -199,7 +229,9 @@ class Mixer:
             noise += at_level(self._noise(rng), loudest_db - rng.uniform(*self.snr_db))
         peak = max(np.abs(sources.sum(axis=0) + noise).max(), np.abs(sources).max())
         gain = np.float32(min(1.0, 0.99 / peak)) if peak > 0 else np.float32(1.0)
-        names = ["" if row in absent else self.speech.recordings[file].speaker for row, file in enumerate(files)]
+        names = [
+            "" if row in absent else self.speech.recordings[file].speaker for row, file in enumerate(files)
+        ]
         return Mixture(sources * gain, noise * gain, self.speech.sample_rate, f"{index:06d}", names)
 
     def _cut(self, corpus: Corpus, file: int, length: int, rng: np.random.Generator) -> np.ndarray:
@@ -216,7 +248,9 @@ class Mixer:
     def _noise(self, rng: np.random.Generator) -> np.ndarray:
         kind = self._kinds[int(rng.integers(len(self._kinds)))]
         if kind == TONE:
-            turns = rng.uniform(*self.tone_hz) / self.speech.sample_rate * np.arange(self.length) + rng.random()
+            turns = (
+                rng.uniform(*self.tone_hz) / self.speech.sample_rate * np.arange(self.length) + rng.random()
+            )
             return np.sin(2 * np.pi * turns).astype(np.float32)
         assert self.noise is not None
         noise = self._sped(self.noise, int(rng.choice(self._of_kind[kind])), rng)

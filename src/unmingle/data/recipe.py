@@ -30,17 +30,20 @@ class DataRecipe:
     """Where voices and noise come from, and how `Mixer` draws mixtures from them (its arguments, same names).
 
     Attributes:
-        speech: CSV file or folder of voices; `speech_root` is where its paths start from, its own folder unless given.
+        speech: CSV file or folder of voices; `speech_root` is where its paths start from, its own folder
+            unless given.
         noise: CSV file or folder of noises, or none.
         corpora: only these, all if empty.
         cache: folder for decoded samples.
-        set: mixtures on disk to train on, as `read_set` takes them, instead of drawing them from voices; `valid_set` holds those on which the best
-            checkpoint is chosen, `task` says which mixtures of the two, `speech_root` where the paths of a CSV start from.
+        set: mixtures on disk to train on, as `read_set` takes them, instead of drawing them from voices;
+            `valid_set` holds those on which the best checkpoint is chosen, `task` says which mixtures of the
+            two, `speech_root` where the paths of a CSV start from.
         split: which part of the corpora `unmingle mix` draws from; training always draws from "train".
-        held_out: number of training speakers per corpus kept out of training, on whom the best checkpoint is chosen.
+        held_out: number of training speakers per corpus kept out of training, on whom the best checkpoint is
+            chosen.
         n_valid: mixtures drawn from them.
-        curriculum: pairs of a share of the budget and a length [s]: from that share on, every training mixture is cut into segments of that
-            length, each of them an item. No pairs, no cutting.
+        curriculum: pairs of a share of the budget and a length [s]: from that share on, every training
+            mixture is cut into segments of that length, each of them an item. No pairs, no cutting.
         n_items: train on this many mixtures, all of them in every epoch, instead of always new ones.
     """
 
@@ -82,18 +85,23 @@ class DataRecipe:
         """The voices of one split, of the corpora asked for.
 
         Raises:
-            FileNotFoundError, ValueError: as `read_recordings`; also where a speaker is in two splits, or no voice is left.
+            FileNotFoundError, ValueError: as `read_recordings`; also where a speaker is in two splits, or no
+                voice is left.
         """
         recordings = read_recordings(self.speech, self.speech_root)
         check_splits(recordings)
         found = [r for r in recordings if r.split == split and (not self.corpora or r.corpus in self.corpora)]
         if not found:
             there = ", ".join(sorted({r.corpus for r in recordings if r.split == split})[:8])
-            raise ValueError(f"{self.speech}: no voice of {', '.join(self.corpora)}; choose data.corpora from [{there}], or data.corpora=[] for all")
+            raise ValueError(
+                f"{self.speech}: no voice of {', '.join(self.corpora)}; choose data.corpora from [{there}], or data.corpora=[] for all"
+            )
         return found
 
     def noises(self, split: str) -> Corpus | None:
-        """The decoded noises of one split; None if the recipe has none. Raises as `read_recordings` and `Corpus`."""
+        """The decoded noises of one split; None if the recipe has none. Raises as `read_recordings` and
+        `Corpus`.
+        """
         if not self.noise:
             return None
         recordings = [r for r in read_recordings(self.noise, self.noise_root) if r.split == split]

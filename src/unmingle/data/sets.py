@@ -1,4 +1,6 @@
-"""Sets of mixtures on disk: a CSV, a folder as WSJ0-2mix, LibriMix, WHAM! and WHAMR! have it, what `unmingle mix` wrote, or plain recordings."""
+"""Sets of mixtures on disk: a CSV, a folder as WSJ0-2mix, LibriMix, WHAM! and WHAMR! have it, what `unmingle
+mix` wrote, or plain recordings.
+"""
 
 import csv
 import hashlib
@@ -19,15 +21,26 @@ from unmingle.data.mixer import TONE, Mixer, Mixture, convolve, room
 from unmingle.data.recipe import DataRecipe
 from unmingle.errors import InputError, UsageError
 
-# The folders of mixtures, by which a set is known. The clean ones first: the first that is there is read if none is asked for.
-TASKS = ("mix_clean", "mix", "mix_clean_anechoic", "mix_clean_reverb", "mix_both", "mix_both_anechoic", "mix_both_reverb", "mix_single",
-         "mix_single_anechoic", "mix_single_reverb")  # fmt: skip
+# The folders of mixtures, by which a set is known. The clean ones first: the first that is there is read if
+# none is asked for.
+TASKS = (
+    "mix_clean",
+    "mix",
+    "mix_clean_anechoic",
+    "mix_clean_reverb",
+    "mix_both",
+    "mix_both_anechoic",
+    "mix_both_reverb",
+    "mix_single",
+    "mix_single_anechoic",
+    "mix_single_reverb",
+)
 ALL = "all"  # the task that is every task of a CSV
 DEPTH = 4  # of a set below the folder in which a corpus lies: Libri2Mix/wav16k/min/test
 
 
 @dataclass(frozen=True)
-class Entry:
+class MixtureEntry:
     """One mixture of a set, read when it is asked for.
 
     Attributes:
@@ -41,22 +54,30 @@ class Entry:
     about: dict[str, str | float] = field(default_factory=dict)
 
 
-def read_set(path: str | Path, speech: str | Path | None = None, task: str | None = None, first: int | None = None) -> list[Entry]:
+def read_set(
+    path: str | Path, speech: str | Path | None = None, task: str | None = None, first: int | None = None
+) -> list[MixtureEntry]:
     """List the mixtures of a set.
 
     Args:
         path: one of
 
-            - a CSV with the columns `mixture_id`, `samples` and, per voice, `source_1_path`, `source_1_gain`, …; for noise `noise_path`,
-              `noise_gain` and `noise_start` [samples] (see `noise_passage`); for rooms `room_seed` and `t60_s` [s], where the references stay
-              the dry voices and what a room adds to them is noise; `task`, `kind` and `snr_db` [dB] to say what a mixture is;
-            - a CSV that LibriMix wrote beside its mixtures (`metadata/mixture_test_mix_clean.csv`), also after the corpus was moved as a whole;
-            - a folder with voices (`s1`, `s2`, …; in WHAMR! `s1_anechoic`, …) and one or more of the folders in `TASKS`: WSJ0-2mix and -3mix,
+            - a CSV with the columns `mixture_id`, `samples` and, per voice, `source_1_path`, `source_1_gain`,
+              …; for noise `noise_path`,
+              `noise_gain` and `noise_start` [samples] (see `noise_passage`); for rooms `room_seed` and
+              `t60_s` [s], where the references stay the dry voices and what a room adds to them is noise;
+              `task`, `kind` and `snr_db` [dB] to say what a mixture is;
+            - a CSV that LibriMix wrote beside its mixtures (`metadata/mixture_test_mix_clean.csv`), also
+              after the corpus was moved as a whole;
+            - a folder with voices (`s1`, `s2`, …; in WHAMR! `s1_anechoic`, …) and one or more of the folders
+              in `TASKS`: WSJ0-2mix and -3mix,
               LibriMix, WHAM! and WHAMR! as they come on disk, or written by `unmingle mix`.
-        speech: for a CSV, the folder that its paths start from. Where a path is not there, its utterance is looked for by its name anywhere
-            below, as it lies in the public corpus. The CSV's own folder unless given.
-        task: which of the mixtures; the first of `tasks(path)` unless given. A "single" mixture has one voice, `s1`. The references of WHAMR!'s
-            reverberant mixtures are its anechoic voices, as in the published tables.
+        speech: for a CSV, the folder that its paths start from. Where a path is not there, its utterance is
+            looked for by its name anywhere below, as it lies in the public corpus. The CSV's own folder
+            unless given.
+        task: which of the mixtures; the first of `tasks(path)` unless given. A "single" mixture has one
+            voice, `s1`. The references of WHAMR!'s reverberant mixtures are its anechoic voices, as in the
+            published tables.
         first: only so many mixtures; the files of the others need not be there.
 
     Raises:
@@ -71,10 +92,12 @@ def read_set(path: str | Path, speech: str | Path | None = None, task: str | Non
     return _csv(path, Path(speech) if speech is not None else path.parent, task, first)
 
 
-def read_plain(path: str | Path, first: int | None = None) -> list[Entry]:
-    """The recordings that lie in a folder which is no set, nor a part of one, nor holds any, as mixtures of unknown sources: all of it is noise.
+def read_plain(path: str | Path, first: int | None = None) -> list[MixtureEntry]:
+    """The recordings that lie in a folder which is no set, nor a part of one, nor holds any, as mixtures of
+    unknown sources: all of it is noise.
 
-    They are averaged to mono, and there are none if `path` is something else. Raises InputError when one is read that cannot be decoded.
+    They are averaged to mono, and there are none if `path` is something else. Raises InputError when one is
+    read that cannot be decoded.
     """
     path = Path(path)
     if not path.is_dir() or tasks(path) or tasks(path.parent):
@@ -83,18 +106,20 @@ def read_plain(path: str | Path, first: int | None = None) -> list[Entry]:
     if not files or any(_sets_below(path)):
         return []
 
-    def entry(file: Path) -> Entry:
+    def entry(file: Path) -> MixtureEntry:
         def read() -> Mixture:
             samples, rate = _read(file)
             return Mixture(np.zeros((0, len(samples)), np.float32), samples, rate, file.name)
 
-        return Entry(file.name, read)
+        return MixtureEntry(file.name, read)
 
     return [entry(file) for file in files[:first]]
 
 
 def tasks(path: str | Path) -> list[str]:
-    """The mixtures between which `read_set` can choose, its default first: folders, or tasks of a CSV, which also has "all" of several."""
+    """The mixtures between which `read_set` can choose, its default first: folders, or tasks of a CSV, which
+    also has "all" of several.
+    """
     path = Path(path)
     if not path.is_file():
         return [name for name in TASKS if (path / name).is_dir()]
@@ -106,8 +131,8 @@ def noise_passage(noise: str | Path, start: int, length: int, sample_rate: int) 
     """Noise of a mixture before its gain, `(T,)` float32.
 
     Args:
-        noise: a recording, read in a circle: after its last sample comes its first one; or "tone:1234.5", a sine of that many Hz, amplitude 1
-            and phase 0.
+        noise: a recording, read in a circle: after its last sample comes its first one; or "tone:1234.5", a
+            sine of that many Hz, amplitude 1 and phase 0.
         start: of the passage in the recording [samples at `sample_rate`].
         length: [samples].
         sample_rate: to which the recording is resampled [Hz].
@@ -125,7 +150,9 @@ def noise_passage(noise: str | Path, start: int, length: int, sample_rate: int) 
 
 
 def heard_in_room(voices: np.ndarray, seed: int, sample_rate: int, t60_s: float) -> np.ndarray:
-    """Voices `(S, T)` through a simple room, a response for each (see `unmingle.data.mixer.room`); the same seed gives the same room."""
+    """Voices `(S, T)` through a simple room, a response for each (see `unmingle.data.mixer.room`); the same
+    seed gives the same room.
+    """
     rng = np.random.default_rng(seed)
     return np.stack([convolve(voice, room(rng, sample_rate, t60_s)) for voice in voices])
 
@@ -135,7 +162,7 @@ def _rows(path: Path) -> list[dict[str, str]]:
         return list(csv.DictReader(file))
 
 
-def _csv(path: Path, root: Path, task: str | None, first: int | None) -> list[Entry]:
+def _csv(path: Path, root: Path, task: str | None, first: int | None) -> list[MixtureEntry]:
     known = tasks(path)
     if task is not None and not known:
         raise UsageError(f"--task {task}: {path} is a CSV, whose mixtures are fixed; leave --task out")
@@ -148,7 +175,9 @@ def _csv(path: Path, root: Path, task: str | None, first: int | None) -> list[En
     if n_src and {"mixture_ID", "mixture_path", "length"} <= columns:
         return [_librimix_row(row, n_src, path, root) for row in rows]
     if n_src and {"mixture_ID", "source_1_gain"} <= columns:
-        raise InputError(f"{path}: LibriMix metadata, from which mixtures are yet to be built: unmingle mix librimix {path} --speech LibriSpeech/")
+        raise InputError(
+            f"{path}: LibriMix metadata, from which mixtures are yet to be built: unmingle mix librimix {path} --speech LibriSpeech/"
+        )
     if not n_src or not {"mixture_id", "samples"} <= columns:
         expected = "mixture_id, samples, source_1_path, source_1_gain, … (or LibriMix's mixture_ID, mixture_path, source_1_path, …, length)"
         found = ", ".join(rows[0]) if rows else "no rows"
@@ -159,12 +188,16 @@ def _csv(path: Path, root: Path, task: str | None, first: int | None) -> list[En
         if (root / name).is_file():
             return root / name
         if not by_name:
-            by_name.update({found.stem: found for found in root.rglob("*") if found.suffix.lower() in AUDIO_SUFFIXES})
+            by_name.update(
+                {found.stem: found for found in root.rglob("*") if found.suffix.lower() in AUDIO_SUFFIXES}
+            )
         if Path(name).stem not in by_name:
-            raise InputError(f"{root}: has no {name} nor an utterance {Path(name).stem}; give the corpus that {path.name} names with --speech FOLDER")
+            raise InputError(
+                f"{root}: has no {name} nor an utterance {Path(name).stem}; give the corpus that {path.name} names with --speech FOLDER"
+            )
         return by_name[Path(name).stem]
 
-    def entry(row: dict[str, str]) -> Entry:
+    def entry(row: dict[str, str]) -> MixtureEntry:
         try:
             return _csv_row(row, n_src, find)
         except ValueError as error:
@@ -173,8 +206,10 @@ def _csv(path: Path, root: Path, task: str | None, first: int | None) -> list[En
     return [entry(row) for row in rows]
 
 
-def _csv_row(row: dict[str, str], n_src: int, find: Callable[[str], Path]) -> Entry:
-    """One row of a CSV with gains. Raises ValueError where a number is none, InputError where a file is not there."""
+def _csv_row(row: dict[str, str], n_src: int, find: Callable[[str], Path]) -> MixtureEntry:
+    """One row of a CSV with gains. Raises ValueError where a number is none, InputError where a file is not
+    there.
+    """
     paths = [find(row[f"source_{k}_path"]) for k in range(1, n_src + 1)]
     gains = np.array([[float(row[f"source_{k}_gain"])] for k in range(1, n_src + 1)], np.float32)
     length = int(row["samples"])
@@ -200,25 +235,28 @@ def _csv_row(row: dict[str, str], n_src: int, find: Callable[[str], Path]) -> En
                 raise InputError(f"{row['mixture_id']}: {error}") from None
         return Mixture(sources, rest, rates[0], row["mixture_id"], [path.parent.name for path in paths])
 
-    return Entry(row["mixture_id"], read, about)
+    return MixtureEntry(row["mixture_id"], read, about)
 
 
-def _librimix_row(row: dict[str, str], n_src: int, path: Path, root: Path) -> Entry:
+def _librimix_row(row: dict[str, str], n_src: int, path: Path, root: Path) -> MixtureEntry:
     def find(name: str) -> Path:
-        # LibriMix writes absolute paths; where its folder was moved, subset/part/file still lies beside metadata/.
+        # LibriMix writes absolute paths; where its folder was moved, subset/part/file still lies beside
+        # metadata/.
         return root / name if (root / name).is_file() else path.parent.parent / Path(*Path(name).parts[-3:])
 
     sources = [find(row[f"source_{k}_path"]) for k in range(1, n_src + 1)]
     return _entry(row["mixture_ID"], find(row["mixture_path"]), sources, named_in=path)
 
 
-def _folder(path: Path, task: str | None, first: int | None) -> list[Entry]:
+def _folder(path: Path, task: str | None, first: int | None) -> list[MixtureEntry]:
     known = tasks(path)
     if known and task is not None and task not in known:
         raise UsageError(f"--task {task}: not in {path}; choose from {', '.join(known)}")
     task = task or next(iter(known), "")
     voice = rf"s\d+{'_anechoic' if task.endswith(('_anechoic', '_reverb')) else ''}"
-    sources = sorted(folder for folder in path.iterdir() if re.fullmatch(voice, folder.name) and folder.is_dir())
+    sources = sorted(
+        folder for folder in path.iterdir() if re.fullmatch(voice, folder.name) and folder.is_dir()
+    )
     if not known or not sources:
         raise InputError(_what_is_wrong(path))
     files = sorted(file for file in (path / task).iterdir() if file.suffix.lower() in AUDIO_SUFFIXES)
@@ -226,7 +264,10 @@ def _folder(path: Path, task: str | None, first: int | None) -> list[Entry]:
         raise InputError(f"{path / task}: no audio files in it")
     if task.startswith("mix_single"):
         sources = sources[:1]
-    return [_entry(file.stem, file, [folder / file.name for folder in sources], named_in=file) for file in files[:first]]
+    return [
+        _entry(file.stem, file, [folder / file.name for folder in sources], named_in=file)
+        for file in files[:first]
+    ]
 
 
 def _what_is_wrong(path: Path) -> str:
@@ -240,7 +281,9 @@ def _what_is_wrong(path: Path) -> str:
         return f"{path}: recordings without references, which only evaluate takes; build a set of them and their voices, or give one"
     there = ", ".join(sorted(entry.name for entry in path.iterdir())[:8]) or "nothing"
     expected = "the folders s1, s2, … and mix_clean, mix_both, mix_single or mix (LibriMix wav16k/min/test, WSJ0-2mix 2speakers/wav8k/min/tt, WHAM!)"
-    return f"{path}: expected {expected}, or in WHAMR! s1_anechoic, … and mix_clean_anechoic, …; found {there}"
+    return (
+        f"{path}: expected {expected}, or in WHAMR! s1_anechoic, … and mix_clean_anechoic, …; found {there}"
+    )
 
 
 def _sets_below(path: Path) -> Iterator[Path]:
@@ -253,7 +296,7 @@ def _sets_below(path: Path) -> Iterator[Path]:
         folders.sort()
 
 
-def _entry(id: str, file: Path, sources: list[Path], named_in: Path) -> Entry:
+def _entry(id: str, file: Path, sources: list[Path], named_in: Path) -> MixtureEntry:
     """A mixture whose voices lie in files of their own; what they do not explain of it is its noise."""
     missing = next((path for path in (file, *sources) if not path.is_file()), None)
     if missing is not None:
@@ -262,12 +305,16 @@ def _entry(id: str, file: Path, sources: list[Path], named_in: Path) -> Entry:
     def read() -> Mixture:
         mixture, rate = _read(file)
         voices = [_read(path)[0] for path in sources]
-        odd = next((path for path, voice in zip(sources, voices, strict=True) if len(voice) != len(mixture)), None)
+        odd = next(
+            (path for path, voice in zip(sources, voices, strict=True) if len(voice) != len(mixture)), None
+        )
         if odd is not None:
-            raise InputError(f"{odd}: not as long as {file} ({len(mixture)} samples); the set is damaged, build it again")
+            raise InputError(
+                f"{odd}: not as long as {file} ({len(mixture)} samples); the set is damaged, build it again"
+            )
         return Mixture(np.stack(voices), mixture - np.sum(voices, axis=0), rate, id)
 
-    return Entry(id, read)
+    return MixtureEntry(id, read)
 
 
 def _read(path: Path) -> tuple[np.ndarray, int]:
@@ -281,8 +328,9 @@ def _read(path: Path) -> tuple[np.ndarray, int]:
 def write_set(data: DataRecipe, out: Path, n_items: int, *, overwrite: bool = False) -> None:
     """Draw `n_items` mixtures as a recipe's data part says and write them as a folder that `read_set` reads.
 
-    It holds `mix_clean/` (`mix_both/` where there may be noise, with `noise/`), `s1/`, `s2/`, … as 32-bit float WAV, `set.json` with how
-    they were drawn, and `SHA256SUMS` of the samples. The folder appears whole or not at all.
+    It holds `mix_clean/` (`mix_both/` where there may be noise, with `noise/`), `s1/`, `s2/`, … as 32-bit
+    float WAV, `set.json` with how they were drawn, and `SHA256SUMS` of the samples. The folder appears whole
+    or not at all.
 
     Raises:
         InputError: `out` exists and `overwrite` is not set, or the corpora cannot be read.
@@ -291,7 +339,9 @@ def write_set(data: DataRecipe, out: Path, n_items: int, *, overwrite: bool = Fa
         raise InputError(f"{out}: exists already; add --overwrite or choose another --out")
     try:
         speech, noise = data.decode(data.voices(data.split), "voices"), data.noises(data.split)
-        mixer = Mixer(speech, noise, seed=data.seed, n_items=n_items, length_s=data.length_s, **data.drawing())
+        mixer = Mixer(
+            speech, noise, seed=data.seed, n_items=n_items, length_s=data.length_s, **data.drawing()
+        )
     except (ValueError, FileNotFoundError) as error:
         raise InputError(str(error)) from None
     beside = out.with_name(f".{out.name}.part")
@@ -301,15 +351,22 @@ def write_set(data: DataRecipe, out: Path, n_items: int, *, overwrite: bool = Fa
     try:
         for index in track(range(n_items), "mixing"):
             item = mixer[index]
-            parts = {mixtures: item.mixture, **{beside / f"s{row + 1}": source for row, source in enumerate(item.sources)}}
+            parts = {
+                mixtures: item.mixture,
+                **{beside / f"s{row + 1}": source for row, source in enumerate(item.sources)},
+            }
             if noise is not None:
                 parts[beside / "noise"] = item.noise
             for folder, samples in parts.items():
                 folder.mkdir(parents=True, exist_ok=True)
                 file = folder / f"{item.id}.wav"
                 soundfile.write(file, samples, item.sample_rate, "FLOAT")
-                sums.append(f"{hashlib.sha256(samples.tobytes()).hexdigest()}  {file.relative_to(beside).as_posix()}")
-        (beside / "set.json").write_text(json.dumps({"n_items": n_items, **asdict(data)}, indent=1), encoding="utf-8")
+                sums.append(
+                    f"{hashlib.sha256(samples.tobytes()).hexdigest()}  {file.relative_to(beside).as_posix()}"
+                )
+        (beside / "set.json").write_text(
+            json.dumps({"n_items": n_items, **asdict(data)}, indent=1), encoding="utf-8"
+        )
         (beside / "SHA256SUMS").write_text("\n".join(sums) + "\n", encoding="utf-8")
         if out.exists():
             shutil.rmtree(out)

@@ -1,4 +1,6 @@
-"""Complex ratio masks: what a source is of the mixture, in level and phase. Real and imaginary part are the third last axis, `(…, 2, F, N)`."""
+"""Complex ratio masks: what a source is of the mixture, in level and phase. Real and imaginary part are the
+third last axis, `(…, 2, F, N)`.
+"""
 
 import torch
 from torch import Tensor
@@ -7,7 +9,8 @@ LIMIT, STEEPNESS = 10.0, 0.1  # the K and the C of the paper
 
 
 def compute(source: Tensor, mixture: Tensor) -> Tensor:
-    """The mask `S / X` that makes the source of the mixture: `(…, 2, F, N)` both → same; 0 where the mixture is silent.
+    """The mask `S / X` that makes the source of the mixture: `(…, 2, F, N)` both → same; 0 where the mixture
+    is silent.
 
     A source of half the mixture's magnitude, a quarter turn ahead of it:
 
@@ -26,7 +29,8 @@ def apply(mask: Tensor, spectrum: Tensor) -> Tensor:
 
 
 def compress(mask: Tensor) -> Tensor:
-    """Either part of a mask into −K … K: `K (1 − e^(−Cx)) / (1 + e^(−Cx))`, which is `K tanh(Cx / 2)`, with K = 10 and C = 0.1.
+    """Either part of a mask into −K … K: `K (1 − e^(−Cx)) / (1 + e^(−Cx))`, which is `K tanh(Cx / 2)`, with K
+    = 10 and C = 0.1.
 
     >>> [round(value, 3) for value in compress(torch.tensor([-1.0, 0.0, 1.0, 1000.0])).tolist()]
     [-0.5, 0.0, 0.5, 10.0]
@@ -40,7 +44,8 @@ def compress(mask: Tensor) -> Tensor:
 def decompress(compressed: Tensor) -> Tensor:
     """The inverse of `compress`; what it cannot have said, ±K and beyond, counts as the last value within.
 
-    Only what lies in all of −K … K gives all masks back: what a sigmoid says, 0 … 1, would come out as 0 … 2 and never negative.
+    Only what lies in all of −K … K gives all masks back: what a sigmoid says, 0 … 1, would come out as 0 … 2
+    and never negative.
     """
     within = (compressed / LIMIT).clamp(-1 + 1e-6, 1 - 1e-6)
     return 2 / STEEPNESS * torch.atanh(within)

@@ -1,4 +1,6 @@
-"""Cutting a long sequence into half-overlapping segments, so that it can be walked within the segments and across them."""
+"""Cutting a long sequence into half-overlapping segments, so that it can be walked within the segments and
+across them.
+"""
 
 import torch
 from torch import Tensor
@@ -6,7 +8,9 @@ from torch.nn import functional
 
 
 def segment(sequence: Tensor, size: int) -> Tensor:
-    """`(B, N, D)` → `(B, K, size, D)`: segments that overlap by half, so that every frame lies in two of them; `size` is even."""
+    """`(B, N, D)` → `(B, K, size, D)`: segments that overlap by half, so that every frame lies in two of
+    them; `size` is even.
+    """
     hop = size // 2
     batch, n_frames, n_features = sequence.shape
     padded = functional.pad(sequence, (0, 0, hop, hop + (-n_frames) % hop))

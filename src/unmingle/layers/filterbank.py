@@ -4,15 +4,17 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from unmingle.layers.past import Past
+from unmingle.layers.stream_state import StreamState
 
 
 class LearnedFilterbank(nn.Module):
-    """A convolution in place of the spectrogram and a transposed one in place of its inverse; neither is tied to the other.
+    """A convolution in place of the spectrogram and a transposed one in place of its inverse; neither is tied
+    to the other.
 
-    They begin as a spectrogram does: windowed cosines and sines at equal distances in frequency, the synthesis being the inverse where a filter
-    is a whole number of strides long and no longer than there are different waves. A training starts with frames that sound, and goes on
-    from there.
+    They begin as a spectrogram does: windowed cosines and sines at equal distances in frequency, the
+        synthesis being the inverse where a filter
+    is a whole number of strides long and no longer than there are different waves. A training starts with
+    frames that sound, and goes on from there.
 
     Both run in float32 even under autocast: the waveform goes through them and must keep its precision.
 
@@ -21,16 +23,22 @@ class LearnedFilterbank(nn.Module):
         kernel_size: their length [samples].
         stride: distance between frames [samples].
         multiple: the number of frames is rounded up to a multiple of this.
-        rectified: frames are not negative; half of the waves then begin as the others upside down, so that nothing is lost.
+        rectified: frames are not negative; half of the waves then begin as the others upside down, so that
+            nothing is lost.
 
     References:
-        Y. Luo and N. Mesgarani, "TasNet: time-domain audio separation network for real-time, single-channel speech separation", 2018.
+        Y. Luo and N. Mesgarani, "TasNet: time-domain audio separation network for real-time, single-channel
+        speech separation", 2018.
     """
 
-    def __init__(self, *, n_filters: int, kernel_size: int, stride: int, multiple: int = 1, rectified: bool = False) -> None:
+    def __init__(
+        self, *, n_filters: int, kernel_size: int, stride: int, multiple: int = 1, rectified: bool = False
+    ) -> None:
         super().__init__()
         if kernel_size < stride:
-            raise ValueError(f"kernel_size ({kernel_size}) must be at least as long as stride ({stride}), or samples are lost between frames")
+            raise ValueError(
+                f"kernel_size ({kernel_size}) must be at least as long as stride ({stride}), or samples are lost between frames"
+            )
         self.stride, self.multiple, self.rectified = stride, multiple, rectified
         #: samples that neighbouring frames share
         self.overlap = kernel_size - stride
@@ -42,12 +50,15 @@ class LearnedFilterbank(nn.Module):
             filters = torch.cat([waves, -waves[: n_filters // 2]])
         with torch.no_grad():
             self.analysis.weight[:, 0] = filters
-            self.synthesis.weight[:, 0] = filters * (2 * stride / kernel_size)  # windows that overlap more add up to more
+            self.synthesis.weight[:, 0] = filters * (
+                2 * stride / kernel_size
+            )  # windows that overlap more add up to more
 
-    def forward(self, samples: Tensor, *past: Past) -> Tensor:
+    def forward(self, samples: Tensor, *past: StreamState) -> Tensor:
         """`(B, T)` → frames `(B, F, N)`; every sample lies in as many frames as every other.
 
-        With a `past`, T is a multiple of `stride`, and the T / `stride` frames that end in these samples come out.
+        With a `past`, T is a multiple of `stride`, and the T / `stride` frames that end in these samples come
+        out.
         """
         if past:
             padded = past[0].extend(samples.float(), self.overlap)[:, None]
@@ -63,16 +74,19 @@ class LearnedFilterbank(nn.Module):
         return self.synthesise(frames)[:, self.overlap : self.overlap + length]
 
     def synthesise(self, frames: Tensor) -> Tensor:
-        """`(B, F, N)` → `(B, N · stride + overlap)`, of which the first and the last `overlap` samples belong to further frames too."""
+        """`(B, F, N)` → `(B, N · stride + overlap)`, of which the first and the last `overlap` samples belong
+        to further frames too.
+        """
         with torch.autocast(frames.device.type, enabled=False):
             return self.synthesis(frames.float())[:, 0]
 
 
 def windowed_waves(n_filters: int, kernel_size: int) -> Tensor:
-    """Cosines and sines of `n_filters / 2` frequencies under half a wave of a sine: `(n_filters, kernel_size)`.
+    """Cosines and sines of `n_filters / 2` frequencies under half a wave of a sine: `(n_filters,
+    kernel_size)`.
 
-    Where `kernel_size` is `n_filters` at most, sums over all filters of products of two samples vanish, so that the transposed filters are
-    the inverse but for the square of the window.
+    Where `kernel_size` is `n_filters` at most, sums over all filters of products of two samples vanish, so
+    that the transposed filters are the inverse but for the square of the window.
     """
     centred = torch.arange(kernel_size) - (kernel_size - 1) / 2
     n_waves = (n_filters + 1) // 2

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from unmingle.layers.past import Past
+from unmingle.layers.stream_state import StreamState
 
 EPS = 1e-8
 HORIZON = 2**20  # frames that a cumulative mean remembers: 17 minutes of 1 ms
@@ -20,7 +20,8 @@ class GlobalLayerNorm(nn.Module):
         channels_last: features on the last axis, `(B, …, D)`, instead of the second, `(B, D, …)`.
 
     References:
-        Y. Luo and N. Mesgarani, "Conv-TasNet: surpassing ideal time-frequency magnitude masking for speech separation", 2019.
+        Y. Luo and N. Mesgarani, "Conv-TasNet: surpassing ideal time-frequency magnitude masking for speech
+        separation", 2019.
     """
 
     def __init__(self, n_features: int, *, channels_last: bool = False) -> None:
@@ -45,12 +46,14 @@ class GlobalLayerNorm(nn.Module):
 class CumulativeLayerNorm(nn.Module):
     """cLN: as gLN, with the mean and variance of the frames so far: `(B, D, N)` → `(B, D, N)`; causal.
 
-    Between calls it keeps means and a count instead of sums, so that nothing grows with the length of a stream and float32 is as precise after
-    ten minutes as at the start. All that came before a call counts as `HORIZON` frames at most: from there on, older frames fade out. A count
-    without a limit would, some hours later, be so large that nothing new moved a mean in float32.
+    Between calls it keeps means and a count instead of sums, so that nothing grows with the length of a
+    stream and float32 is as precise after ten minutes as at the start. All that came before a call counts as
+    `HORIZON` frames at most: from there on, older frames fade out. A count without a limit would, some hours
+    later, be so large that nothing new moved a mean in float32.
 
     References:
-        Y. Luo and N. Mesgarani, "Conv-TasNet: surpassing ideal time-frequency magnitude masking for speech separation", 2019.
+        Y. Luo and N. Mesgarani, "Conv-TasNet: surpassing ideal time-frequency magnitude masking for speech
+        separation", 2019.
     """
 
     n_kept = 3  # mean, mean square, frames seen
@@ -60,22 +63,22 @@ class CumulativeLayerNorm(nn.Module):
         self.weight = nn.Parameter(torch.ones(n_features, 1))
         self.bias = nn.Parameter(torch.zeros(n_features, 1))
 
-    def forward(self, x: Tensor, *past: Past) -> Tensor:
+    def forward(self, x: Tensor, *past: StreamState) -> Tensor:
         return self._normalised(x, 1, *past)
 
-    def features_last(self, x: Tensor, *past: Past) -> Tensor:
+    def features_last(self, x: Tensor, *past: StreamState) -> Tensor:
         """The same of `(B, N, D)`."""
         return self._normalised(x, 2, *past)
 
-    def _normalised(self, x: Tensor, axis: int, *past: Past) -> Tensor:
+    def _normalised(self, x: Tensor, axis: int, *past: StreamState) -> Tensor:
         wide, time = x.float(), 3 - axis
         means = torch.cat([wide.mean(axis, True), wide.square().mean(axis, True)], axis)  # of each frame
         n_seen = torch.ones_like(means.narrow(axis, 0, 1)).cumsum(time)
         if past:
-            before, n_before = past[0].take(self.n_kept).unsqueeze(time).split((2, 1), axis)
+            before, n_before = past[0].read(self.n_kept).unsqueeze(time).split((2, 1), axis)
             n_seen = n_before + n_seen
             means = before + (means - before).cumsum(time) / n_seen
-            past[0].keep(torch.cat([means, n_seen.clamp(max=HORIZON)], axis).select(time, -1))
+            past[0].write(torch.cat([means, n_seen.clamp(max=HORIZON)], axis).select(time, -1))
         else:
             means = means.cumsum(time) / n_seen
         mean, power = means.split(1, axis)
@@ -84,4 +87,7 @@ class CumulativeLayerNorm(nn.Module):
         return ((wide - mean) * scale * weight + bias).to(x.dtype)
 
 
-NORMS: dict[str, Callable[[int], GlobalLayerNorm | CumulativeLayerNorm]] = {"gLN": GlobalLayerNorm, "cLN": CumulativeLayerNorm}
+NORMS: dict[str, Callable[[int], GlobalLayerNorm | CumulativeLayerNorm]] = {
+    "gLN": GlobalLayerNorm,
+    "cLN": CumulativeLayerNorm,
+}

@@ -20,14 +20,16 @@ def _filters(up: int, down: int) -> tuple[Tensor, int]:
     whole = np.kaiser(2 * reach + 1, 0.1102 * (REJECTION_DB - 8.7)) * np.sinc(2 * cutoff * at)
     whole *= up / whole.sum()
     before, behind = reach // up, ((up - 1) * down + reach) // up
-    # Sample n = up · m + i of the output lies at n · down of the filter's grid, sample k = down · m + j of the input at k · up.
+    # Sample n = up · m + i of the output lies at n · down of the filter's grid, sample k = down · m + j of
+    # the input at k · up.
     places = np.arange(up)[:, None] * down - np.arange(-before, behind + 1) * up
     taps = np.where(abs(places) <= reach, whole[(places + reach).clip(0, 2 * reach)], 0.0)
     return torch.from_numpy(taps).float()[:, None], before
 
 
 def resample(samples: Tensor, from_rate: int, to_rate: int) -> Tensor:
-    """`(…, T)` → `(…, ⌈T · to_rate / from_rate⌉)`, in float32 and in phase, by a windowed sinc of 60 dB rejection.
+    """`(…, T)` → `(…, ⌈T · to_rate / from_rate⌉)`, in float32 and in phase, by a windowed sinc of 60 dB
+    rejection.
 
     The filter is that of Octave's `resample`, which STOI is defined with.
     """

@@ -1,22 +1,26 @@
-"""Short-time Fourier transform and its inverse as real-valued convolutions, so that they live inside an exported graph."""
+"""Short-time Fourier transform and its inverse as real-valued convolutions, so that they live inside an
+exported graph.
+"""
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from unmingle.layers.past import Past
+from unmingle.layers.stream_state import StreamState
 
 
 class STFT(nn.Module):
     """Analysis and synthesis with the square root of a Hann window.
 
-    Synthesis divides by the sum of the squared windows that a sample lies in, so `inverse(forward(x))` is `x` for every length: the signal is
-    padded by `window - hop` before and by `window - 1` behind, and the padding is cut off again.
+    Synthesis divides by the sum of the squared windows that a sample lies in, so `inverse(forward(x))` is `x`
+    for every length: the signal is padded by `window - hop` before and by `window - 1` behind, and the
+    padding is cut off again.
 
     Args:
         n_fft: transform length [samples].
         hop: distance between frames, at most half a window [samples].
-        window: its length, `n_fft` unless given; a shorter one is filled up with zeros, which are not computed [samples].
+        window: its length, `n_fft` unless given; a shorter one is filled up with zeros, which are not
+            computed [samples].
 
     References:
         D. W. Griffin and J. S. Lim, "Signal estimation from modified short-time Fourier transform", 1984.
@@ -30,9 +34,13 @@ class STFT(nn.Module):
         super().__init__()
         self.n_fft, self.hop, self.window, self.n_bins = n_fft, hop, window or n_fft, n_fft // 2 + 1
         if not 2 * hop <= self.window <= n_fft:
-            raise ValueError(f"window ({self.window}) must be at least twice as long as hop ({hop}) and at most as long as n_fft ({n_fft})")
+            raise ValueError(
+                f"window ({self.window}) must be at least twice as long as hop ({hop}) and at most as long as n_fft ({n_fft})"
+            )
         squared = torch.hann_window(self.window, periodic=True, dtype=torch.float64)
-        turn = 2 * torch.pi / n_fft * torch.outer(torch.arange(self.n_bins), torch.arange(self.window)).double()
+        turn = (
+            2 * torch.pi / n_fft * torch.outer(torch.arange(self.n_bins), torch.arange(self.window)).double()
+        )
         analysis = torch.cat([turn.cos(), -turn.sin()]) * squared.sqrt() / n_fft**0.5
         # Every bin but the first, and the last of an even transform, stands for two of the full transform.
         scale = torch.full((self.n_bins, 1), 2.0, dtype=torch.float64)
@@ -40,15 +48,20 @@ class STFT(nn.Module):
         if n_fft % 2 == 0:
             scale[-1] = 1.0
         n_hops = -(-self.window // hop)
-        overlapped = functional.pad(squared, (0, n_hops * hop - self.window)).reshape(n_hops, hop).sum(0)  # repeats every hop
+        overlapped = (
+            functional.pad(squared, (0, n_hops * hop - self.window)).reshape(n_hops, hop).sum(0)
+        )  # repeats every hop
         synthesis = analysis / overlapped.repeat(n_hops)[: self.window]
-        if self.window % hop == 0:  # the overlap is the same everywhere, and both filters can be one tensor, which an export holds once
+        if (
+            self.window % hop == 0
+            # the overlap is the same everywhere, and both filters can be one tensor, which an export holds once
+        ):
             scale, synthesis = scale / (self.window / hop / 2), analysis
         self.register_buffer("analysis", analysis.float()[:, None], persistent=False)
         self.register_buffer("synthesis", synthesis.float()[:, None], persistent=False)
         self.register_buffer("scale", torch.cat([scale, scale]).float(), persistent=False)
 
-    def forward(self, samples: Tensor, *past: Past) -> Tensor:
+    def forward(self, samples: Tensor, *past: StreamState) -> Tensor:
         """`(B, T)` → real and imaginary part `(B, 2, F, N)`.
 
         With a `past`, T is a multiple of `hop`, and the T / `hop` frames that end in these samples come out.
@@ -66,5 +79,9 @@ class STFT(nn.Module):
         return self.synthesise(spectrum)[:, start : start + length]
 
     def synthesise(self, spectrum: Tensor) -> Tensor:
-        """`(B, 2, F, N)` → `(B, N · hop + window − hop)`, of which the first and the last `window − hop` samples belong to further frames too."""
-        return functional.conv_transpose1d(spectrum.flatten(1, 2) * self.scale, self.synthesis, stride=self.hop)[:, 0]
+        """`(B, 2, F, N)` → `(B, N · hop + window − hop)`, of which the first and the last `window − hop`
+        samples belong to further frames too.
+        """
+        return functional.conv_transpose1d(
+            spectrum.flatten(1, 2) * self.scale, self.synthesis, stride=self.hop
+        )[:, 0]

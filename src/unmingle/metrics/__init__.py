@@ -1,4 +1,6 @@
-"""What evaluation reports: thin adapters over well-kept libraries. A measure that is undefined says why, and is never a number."""
+"""What evaluation reports: thin adapters over well-kept libraries. A measure that is undefined says why, and
+is never a number.
+"""
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
@@ -39,15 +41,23 @@ MEASURES = {
     "pesq": Measure({"pesq_nb": "PESQ nb", "pesq_wb": "PESQ wb"}, packages=("pesq",)),
     "stoi": Measure({"stoi": "STOI", "estoi": "ESTOI"}, packages=("pystoi",)),
     "dnsmos": Measure(
-        {f"dnsmos_{part}{when}": f"DNSMOS {part.upper()}{text}" for when, text in (("", ""), ("_before", " before")) for part in DNSMOS_PARTS},
+        {
+            f"dnsmos_{part}{when}": f"DNSMOS {part.upper()}{text}"
+            for when, text in (("", ""), ("_before", " before"))
+            for part in DNSMOS_PARTS
+        },
         packages=("speechmos", "onnxruntime"),
         blind=True,
     ),
 }
 IMPROVEMENTS = {"si_sdri": "si_sdr", "snri": "snr", "sdri": "sdr"}
-BEFORE = {f"dnsmos_{part}_before": f"dnsmos_{part}" for part in DNSMOS_PARTS}  # what the mixture itself has in a column
+BEFORE = {
+    f"dnsmos_{part}_before": f"dnsmos_{part}" for part in DNSMOS_PARTS
+}  # what the mixture itself has in a column
 DEFAULT = ("si-sdr", "snr")
-BLIND = tuple(name for name, each in MEASURES.items() if each.blind)  # the measures for recordings without references
+REFERENCE_FREE = tuple(
+    name for name, each in MEASURES.items() if each.blind
+)  # the measures for recordings without references
 
 
 def choose(text: str | None) -> tuple[str, ...]:
@@ -56,13 +66,21 @@ def choose(text: str | None) -> tuple[str, ...]:
     Raises:
         UsageError: no such measure, or the package that computes it is not installed.
     """
-    names = DEFAULT if text is None else tuple(MEASURES) if text == "all" else tuple(dict.fromkeys(text.split(",")))
+    names = (
+        DEFAULT
+        if text is None
+        else tuple(MEASURES)
+        if text == "all"
+        else tuple(dict.fromkeys(text.split(",")))
+    )
     for name in names:
         if name not in MEASURES:
             raise UsageError(f"--measures {name}: unknown; choose from {', '.join(MEASURES)}, or all")
         for package in ("scipy", *MEASURES[name].packages):
             if not find_spec(package):
-                raise UsageError(f"measuring {name} needs the package {package}: pip install 'unmingle[train]'")
+                raise UsageError(
+                    f"measuring {name} needs the package {package}: pip install 'unmingle[train]'"
+                )
     return names
 
 
@@ -77,13 +95,15 @@ def measure(
     """Means over the voices, in the order with the best mean SI-SDR.
 
     Args:
-        estimates, references, mixture: `(S, T)`, `(S, T)`, `(T,)`; `(0, T)` where no references are known, for measures that need none.
+        estimates, references, mixture: `(S, T)`, `(S, T)`, `(T,)`; `(0, T)` where no references are known,
+            for measures that need none.
         sample_rate: [Hz].
         measures: keys of `MEASURES`.
         before: what `of_mixture` said of this mixture, if it is known already.
 
     Returns:
-        A value for each column, None where it is undefined for one of the voices, and `missing`: which columns are, and why.
+        A value for each column, None where it is undefined for one of the voices, and `missing`: which
+        columns are, and why.
     """
     measures = tuple(measures)
     in_order = estimates[best_order(estimates, references)] if len(references) else estimates
@@ -102,13 +122,24 @@ def measure(
     for column in columns:
         if isinstance(values[column], Undefined):
             reasons.setdefault(str(values[column]), []).append(column)
-    row: dict[str, Any] = {column: None if isinstance(values[column], Undefined) else values[column] for column in columns}
-    return {**row, "missing": "; ".join(f"{', '.join(columns)}: {reason}" for reason, columns in reasons.items())}
+    row: dict[str, Any] = {
+        column: None if isinstance(values[column], Undefined) else values[column] for column in columns
+    }
+    return {
+        **row,
+        "missing": "; ".join(f"{', '.join(columns)}: {reason}" for reason, columns in reasons.items()),
+    }
 
 
-def of_mixture(mixture: np.ndarray, references: np.ndarray, sample_rate: int, measures: Iterable[str]) -> dict[str, Value]:
-    """What the mixture itself reaches in the place of every estimate, for the measures that have an improvement or say how it was before."""
-    chosen = [name for name in measures if MEASURES[name].columns.keys() & (IMPROVEMENTS.keys() | BEFORE.keys())]
+def of_mixture(
+    mixture: np.ndarray, references: np.ndarray, sample_rate: int, measures: Iterable[str]
+) -> dict[str, Value]:
+    """What the mixture itself reaches in the place of every estimate, for the measures that have an
+    improvement or say how it was before.
+    """
+    chosen = [
+        name for name in measures if MEASURES[name].columns.keys() & (IMPROVEMENTS.keys() | BEFORE.keys())
+    ]
     return _values(np.stack([mixture] * max(len(references), 1)), references, sample_rate, chosen)
 
 
@@ -117,7 +148,9 @@ def _of_mixture(value: Value) -> Value:
     return Undefined(f"mixture: {value}") if isinstance(value, Undefined) else value
 
 
-def _values(estimates: np.ndarray, references: np.ndarray, sample_rate: int, measures: Iterable[str]) -> dict[str, Value]:
+def _values(
+    estimates: np.ndarray, references: np.ndarray, sample_rate: int, measures: Iterable[str]
+) -> dict[str, Value]:
     """Means over the voices, of estimates in the order of the references."""
 
     def mean(of_voice: Callable[[int], float]) -> Value:
@@ -138,7 +171,10 @@ def _values(estimates: np.ndarray, references: np.ndarray, sample_rate: int, mea
             ratios = sdr_sir_sar(estimates, references)
         except Undefined as error:
             return dict.fromkeys(names, error)
-        return {name: mean(lambda k, row=row: bounded(float(row[k]))) for name, row in zip(names, ratios, strict=True)}  # type: ignore[misc]
+        return {
+            name: mean(lambda k, row=row: bounded(float(row[k])))
+            for name, row in zip(names, ratios, strict=True)
+        }  # type: ignore[misc]
 
     def per_voice(function: Callable[..., float], *arguments: Any, **options: Any) -> Value:
         return mean(lambda k: function(estimates[k], references[k], *arguments, **options))
@@ -154,8 +190,14 @@ def _values(estimates: np.ndarray, references: np.ndarray, sample_rate: int, mea
         "si-sdr": lambda: {"si_sdr": per_voice(si_sdr)},
         "snr": lambda: {"snr": per_voice(snr)},
         "sdr": bss_eval,
-        "pesq": lambda: {"pesq_nb": per_voice(pesq, sample_rate, "nb"), "pesq_wb": per_voice(pesq, sample_rate, "wb")},
-        "stoi": lambda: {"stoi": per_voice(stoi, sample_rate), "estoi": per_voice(stoi, sample_rate, extended=True)},
+        "pesq": lambda: {
+            "pesq_nb": per_voice(pesq, sample_rate, "nb"),
+            "pesq_wb": per_voice(pesq, sample_rate, "wb"),
+        },
+        "stoi": lambda: {
+            "stoi": per_voice(stoi, sample_rate),
+            "estoi": per_voice(stoi, sample_rate, extended=True),
+        },
         "dnsmos": of_listeners,
     }
     values: dict[str, Value] = {}

@@ -1,4 +1,6 @@
-"""What stands for a listener: PESQ for quality, STOI and ESTOI for intelligibility, DNSMOS for quality where no reference is known."""
+"""What stands for a listener: PESQ for quality, STOI and ESTOI for intelligibility, DNSMOS for quality where
+no reference is known.
+"""
 
 import warnings
 from functools import lru_cache
@@ -15,7 +17,8 @@ PESQ_RATES = {"nb": (8_000, 16_000), "wb": (16_000,)}
 PESQ_LONGEST_S = 20.0  # 50 utterances, which is what its implementation has room for, take longer
 STOI_SHORTEST_S = 0.4
 DNSMOS_RATE, DNSMOS_WINDOW, DNSMOS_SHORTEST_S = 16_000, 144_160, 0.5  # [Hz], [samples], [s]
-#: signal, background and overall: the polynomials (highest power first) that turn what the network says into what listeners said
+#: signal, background and overall: the polynomials (highest power first) that turn what the network says into
+# what listeners said
 DNSMOS_PARTS = {
     "sig": (-0.08397278, 1.22083953, 0.0052439),
     "bak": (-0.13166888, 1.60915514, -0.39604546),
@@ -24,10 +27,12 @@ DNSMOS_PARTS = {
 
 
 def pesq(estimate: np.ndarray, reference: np.ndarray, sample_rate: int, band: Literal["nb", "wb"]) -> float:
-    """Perceptual evaluation of speech quality of `(T,)` against `(T,)`, narrow or wide band: a mean opinion score from 1 to 4.64.
+    """Perceptual evaluation of speech quality of `(T,)` against `(T,)`, narrow or wide band: a mean opinion
+    score from 1 to 4.64.
 
     Raises:
-        Undefined: a signal is silent, shorter than 1/4 s or longer than 20 s, no utterance is found, or the band needs another sample rate.
+        Undefined: a signal is silent, shorter than 1/4 s or longer than 20 s, no utterance is found, or the
+            band needs another sample rate.
 
     References:
         ITU-T P.862.1 (narrow band), P.862.2 (wide band); computed by pesq.
@@ -49,15 +54,16 @@ def pesq(estimate: np.ndarray, reference: np.ndarray, sample_rate: int, band: Li
 
 
 def stoi(estimate: np.ndarray, reference: np.ndarray, sample_rate: int, *, extended: bool = False) -> float:
-    """Short-time objective intelligibility of `(T,)` against `(T,)`, from 0 to 1; `extended` also follows modulated maskers.
+    """Short-time objective intelligibility of `(T,)` against `(T,)`, from 0 to 1; `extended` also follows
+    modulated maskers.
 
     Raises:
         Undefined: a signal is silent, or there is less than 0.4 s of speech in the reference.
 
     References:
-        C. H. Taal et al., "An algorithm for intelligibility prediction of time-frequency weighted noisy speech", 2011.
-        J. Jensen and C. H. Taal, "An algorithm for predicting the intelligibility of speech masked by modulated noise maskers", 2016.
-        Both computed by pystoi.
+        C. H. Taal et al., "An algorithm for intelligibility prediction of time-frequency weighted noisy
+        speech", 2011. J. Jensen and C. H. Taal, "An algorithm for predicting the intelligibility of speech
+        masked by modulated noise maskers", 2016. Both computed by pystoi.
     """
     import pystoi
 
@@ -74,9 +80,11 @@ def stoi(estimate: np.ndarray, reference: np.ndarray, sample_rate: int, *, exten
 
 
 def dnsmos(samples: np.ndarray, sample_rate: int) -> dict[str, float]:
-    """What a network expects listeners to say of `(T,)` by ITU-T P.835: opinions from 1 to 5 of signal, background and the whole.
+    """What a network expects listeners to say of `(T,)` by ITU-T P.835: opinions from 1 to 5 of signal,
+    background and the whole.
 
-    At 16 kHz; of windows of 9.01 s, one every second, the mean; what is shorter is repeated until it fills one, as the authors do.
+    At 16 kHz; of windows of 9.01 s, one every second, the mean; what is shorter is repeated until it fills
+    one, as the authors do.
 
     Returns:
         A value for each of `DNSMOS_PARTS`.
@@ -85,8 +93,8 @@ def dnsmos(samples: np.ndarray, sample_rate: int) -> dict[str, float]:
         Undefined: the signal is silent or shorter than 0.5 s.
 
     References:
-        C. K. A. Reddy, V. Gopal and R. Cutler, "DNSMOS P.835: a non-intrusive perceptual objective speech quality metric to evaluate noise
-        suppressors", 2022; the network is that of speechmos.
+        C. K. A. Reddy, V. Gopal and R. Cutler, "DNSMOS P.835: a non-intrusive perceptual objective speech
+        quality metric to evaluate noise suppressors", 2022; the network is that of speechmos.
     """
     if len(samples) < DNSMOS_SHORTEST_S * sample_rate:
         raise Undefined(f"is shorter than {DNSMOS_SHORTEST_S:g} s")
@@ -100,11 +108,16 @@ def dnsmos(samples: np.ndarray, sample_rate: int) -> dict[str, float]:
     last = max(int(len(heard) // DNSMOS_RATE - DNSMOS_WINDOW / DNSMOS_RATE), 0)
     windows = [heard[None, second * DNSMOS_RATE :][:, :DNSMOS_WINDOW] for second in range(last + 1)]
     raw = np.concatenate([_dnsmos_network().run(None, {"input_1": window})[0] for window in windows])
-    return {part: float(np.polyval(line, column).mean()) for (part, line), column in zip(DNSMOS_PARTS.items(), raw.T, strict=True)}
+    return {
+        part: float(np.polyval(line, column).mean())
+        for (part, line), column in zip(DNSMOS_PARTS.items(), raw.T, strict=True)
+    }
 
 
 @lru_cache
 def _dnsmos_network() -> Any:
     import onnxruntime
 
-    return onnxruntime.InferenceSession(str(files("speechmos").joinpath("dnsmos_models/sig_bak_ovr.onnx")), providers=["CPUExecutionProvider"])
+    return onnxruntime.InferenceSession(
+        str(files("speechmos").joinpath("dnsmos_models/sig_bak_ovr.onnx")), providers=["CPUExecutionProvider"]
+    )

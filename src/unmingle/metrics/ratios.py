@@ -22,7 +22,8 @@ def si_sdr(estimate: np.ndarray, reference: np.ndarray) -> float:
 
 
 def snr(estimate: np.ndarray, reference: np.ndarray) -> float:
-    """Signal-to-noise ratio `|s|² / |ŝ − s|²` of `(T,)` against `(T,)` in float64 [dB]; a wrong level counts as noise.
+    """Signal-to-noise ratio `|s|² / |ŝ − s|²` of `(T,)` against `(T,)` in float64 [dB]; a wrong level counts
+    as noise.
 
     Raises:
         Undefined: the reference is silent, or the ratio is beyond 100 dB.
@@ -32,15 +33,18 @@ def snr(estimate: np.ndarray, reference: np.ndarray) -> float:
 
 
 def sdr_sir_sar(estimates: np.ndarray, references: np.ndarray) -> np.ndarray:
-    """Signal to distortion, to interference and to artefacts, each voice's reference filtered by 512 taps: `(S, T)`, `(S, T)` → `(3, S)` [dB].
+    """Signal to distortion, to interference and to artefacts, each voice's reference filtered by 512 taps:
+    `(S, T)`, `(S, T)` → `(3, S)` [dB].
 
-    With one voice there is nothing to interfere, and SIR is infinite; a mixture has no artefacts, and its SAR is.
+    With one voice there is nothing to interfere, and SIR is infinite; a mixture has no artefacts, and its SAR
+    is.
 
     Raises:
         Undefined: a signal is silent or shorter than the filter, or the references are copies of one another.
 
     References:
-        E. Vincent, R. Gribonval and C. Févotte, "Performance measurement in blind audio source separation", 2006; computed by mir_eval.
+        E. Vincent, R. Gribonval and C. Févotte, "Performance measurement in blind audio source separation",
+        2006; computed by mir_eval.
     """
     from mir_eval.separation import bss_eval_sources
 
@@ -51,14 +55,21 @@ def sdr_sir_sar(estimates: np.ndarray, references: np.ndarray) -> np.ndarray:
     with warnings.catch_warnings(), np.errstate(all="ignore"):
         warnings.simplefilter("ignore")  # mir_eval 0.8 announces that 0.9 will not have it
         try:
-            ratios = bss_eval_sources(references.astype(np.float64), estimates.astype(np.float64), compute_permutation=False)[:3]
-        except (np.linalg.LinAlgError, AttributeError):  # mir_eval looks for the former where NumPy 2 no longer has it
+            ratios = bss_eval_sources(
+                references.astype(np.float64), estimates.astype(np.float64), compute_permutation=False
+            )[:3]
+        except (
+            np.linalg.LinAlgError,
+            AttributeError,
+        ):  # mir_eval looks for the former where NumPy 2 no longer has it
             raise Undefined("has references that are copies of one another") from None
     return np.array(ratios)
 
 
 def best_order(estimates: np.ndarray, references: np.ndarray) -> np.ndarray:
-    """Indices that put `estimates` `(S, T)` into the order of `references` `(S, T)` with the best mean SI-SDR; silent ones take what is left."""
+    """Indices that put `estimates` `(S, T)` into the order of `references` `(S, T)` with the best mean
+    SI-SDR; silent ones take what is left.
+    """
     from scipy.optimize import linear_sum_assignment
 
     table = np.array([[_si_sdr(estimate, reference) for reference in references] for estimate in estimates])
@@ -74,7 +85,9 @@ def refuse_silence(estimate: np.ndarray, reference: np.ndarray) -> None:
 
 
 def bounded(ratio_db: float) -> float:
-    """The ratio itself [dB]; Undefined if it is infinite or so high (or low) that only rounding keeps it from being so."""
+    """The ratio itself [dB]; Undefined if it is infinite or so high (or low) that only rounding keeps it from
+    being so.
+    """
     if abs(ratio_db) <= HIGHEST_DB:
         return ratio_db
     raise Undefined(f"is beyond {HIGHEST_DB:g} dB, where rounding decides")

@@ -35,7 +35,8 @@ MODELS: dict[str, type[nn.Module]] = {
 
 
 def build(name: str, **arguments: Any) -> Any:
-    """Make an untrained separator: a module with `name`, `facts`, and `config`, which holds every constructor argument, defaults included.
+    """Make an untrained separator: a module with `name`, `facts`, and `config`, which holds every constructor
+    argument, defaults included.
 
     Raises:
         ValueError: no such model, or it has no such argument; the message lists what exists.

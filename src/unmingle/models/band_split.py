@@ -6,26 +6,29 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from unmingle.facts import Facts
+from unmingle.facts import Facts, task_for
 from unmingle.layers import crm
-from unmingle.layers.past import Past
 from unmingle.layers.stft import STFT
+from unmingle.layers.stream_state import StreamState
 
 # Number of bands and their width in bins of 31.25 Hz: fine where the harmonics of voices lie, coarse above.
 BANDS = ((16, 2), (8, 4), (8, 8), (8, 16))
 
 
 class BandSplit(nn.Module):
-    """The spectrum is cut into bands; each band of each frame is a vector, and vectors talk along time and along frequency in turn.
+    """The spectrum is cut into bands; each band of each frame is a vector, and vectors talk along time and
+    along frequency in turn.
 
-    STFT → power-law compressed real part, imaginary part and magnitude, one linear layer per band → `n_blocks` of {BLSTM over time in every
-    band, BLSTM over bands in every frame, full-band attention over time}, each normalised before and added after → one linear layer per
-    band → a complex mask per source → inverse STFT. With one source it is an enhancer.
+    STFT → power-law compressed real part, imaginary part and magnitude, one linear layer per band →
+    `n_blocks` of {BLSTM over time in every band, BLSTM over bands in every frame, full-band attention over
+    time}, each normalised before and added after → one linear layer per band → a complex mask per source →
+    inverse STFT. With one source it is an enhancer.
 
-    The causal one reads time in one direction and does not attend; it streams, a hop at a time, and keeps of the past what overlaps with the next
-    window and the states of the layers over time.
+    The causal one reads time in one direction and does not attend; it streams, a hop at a time, and keeps of
+    the past what overlaps with the next window and the states of the layers over time.
 
-    Differs from the papers: bands as in BSRNN, but trained for voices against voices; full-band attention as in TF-GridNet, without its
+    Differs from the papers: bands as in BSRNN, but trained for voices against voices; full-band attention as
+    in TF-GridNet, without its
     unfolding; layer normalisation over features only, so that nothing depends on the length of the mixture.
 
     Args:
@@ -48,9 +51,18 @@ class BandSplit(nn.Module):
     place: Tensor
 
     def __init__(
-        self, *, n_src: int = 2, sample_rate: int = 16_000, n_fft: int = 512, hop: int = 256,
-        n_features: int = 64, hidden: int = 64, n_blocks: int = 4, attention: bool = True, causal: bool = False,
-    ) -> None:  # fmt: skip
+        self,
+        *,
+        n_src: int = 2,
+        sample_rate: int = 16_000,
+        n_fft: int = 512,
+        hop: int = 256,
+        n_features: int = 64,
+        hidden: int = 64,
+        n_blocks: int = 4,
+        attention: bool = True,
+        causal: bool = False,
+    ) -> None:
         super().__init__()
         if causal and attention:
             raise ValueError("attention reads the future; set attention to false where causal is true")
@@ -59,7 +71,9 @@ class BandSplit(nn.Module):
         widths = [width for count, width in BANDS for _ in range(count)]
         widths[-1] += self.stft.n_bins - sum(widths)
         if widths[-1] < 1:
-            raise ValueError(f"n_fft={n_fft} has {self.stft.n_bins} bins; the bands need more than {sum(widths[:-1])}")
+            raise ValueError(
+                f"n_fft={n_fft} has {self.stft.n_bins} bins; the bands need more than {sum(widths[:-1])}"
+            )
         self.n_bands, self.width = len(widths), max(widths)
         # Bands are padded to one width so that all of them go through one matrix product.
         bins = torch.zeros(self.n_bands, self.width, dtype=torch.long)
@@ -76,15 +90,19 @@ class BandSplit(nn.Module):
         fan_in = 3 * torch.tensor(widths)[:, None, None]
         self.split = nn.Parameter(torch.randn(self.n_bands, 3 * self.width, n_features) / fan_in.sqrt())
         self.split_bias = nn.Parameter(torch.zeros(self.n_bands, 1, n_features))
-        self.blocks = nn.ModuleList(Block(n_features, hidden, attention, self.n_bands if causal else 0) for _ in range(n_blocks))
+        self.blocks = nn.ModuleList(
+            Block(n_features, hidden, attention, self.n_bands if causal else 0) for _ in range(n_blocks)
+        )
         self.norm = nn.LayerNorm(n_features)
         self.expand = nn.Linear(n_features, 2 * n_features)
-        self.merge = nn.Parameter(torch.randn(self.n_bands, 2 * n_features, n_src * 2 * self.width) * 0.5 / (2 * n_features) ** 0.5)
+        self.merge = nn.Parameter(
+            torch.randn(self.n_bands, 2 * n_features, n_src * 2 * self.width) * 0.5 / (2 * n_features) ** 0.5
+        )
         # Masks start around an equal share of the mixture: real part 1 / n_src, imaginary part 0.
         equal_share = torch.zeros(self.n_bands, n_src, 2, self.width)
         equal_share[:, :, 0] = 1 / n_src
         self.merge_bias = nn.Parameter(equal_share.flatten(1)[:, None])
-        self.facts = Facts(sample_rate=sample_rate, n_src=n_src)
+        self.facts = Facts(sample_rate=sample_rate, task=task_for(n_src), n_src=n_src)
         if causal:
             state = (1 + n_src) * (n_fft - hop) + n_blocks * 2 * self.n_bands * hidden
             self.facts = replace(self.facts, causal=True, latency=n_fft - 1, hop=hop, state=state)
@@ -93,33 +111,46 @@ class BandSplit(nn.Module):
         """`(B, 1, T)` → `(B, S, T)`."""
         estimates = self._estimates(mixture[:, 0])
         with torch.autocast(mixture.device.type, enabled=False):
-            return self.stft.inverse(estimates.flatten(0, 1), mixture.shape[-1]).unflatten(0, (-1, self.n_src))
+            return self.stft.inverse(estimates.flatten(0, 1), mixture.shape[-1]).unflatten(
+                0, (-1, self.n_src)
+            )
 
     def forward_stream(self, samples: Tensor, state: Tensor) -> tuple[Tensor, Tensor]:
-        """The next `(B, 1, T)`, T a multiple of the hop, and the state `(B, n)` → `(B, S, T)`, late by `n_fft − hop` samples, and the next state.
+        """The next `(B, 1, T)`, T a multiple of the hop, and the state `(B, n)` → `(B, S, T)`, late by `n_fft
+        − hop` samples, and the next state.
 
         With a state of zeros it begins. Only a causal one streams.
         """
-        past = Past(state)
-        overlapped = self.stft.synthesise(self._estimates(samples[:, 0], past).flatten(0, 1)).unflatten(0, (-1, self.n_src))
+        past = StreamState(state)
+        overlapped = self.stft.synthesise(self._estimates(samples[:, 0], past).flatten(0, 1)).unflatten(
+            0, (-1, self.n_src)
+        )
         return past.overlap_add(overlapped, self.n_src, self.stft.n_fft - self.stft.hop), past.state()
 
-    def _estimates(self, samples: Tensor, *past: Past) -> Tensor:
+    def _estimates(self, samples: Tensor, *past: StreamState) -> Tensor:
         """`(B, T)` → spectra of the sources `(B, S, 2, F, N)`."""
         with torch.autocast(samples.device.type, enabled=False):
             spectrum = self.stft(samples.float(), *past)
             magnitude = (spectrum.square().sum(1, keepdim=True) + 1e-8).sqrt()
             compressed = torch.cat([spectrum * magnitude**-0.5, magnitude**0.5], 1)
-        # Shapes are taken from here, never from what a recurrent layer returns: that would freeze the length in an export.
+        # Shapes are taken from here, never from what a recurrent layer returns: that would freeze the length
+        # in an export.
         n_batch, _, _, n_frames = compressed.shape
-        bands = compressed[:, :, self.bins].reshape(n_batch, 3, self.n_bands, self.width, n_frames).permute(2, 0, 4, 1, 3) * self.valid[:, None, None]
+        bands = (
+            compressed[:, :, self.bins]
+            .reshape(n_batch, 3, self.n_bands, self.width, n_frames)
+            .permute(2, 0, 4, 1, 3)
+            * self.valid[:, None, None]
+        )
         vectors = torch.baddbmm(self.split_bias, bands.flatten(3).flatten(1, 2), self.split)
         vectors = vectors.reshape(self.n_bands, n_batch, n_frames, -1).transpose(0, 1)  # (B, bands, N, D)
         for block in self.blocks:
             vectors = block(vectors, *past)
         vectors = functional.silu(self.expand(self.norm(vectors))).transpose(0, 1).flatten(1, 2)
         masks = torch.baddbmm(self.merge_bias, vectors, self.merge).float()
-        masks = masks.reshape(self.n_bands, n_batch, n_frames, self.n_src, 2, self.width).permute(1, 3, 4, 0, 5, 2)
+        masks = masks.reshape(self.n_bands, n_batch, n_frames, self.n_src, 2, self.width).permute(
+            1, 3, 4, 0, 5, 2
+        )
         masks = masks.flatten(3, 4)[:, :, :, self.place]  # (B, S, 2, F, N)
         with torch.autocast(samples.device.type, enabled=False):
             return crm.apply(masks, spectrum[:, None])
@@ -134,7 +165,7 @@ class Block(nn.Module):
         self.frequency = Recurrent(n_features, hidden)
         self.attention = FullBandAttention(n_features) if attention else None
 
-    def forward(self, vectors: Tensor, *past: Past) -> Tensor:
+    def forward(self, vectors: Tensor, *past: StreamState) -> Tensor:
         vectors = vectors + self.time(vectors, *past)
         vectors = vectors + self.frequency(vectors.transpose(1, 2)).transpose(1, 2)
         return vectors + self.attention(vectors) if self.attention is not None else vectors
@@ -143,7 +174,8 @@ class Block(nn.Module):
 class Recurrent(nn.Module):
     """Layer norm, BLSTM along the second last axis, back to D features.
 
-    With `n_streams`, the rows of an item (its bands), it is an LSTM instead, and what each row's state becomes is kept for the next call.
+    With `n_streams`, the rows of an item (its bands), it is an LSTM instead, and what each row's state
+    becomes is kept for the next call.
     """
 
     def __init__(self, n_features: int, hidden: int, n_streams: int = 0) -> None:
@@ -153,12 +185,12 @@ class Recurrent(nn.Module):
         self.lstm = nn.LSTM(n_features, hidden, batch_first=True, bidirectional=not n_streams)
         self.project = nn.Linear(hidden if n_streams else 2 * hidden, n_features)
 
-    def forward(self, vectors: Tensor, *past: Past) -> Tensor:
+    def forward(self, vectors: Tensor, *past: StreamState) -> Tensor:
         flat = self.norm(vectors).flatten(0, 1)
         if past:
-            before = past[0].take(*self.kept).transpose(0, 1).flatten(1, 2)[:, None]  # 2 1 (B bands) H
+            before = past[0].read(*self.kept).transpose(0, 1).flatten(1, 2)[:, None]  # 2 1 (B bands) H
             out, (said, cell) = self.lstm(flat, (before[0], before[1]))
-            past[0].keep(torch.stack([said, cell]).reshape(2, -1, *self.kept[1:]).transpose(0, 1))
+            past[0].write(torch.stack([said, cell]).reshape(2, -1, *self.kept[1:]).transpose(0, 1))
         else:
             out, _ = self.lstm(flat)
         return self.project(out).reshape(vectors.shape)
@@ -184,5 +216,9 @@ class FullBandAttention(nn.Module):
     def forward(self, vectors: Tensor) -> Tensor:
         n_batch, n_bands, n_frames, _ = vectors.shape
         normed = self.norm(vectors)
-        out = functional.scaled_dot_product_attention(self._heads(self.query(normed)), self._heads(self.key(normed)), self._heads(self.value(normed)))
-        return self.project(out.reshape(n_batch, self.n_heads, n_frames, n_bands, -1).permute(0, 3, 2, 1, 4).flatten(3))
+        out = functional.scaled_dot_product_attention(
+            self._heads(self.query(normed)), self._heads(self.key(normed)), self._heads(self.value(normed))
+        )
+        return self.project(
+            out.reshape(n_batch, self.n_heads, n_frames, n_bands, -1).permute(0, 3, 2, 1, 4).flatten(3)
+        )

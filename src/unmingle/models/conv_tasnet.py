@@ -4,26 +4,29 @@ from dataclasses import replace
 
 from torch import Tensor, nn
 
-from unmingle.facts import Facts
+from unmingle.facts import Facts, task_for
 from unmingle.layers.filterbank import LearnedFilterbank
 from unmingle.layers.masks import MASKS
 from unmingle.layers.norms import NORMS
-from unmingle.layers.past import Past
+from unmingle.layers.stream_state import StreamState
 from unmingle.layers.tcn import TCN
 
 
 class ConvTasNet(nn.Module):
     """Masks on a learned filterbank, found by a temporal convolutional network.
 
-    Two-millisecond frames of a learned, unconstrained analysis take the place of the spectrogram, so there is no phase to estimate. A stack
-    of dilated depthwise convolutions, repeated, sees a second and a half around each frame and gives one mask per voice; a learned synthesis,
-    not tied to the analysis, makes waveforms of the masked frames. Letters of the paper: N = `n_filters`, L = `kernel_size`, B = `n_features`,
-    H = `n_hidden`, Sc = `n_skip`, P = `tcn_kernel_size`, X = `n_blocks`, R = `n_repeats`.
+    Two-millisecond frames of a learned, unconstrained analysis take the place of the spectrogram, so there is
+    no phase to estimate. A stack of dilated depthwise convolutions, repeated, sees a second and a half around
+    each frame and gives one mask per voice; a learned synthesis, not tied to the analysis, makes waveforms of
+    the masked frames. Letters of the paper: N = `n_filters`, L = `kernel_size`, B = `n_features`, H =
+    `n_hidden`, Sc = `n_skip`, P = `tcn_kernel_size`, X = `n_blocks`, R = `n_repeats`.
 
-    With cLN it is causal and streams: what it keeps of the past is the last half frame of the mixture, the frames that the depthwise convolutions
+    With cLN it is causal and streams: what it keeps of the past is the last half frame of the mixture, the
+        frames that the depthwise convolutions
     reach back to, the means of the norms, and the half frame of estimates that the next frame completes.
 
-    Differs from the paper: the last block's residual output, which nothing reads, is left out (4.98 M parameters instead of 5.05 M);
+    Differs from the paper: the last block's residual output, which nothing reads, is left out (4.98 M
+    parameters instead of 5.05 M);
     masks end in a ReLU instead of a sigmoid; the defaults are for 16 kHz, where L is doubled to stay at 2 ms.
 
     Args:
@@ -42,7 +45,8 @@ class ConvTasNet(nn.Module):
         mask: "relu", "sigmoid", "softmax" for masks that sum to 1, or "linear".
 
     References:
-        Y. Luo and N. Mesgarani, "Conv-TasNet: surpassing ideal time-frequency magnitude masking for speech separation", 2019.
+        Y. Luo and N. Mesgarani, "Conv-TasNet: surpassing ideal time-frequency magnitude masking for speech
+        separation", 2019.
     """
 
     def __init__(
@@ -67,7 +71,9 @@ class ConvTasNet(nn.Module):
             if choice not in choices:
                 raise ValueError(f"no {what} {choice!r}; there are {', '.join(choices)}")
         self.n_src, self.limit = n_src, MASKS[mask]
-        self.filterbank = LearnedFilterbank(n_filters=n_filters, kernel_size=kernel_size, stride=kernel_size // 2, rectified=encoder_relu)
+        self.filterbank = LearnedFilterbank(
+            n_filters=n_filters, kernel_size=kernel_size, stride=kernel_size // 2, rectified=encoder_relu
+        )
         self.norm = NORMS[norm](n_filters)
         self.bottleneck = nn.Conv1d(n_filters, n_features, 1)
         self.tcn = TCN(
@@ -80,10 +86,14 @@ class ConvTasNet(nn.Module):
             norm=norm,
         )
         self.mask = nn.Sequential(nn.PReLU(), nn.Conv1d(self.tcn.n_out, n_src * n_filters, 1))
-        self.facts = Facts(sample_rate=sample_rate, n_src=n_src, chunk=16 * sample_rate)
+        self.facts = Facts(sample_rate=sample_rate, task=task_for(n_src), n_src=n_src, chunk=16 * sample_rate)
         if norm == "cLN":
-            state = (1 + n_src) * self.filterbank.overlap + sum(getattr(layer, "n_kept", 0) for layer in self.modules())
-            self.facts = replace(self.facts, causal=True, latency=kernel_size - 1, hop=self.filterbank.stride, state=state)
+            state = (1 + n_src) * self.filterbank.overlap + sum(
+                getattr(layer, "n_kept", 0) for layer in self.modules()
+            )
+            self.facts = replace(
+                self.facts, causal=True, latency=kernel_size - 1, hop=self.filterbank.stride, state=state
+            )
 
     @property
     def receptive_field(self) -> int:
@@ -98,16 +108,17 @@ class ConvTasNet(nn.Module):
         return self.filterbank.inverse(voices.flatten(0, 1), mixture.shape[-1]).unflatten(0, (-1, self.n_src))
 
     def forward_stream(self, samples: Tensor, state: Tensor) -> tuple[Tensor, Tensor]:
-        """The next `(B, 1, T)`, T a multiple of the hop, and the state `(B, n)` → `(B, S, T)`, late by `overlap` samples, and the next state.
+        """The next `(B, 1, T)`, T a multiple of the hop, and the state `(B, n)` → `(B, S, T)`, late by
+        `overlap` samples, and the next state.
 
         With a state of zeros it begins. Only a causal one streams.
         """
-        past = Past(state)
+        past = StreamState(state)
         voices = self._voices(self.filterbank(samples[:, 0], past), past)
         overlapped = self.filterbank.synthesise(voices.flatten(0, 1)).unflatten(0, (-1, self.n_src))
         return past.overlap_add(overlapped, self.n_src, self.filterbank.overlap), past.state()
 
-    def _voices(self, frames: Tensor, *past: Past) -> Tensor:
+    def _voices(self, frames: Tensor, *past: StreamState) -> Tensor:
         """Frames of the mixture `(B, F, N)` → of the voices `(B, S, F, N)`."""
         said = self.mask(self.tcn(self.bottleneck(self.norm(frames, *past)), *past)).float()
         return self.limit(said.unflatten(1, (self.n_src, -1))) * frames[:, None]

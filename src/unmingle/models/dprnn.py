@@ -3,21 +3,24 @@
 import torch
 from torch import Tensor, nn
 
-from unmingle.facts import Facts
+from unmingle.facts import Facts, task_for
 from unmingle.layers.dual_path import overlap_add, segment
 from unmingle.layers.filterbank import LearnedFilterbank
 from unmingle.layers.norms import GlobalLayerNorm
 
 
 class DPRNN(nn.Module):
-    """Masks on a learned filterbank, found by recurrent layers that walk within short segments and across them in turn.
+    """Masks on a learned filterbank, found by recurrent layers that walk within short segments and across
+    them in turn.
 
-    A sequence of thousands of frames is too long for a recurrent layer. Cut into half-overlapping segments of about its square root, no walk
-    is longer than some hundred steps: the first layer of a block reads each segment (what is spoken now), the second reads the same position
-    of all segments (who speaks, over the whole utterance). Letters of the paper: N = `n_features`, H = `hidden`, L = `kernel_size`,
-    K = `segment_size`, B = `n_blocks`.
+    A sequence of thousands of frames is too long for a recurrent layer. Cut into half-overlapping segments of
+    about its square root, no walk is longer than some hundred steps: the first layer of a block reads each
+    segment (what is spoken now), the second reads the same position of all segments (who speaks, over the
+    whole utterance). Letters of the paper: N = `n_features`, H = `hidden`, L = `kernel_size`, K =
+    `segment_size`, B = `n_blocks`.
 
-    Differs from the paper: the defaults are its L = 16 variant carried over to 16 kHz; the number of filters and of features can differ; masks are
+    Differs from the paper: the defaults are its L = 16 variant carried over to 16 kHz; the number of filters
+    and of features can differ; masks are
     gated (tanh × sigmoid) and end in a ReLU.
 
     Args:
@@ -33,7 +36,8 @@ class DPRNN(nn.Module):
         encoder_relu: frames of the mixture are not negative.
 
     References:
-        Y. Luo, Z. Chen and T. Yoshioka, "Dual-path RNN: efficient long sequence modeling for time-domain single-channel speech separation", 2020.
+        Y. Luo, Z. Chen and T. Yoshioka, "Dual-path RNN: efficient long sequence modeling for time-domain
+        single-channel speech separation", 2020.
     """
 
     def __init__(
@@ -53,9 +57,11 @@ class DPRNN(nn.Module):
         super().__init__()
         if segment_size % 2:
             raise ValueError(f"segment_size ({segment_size}) must be even: segments overlap by half")
-        self.facts = Facts(sample_rate=sample_rate, n_src=n_src, chunk=16 * sample_rate)
+        self.facts = Facts(sample_rate=sample_rate, task=task_for(n_src), n_src=n_src, chunk=16 * sample_rate)
         self.n_src, self.segment_size = n_src, segment_size
-        self.filterbank = LearnedFilterbank(n_filters=n_filters, kernel_size=kernel_size, stride=stride, rectified=encoder_relu)
+        self.filterbank = LearnedFilterbank(
+            n_filters=n_filters, kernel_size=kernel_size, stride=stride, rectified=encoder_relu
+        )
         self.norm = GlobalLayerNorm(n_filters)
         self.bottleneck = nn.Linear(n_filters, n_features)
         self.blocks = nn.ModuleList(DualPathBlock(n_features, hidden) for _ in range(n_blocks))
@@ -82,16 +88,18 @@ class DualPathBlock(nn.Module):
 
     def __init__(self, n_features: int, hidden: int) -> None:
         super().__init__()
-        self.within = Walk(n_features, hidden)
-        self.across = Walk(n_features, hidden)
+        self.within = PathRNN(n_features, hidden)
+        self.across = PathRNN(n_features, hidden)
 
     def forward(self, x: Tensor) -> Tensor:
         x = x + self.within(x)
         return x + self.across(x.transpose(1, 2)).transpose(1, 2)
 
 
-class Walk(nn.Module):
-    """A bidirectional LSTM along the third axis, back to the input's width, normalised: `(B, K, P, D)` → the same."""
+class PathRNN(nn.Module):
+    """A bidirectional LSTM along the third axis, back to the input's width, normalised: `(B, K, P, D)` → the
+    same.
+    """
 
     def __init__(self, n_features: int, hidden: int) -> None:
         super().__init__()

@@ -1,9 +1,11 @@
-"""Looking to Listen without looking: dilated convolutions over time and frequency, a recurrent layer, complex ratio masks."""
+"""Looking to Listen without looking: dilated convolutions over time and frequency, a recurrent layer, complex
+ratio masks.
+"""
 
 import torch
 from torch import Tensor, nn
 
-from unmingle.facts import Facts
+from unmingle.facts import Facts, task_for
 from unmingle.layers import crm
 from unmingle.layers.stft import STFT
 
@@ -17,21 +19,28 @@ CONVOLUTIONS = (
 
 
 class LookingToListenAudio(nn.Module):
-    """The hearing half of Looking to Listen: a complex mask per voice, found by convolutions that widen and one recurrent layer.
+    """The hearing half of Looking to Listen: a complex mask per voice, found by convolutions that widen and
+    one recurrent layer.
 
-    Real and imaginary part of the STFT, compressed by a power law, go through 14 dilated convolutions over time and frequency; a 1×1 convolution
-    leaves 8 features of each bin. All bins of a frame together go into a BLSTM, then into three linear layers, and a last one says, for each
-    voice and bin, the real and imaginary part of the mask that the mixture is multiplied with.
+    Real and imaginary part of the STFT, compressed by a power law, go through 14 dilated convolutions over
+    time and frequency; a 1×1 convolution leaves 8 features of each bin. All bins of a frame together go into
+    a BLSTM, then into three linear layers, and a last one says, for each voice and bin, the real and
+    imaginary part of the mask that the mixture is multiplied with.
 
-    The defaults are the paper's at 16 kHz: 12.5 M parameters for two voices. `n_src=1` takes one voice out of noise.
+    The defaults are the paper's at 16 kHz: 12.5 M parameters for two voices. `n_src=1` takes one voice out of
+    noise.
 
-    Masks are not limited: the last layer is linear, so a mask can exceed 1, and 2, and be negative, as complex ones must to cancel what is
-    added by noise. (A sigmoid would leave 0 … 1, and decompressed 0 … 2; a compression to −K … K by a tanh, decompressed again, is a
-    factor and nothing else.) They begin at an equal share of the mixture: real part 1 / `n_src`, imaginary part 0.
+    Masks are not limited: the last layer is linear, so a mask can exceed 1, and 2, and be negative, as
+        complex ones must to cancel what is
+    added by noise. (A sigmoid would leave 0 … 1, and decompressed 0 … 2; a compression to −K … K by a tanh,
+    decompressed again, is a factor and nothing else.) They begin at an equal share of the mixture: real part
+    1 / `n_src`, imaginary part 0.
 
-    Differs from the paper: windows are the square root of Hann's, so that analysis and synthesis give the mixture back; the compressed spectrogram is
-    divided by its root mean square, so the level of the mixture does not matter; masks are laid on the spectrogram that is not compressed; any length
-    instead of 3 s. In training, statistics of batch norm are those of the batch; in use, those kept from training.
+    Differs from the paper: windows are the square root of Hann's, so that analysis and synthesis give the
+    mixture back; the compressed spectrogram is
+    divided by its root mean square, so the level of the mixture does not matter; masks are laid on the
+    spectrogram that is not compressed; any length instead of 3 s. In training, statistics of batch norm are
+    those of the batch; in use, those kept from training.
 
     Args:
         n_src: number of voices.
@@ -44,26 +53,47 @@ class LookingToListenAudio(nn.Module):
         n_features: of the linear layers.
 
     References:
-        A. Ephrat et al., "Looking to listen at the cocktail party: a speaker-independent audio-visual model for speech separation", 2018.
+        A. Ephrat et al., "Looking to listen at the cocktail party: a speaker-independent audio-visual model
+        for speech separation", 2018.
     """
 
     def __init__(
-        self, *, n_src: int = 2, sample_rate: int = 16_000, n_fft: int = 512, hop: int = 160, window: int = 400, power: float = 0.3,
-        n_channels: int = 96, n_last: int = 8, hidden: int = 400, n_features: int = 600,
-    ) -> None:  # fmt: skip
+        self,
+        *,
+        n_src: int = 2,
+        sample_rate: int = 16_000,
+        n_fft: int = 512,
+        hop: int = 160,
+        window: int = 400,
+        power: float = 0.3,
+        n_channels: int = 96,
+        n_last: int = 8,
+        hidden: int = 400,
+        n_features: int = 600,
+    ) -> None:
         super().__init__()
-        self.facts = Facts(sample_rate=sample_rate, n_src=n_src, chunk=10 * sample_rate)
+        self.facts = Facts(sample_rate=sample_rate, task=task_for(n_src), n_src=n_src, chunk=10 * sample_rate)
         self.n_src, self.power = n_src, power
         self.stft = STFT(n_fft=n_fft, hop=hop, window=window)
-        layers = [convolution(n_channels if number else 2, n_channels, *shape) for number, shape in enumerate(CONVOLUTIONS)]
+        layers = [
+            convolution(n_channels if number else 2, n_channels, *shape)
+            for number, shape in enumerate(CONVOLUTIONS)
+        ]
         self.convolutions = nn.Sequential(*layers, convolution(n_channels, n_last, (1, 1), (1, 1)))
         self.recurrent = nn.LSTM(n_last * self.stft.n_bins, hidden, batch_first=True, bidirectional=True)
         self.linear = nn.Sequential(
-            nn.Linear(2 * hidden, n_features), nn.ReLU(), nn.Linear(n_features, n_features), nn.ReLU(), nn.Linear(n_features, n_features), nn.ReLU()
+            nn.Linear(2 * hidden, n_features),
+            nn.ReLU(),
+            nn.Linear(n_features, n_features),
+            nn.ReLU(),
+            nn.Linear(n_features, n_features),
+            nn.ReLU(),
         )
         self.mask = nn.Linear(n_features, n_src * 2 * self.stft.n_bins)
         with torch.no_grad():
-            self.mask.bias.copy_(torch.tensor([1 / n_src, 0.0]).repeat(n_src).repeat_interleave(self.stft.n_bins))
+            self.mask.bias.copy_(
+                torch.tensor([1 / n_src, 0.0]).repeat(n_src).repeat_interleave(self.stft.n_bins)
+            )
 
     def forward(self, mixture: Tensor) -> Tensor:
         """`(B, 1, T)` → `(B, S, T)`."""
@@ -73,11 +103,19 @@ class LookingToListenAudio(nn.Module):
             compressed = spectrum * magnitude ** (self.power - 1)
             compressed = compressed / (compressed.square().mean((1, 2, 3), keepdim=True) + 1e-8).sqrt()
         n_batch, _, n_bins, n_frames = spectrum.shape
-        ordered = compressed.transpose(2, 3).contiguous(memory_format=torch.channels_last)  # B D N F; features last are faster on a processor
+        ordered = compressed.transpose(2, 3).contiguous(
+            memory_format=torch.channels_last
+        )  # B D N F; features last are faster on a processor
         features = self.convolutions(ordered)
         states, _ = self.recurrent(features.transpose(1, 2).flatten(2))
-        # Shapes are those of the spectrum, never of what a recurrent layer returns: that would freeze the length in an export.
-        masks = self.mask(self.linear(states)).float().reshape(n_batch, n_frames, self.n_src, 2, n_bins).permute(0, 2, 3, 4, 1)
+        # Shapes are those of the spectrum, never of what a recurrent layer returns: that would freeze the
+        # length in an export.
+        masks = (
+            self.mask(self.linear(states))
+            .float()
+            .reshape(n_batch, n_frames, self.n_src, 2, n_bins)
+            .permute(0, 2, 3, 4, 1)
+        )
         with torch.autocast(mixture.device.type, enabled=False):
             samples = self.stft.inverse(crm.apply(masks, spectrum[:, None]).flatten(0, 1), mixture.shape[-1])
         return samples.reshape(n_batch, self.n_src, mixture.shape[-1])
@@ -86,4 +124,8 @@ class LookingToListenAudio(nn.Module):
 def convolution(n_in: int, n_out: int, kernel: tuple[int, int], dilation: tuple[int, int]) -> nn.Sequential:
     """A convolution that keeps the size, batch norm and ReLU; the norm has the bias."""
     padding = (dilation[0] * (kernel[0] // 2), dilation[1] * (kernel[1] // 2))
-    return nn.Sequential(nn.Conv2d(n_in, n_out, kernel, padding=padding, dilation=dilation, bias=False), nn.BatchNorm2d(n_out), nn.ReLU())
+    return nn.Sequential(
+        nn.Conv2d(n_in, n_out, kernel, padding=padding, dilation=dilation, bias=False),
+        nn.BatchNorm2d(n_out),
+        nn.ReLU(),
+    )

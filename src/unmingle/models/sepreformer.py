@@ -4,22 +4,25 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from unmingle.facts import Facts
+from unmingle.facts import Facts, task_for
 from unmingle.layers.filterbank import LearnedFilterbank
 from unmingle.layers.norms import GlobalLayerNorm
 
 
 class SepReformer(nn.Module):
-    """A U-Net over the frames of a learned filterbank that splits the mixture into voices half-way and reconstructs each with shared weights.
+    """A U-Net over the frames of a learned filterbank that splits the mixture into voices half-way and
+    reconstructs each with shared weights.
 
-    The encoder halves the rate stage by stage. At its bottom, and at each skip connection, features are split into one sequence per voice.
-    The decoder runs on every voice with the same weights, and the voices look at each other by attention: it learns to reconstruct one voice
-    given what the others claim. Each stage has a global block (attention at the lowest rate, gated back to its own) and a local one (a long
-    depthwise convolution), each followed by a gated feed-forward layer.
+    The encoder halves the rate stage by stage. At its bottom, and at each skip connection, features are split
+    into one sequence per voice. The decoder runs on every voice with the same weights, and the voices look at
+    each other by attention: it learns to reconstruct one voice given what the others claim. Each stage has a
+    global block (attention at the lowest rate, gated back to its own) and a local one (a long depthwise
+    convolution), each followed by a gated feed-forward layer.
 
-    Differs from the paper: the defaults are its size T carried over to 16 kHz (kernel and stride doubled); LayerNorm takes the place of BatchNorm,
-    so that an item does not depend on its batch. Of the 3.91 M parameters at size T (paper: 3.7 M) 0.20 M are the masks of the auxiliary
-    estimates, `forward_stages`, which only training needs.
+    Differs from the paper: the defaults are its size T carried over to 16 kHz (kernel and stride doubled);
+    LayerNorm takes the place of BatchNorm,
+    so that an item does not depend on its batch. Of the 3.91 M parameters at size T (paper: 3.7 M) 0.20 M are
+    the masks of the auxiliary estimates, `forward_stages`, which only training needs.
 
     Args:
         n_src: voices to find.
@@ -39,7 +42,8 @@ class SepReformer(nn.Module):
         layer_scale: first value of the gain on every residual branch.
 
     References:
-        U.-H. Shin, S. Lee, T. Kim and H.-M. Park, "Separate and reconstruct: asymmetric encoder-decoder for speech separation", 2024.
+        U.-H. Shin, S. Lee, T. Kim and H.-M. Park, "Separate and reconstruct: asymmetric encoder-decoder for
+        speech separation", 2024.
     """
 
     def __init__(
@@ -64,10 +68,14 @@ class SepReformer(nn.Module):
         super().__init__()
         if n_features % n_heads:
             raise ValueError(f"n_features ({n_features}) must be a multiple of n_heads ({n_heads})")
-        self.facts = Facts(sample_rate=sample_rate, n_src=n_src)
+        self.facts = Facts(sample_rate=sample_rate, task=task_for(n_src), n_src=n_src)
         self.n_src = n_src
-        self.filterbank = LearnedFilterbank(n_filters=n_filters, kernel_size=kernel_size, stride=stride, multiple=2**n_stages)
-        self.bottleneck = nn.Sequential(GlobalLayerNorm(n_filters), nn.Conv1d(n_filters, n_features, 1, bias=False))
+        self.filterbank = LearnedFilterbank(
+            n_filters=n_filters, kernel_size=kernel_size, stride=stride, multiple=2**n_stages
+        )
+        self.bottleneck = nn.Sequential(
+            GlobalLayerNorm(n_filters), nn.Conv1d(n_filters, n_features, 1, bias=False)
+        )
         self.positions = RelativePositions(n_features // n_heads, max_distance)
 
         def pair(stage: int, across: bool) -> nn.Module:
@@ -82,11 +90,15 @@ class SepReformer(nn.Module):
                 n_src=n_src if across else None,
             )
 
-        self.encoder = nn.ModuleList(Pairs(pair(stage, False) for _ in range(n_encoder_blocks)) for stage in range(n_stages + 1))
+        self.encoder = nn.ModuleList(
+            Pairs(pair(stage, False) for _ in range(n_encoder_blocks)) for stage in range(n_stages + 1)
+        )
         self.down = nn.ModuleList(Down(n_features) for _ in range(n_stages))
         self.split = Split(n_features, n_src)
         self.fuse = nn.ModuleList(nn.Linear(2 * n_features, n_features) for _ in range(n_stages))
-        self.decoder = nn.ModuleList(Pairs(pair(stage, True) for _ in range(n_decoder_blocks)) for stage in range(n_stages))
+        self.decoder = nn.ModuleList(
+            Pairs(pair(stage, True) for _ in range(n_decoder_blocks)) for stage in range(n_stages)
+        )
         self.mask = Mask(n_features, n_filters)
         self.stage_masks = nn.ModuleList(Mask(n_features, n_filters) for _ in range(n_stages))
 
@@ -96,7 +108,9 @@ class SepReformer(nn.Module):
         return self._synthesise(self.mask(stages[-1]), frames, mixture.shape[-1])
 
     def forward_stages(self, mixture: Tensor) -> list[Tensor]:
-        """`(B, 1, T)` → estimates `(B, S, T)` of every stage, from the lowest rate to the final ones, for deep supervision."""
+        """`(B, 1, T)` → estimates `(B, S, T)` of every stage, from the lowest rate to the final ones, for
+        deep supervision.
+        """
         frames, stages = self._reconstruct(mixture)
         length = mixture.shape[-1]
         estimates = []
@@ -106,7 +120,9 @@ class SepReformer(nn.Module):
         return [*estimates, self._synthesise(self.mask(stages[-1]), frames, length)]
 
     def _reconstruct(self, mixture: Tensor) -> tuple[Tensor, list[Tensor]]:
-        """Frames of the mixture `(B, F, N)` and features per voice `(B S, N, D)` of every stage, the lowest rate first."""
+        """Frames of the mixture `(B, F, N)` and features per voice `(B S, N, D)` of every stage, the lowest
+        rate first.
+        """
         frames = functional.gelu(self.filterbank(mixture[:, 0]))
         x = self.bottleneck(frames).transpose(1, 2)  # B N D
         skips = []
@@ -130,7 +146,9 @@ class SepReformer(nn.Module):
 
 
 class Pair(nn.Module):
-    """A global and a local block, and in the decoder attention across the `n_src` voices: `(B, N, D)` → the same."""
+    """A global and a local block, and in the decoder attention across the `n_src` voices: `(B, N, D)` → the
+    same.
+    """
 
     def __init__(
         self,
@@ -164,7 +182,9 @@ class Pair(nn.Module):
         if self.n_src:
             n_items, n_frames, n_features = x.shape
             voices = x.reshape(-1, self.n_src, n_frames, n_features).transpose(1, 2)  # B N S D
-            voices = self.across(voices.reshape(-1, self.n_src, n_features)).reshape(-1, n_frames, self.n_src, n_features)
+            voices = self.across(voices.reshape(-1, self.n_src, n_features)).reshape(
+                -1, n_frames, self.n_src, n_features
+            )
             x = self.across_forward(voices.transpose(1, 2).reshape(n_items, n_frames, n_features))
         return x
 
@@ -203,7 +223,8 @@ class RelativePositions(nn.Module):
         distances = torch.arange(2 * n - 1, device=queries.device) - (n - 1)
         keys = self.embedding[distances.clamp(-self.max_distance, self.max_distance) + self.max_distance]
         scores = queries @ keys.T.to(queries.dtype)  # B H N (2N - 1), by distance
-        # Row i, column d − i + n − 1 becomes row i, column d: one sample of padding per row shifts every row by one more.
+        # Row i, column d − i + n − 1 becomes row i, column d: one sample of padding per row shifts every row
+        # by one more.
         skewed = functional.pad(scores, (0, 1)).flatten(2)[:, :, : n * (2 * n - 1)]
         return skewed.reshape(*scores.shape)[:, :, :, n - 1 :]
 
@@ -219,7 +240,9 @@ class Attention(nn.Module):
 
     def forward(self, x: Tensor, positions: nn.Module | None = None) -> Tensor:
         n_batch, n_frames, n_features = x.shape
-        heads = self.query_key_value(x).reshape(n_batch, n_frames, 3, self.n_heads, n_features // self.n_heads)
+        heads = self.query_key_value(x).reshape(
+            n_batch, n_frames, 3, self.n_heads, n_features // self.n_heads
+        )
         query, key, value = heads.permute(2, 0, 3, 1, 4).unbind()  # B H N E each
         scores = query @ key.transpose(-1, -2)
         if positions is not None:
@@ -229,7 +252,9 @@ class Attention(nn.Module):
 
 
 class GlobalAttention(nn.Module):
-    """Attention at a rate lowered by `pool`, let in at the full rate by a gate: `(B, N, D)` → the same; N divides by `pool`."""
+    """Attention at a rate lowered by `pool`, let in at the full rate by a gate: `(B, N, D)` → the same; N
+    divides by `pool`.
+    """
 
     def __init__(self, n_features: int, n_heads: int, pool: int) -> None:
         super().__init__()
@@ -248,9 +273,14 @@ class LocalConvolution(nn.Module):
     def __init__(self, n_features: int, kernel_size: int) -> None:
         super().__init__()
         self.gated = nn.Sequential(nn.Linear(n_features, 2 * n_features), nn.GLU())
-        self.convolution = nn.Conv1d(n_features, n_features, kernel_size, padding=kernel_size // 2, groups=n_features)
+        self.convolution = nn.Conv1d(
+            n_features, n_features, kernel_size, padding=kernel_size // 2, groups=n_features
+        )
         self.mix = nn.Sequential(
-            nn.Linear(n_features, 2 * n_features), nn.LayerNorm(2 * n_features), nn.GELU(), nn.Linear(2 * n_features, n_features)
+            nn.Linear(n_features, 2 * n_features),
+            nn.LayerNorm(2 * n_features),
+            nn.GELU(),
+            nn.Linear(2 * n_features, n_features),
         )
 
     def forward(self, x: Tensor) -> Tensor:
@@ -303,4 +333,6 @@ class Mask(nn.Sequential):
     """Features `(…, D)` → masks that are not negative `(…, F)`."""
 
     def __init__(self, n_features: int, n_filters: int) -> None:
-        super().__init__(nn.Linear(n_features, 4 * n_features), nn.GLU(), nn.Linear(2 * n_features, n_filters), nn.ReLU())
+        super().__init__(
+            nn.Linear(n_features, 4 * n_features), nn.GLU(), nn.Linear(2 * n_features, n_filters), nn.ReLU()
+        )

@@ -3,7 +3,7 @@
 from torch import Tensor, nn
 from torch.nn import functional
 
-from unmingle.facts import Facts
+from unmingle.facts import Facts, task_for
 from unmingle.layers.filterbank import LearnedFilterbank
 from unmingle.layers.norms import GlobalLayerNorm
 
@@ -11,12 +11,14 @@ from unmingle.layers.norms import GlobalLayerNorm
 class SuDoRMRF(nn.Module):
     """Masks on a learned filterbank, found by blocks of depthwise convolutions at many time scales.
 
-    A block widens its input, halves its rate again and again by strided depthwise convolutions, and adds the resolutions up again from the
-    coarsest to the finest: a receptive field that doubles with each level, at less than the cost of two layers at the full rate. Convolutions
-    only, and few multiplications.
+    A block widens its input, halves its rate again and again by strided depthwise convolutions, and adds the
+    resolutions up again from the coarsest to the finest: a receptive field that doubles with each level, at
+    less than the cost of two layers at the full rate. Convolutions only, and few multiplications.
 
-    Differs from the paper: masks end in a ReLU and are not normalised across the voices; the defaults are smaller. The paper's size is
-    `n_filters=512, kernel_size=21, stride=10, n_features=128, n_hidden=512, n_blocks=16` at 8 kHz: 2.70 M parameters (paper: 2.66 M).
+    Differs from the paper: masks end in a ReLU and are not normalised across the voices; the defaults are
+    smaller. The paper's size is
+    `n_filters=512, kernel_size=21, stride=10, n_features=128, n_hidden=512, n_blocks=16` at 8 kHz: 2.70 M
+    parameters (paper: 2.66 M).
 
     Args:
         n_src: voices to find.
@@ -30,8 +32,9 @@ class SuDoRMRF(nn.Module):
         n_levels: resolutions in a block, the full one included.
 
     References:
-        E. Tzinis, Z. Wang and P. Smaragdis, "Sudo rm -rf: efficient networks for universal audio source separation", 2020.
-        E. Tzinis et al., "Compute and memory efficient universal sound source separation", 2022.
+        E. Tzinis, Z. Wang and P. Smaragdis, "Sudo rm -rf: efficient networks for universal audio source
+        separation", 2020. E. Tzinis et al., "Compute and memory efficient universal sound source separation",
+        2022.
     """
 
     def __init__(
@@ -48,32 +51,47 @@ class SuDoRMRF(nn.Module):
         n_levels: int = 5,
     ) -> None:
         super().__init__()
-        self.facts = Facts(sample_rate=sample_rate, n_src=n_src)
+        self.facts = Facts(sample_rate=sample_rate, task=task_for(n_src), n_src=n_src)
         self.n_src = n_src
-        self.filterbank = LearnedFilterbank(n_filters=n_filters, kernel_size=kernel_size, stride=stride, multiple=2 ** (n_levels - 1))
+        self.filterbank = LearnedFilterbank(
+            n_filters=n_filters, kernel_size=kernel_size, stride=stride, multiple=2 ** (n_levels - 1)
+        )
         self.bottleneck = nn.Sequential(GlobalLayerNorm(n_filters), nn.Conv1d(n_filters, n_features, 1))
         self.blocks = nn.Sequential(*(UConvBlock(n_features, n_hidden, n_levels) for _ in range(n_blocks)))
-        self.mask = nn.Sequential(nn.PReLU(n_features), nn.Conv1d(n_features, n_src * n_filters, 1), nn.ReLU())
+        self.mask = nn.Sequential(
+            nn.PReLU(n_features), nn.Conv1d(n_features, n_src * n_filters, 1), nn.ReLU()
+        )
 
     def forward(self, mixture: Tensor) -> Tensor:
         """`(B, 1, T)` → `(B, S, T)`."""
         frames = self.filterbank(mixture[:, 0])  # B F N
-        masks = self.mask(self.blocks(self.bottleneck(frames))).float().unflatten(1, (self.n_src, -1))  # B S F N
+        masks = (
+            self.mask(self.blocks(self.bottleneck(frames))).float().unflatten(1, (self.n_src, -1))
+        )  # B S F N
         voices = masks * frames[:, None]
         return self.filterbank.inverse(voices.flatten(0, 1), mixture.shape[-1]).unflatten(0, (-1, self.n_src))
 
 
 class UConvBlock(nn.Module):
-    """Wide, down through the resolutions, up again adding them, narrow, residual: `(B, D, N)` → the same; N divides by 2^(levels − 1)."""
+    """Wide, down through the resolutions, up again adding them, narrow, residual: `(B, D, N)` → the same; N
+    divides by 2^(levels − 1).
+    """
 
     def __init__(self, n_features: int, n_hidden: int, n_levels: int) -> None:
         super().__init__()
-        self.widen = nn.Sequential(nn.Conv1d(n_features, n_hidden, 1), GlobalLayerNorm(n_hidden), nn.PReLU(n_hidden))
+        self.widen = nn.Sequential(
+            nn.Conv1d(n_features, n_hidden, 1), GlobalLayerNorm(n_hidden), nn.PReLU(n_hidden)
+        )
         self.levels = nn.ModuleList(
-            nn.Sequential(nn.Conv1d(n_hidden, n_hidden, 5, stride=1 if level == 0 else 2, padding=2, groups=n_hidden), GlobalLayerNorm(n_hidden))
+            nn.Sequential(
+                nn.Conv1d(n_hidden, n_hidden, 5, stride=1 if level == 0 else 2, padding=2, groups=n_hidden),
+                GlobalLayerNorm(n_hidden),
+            )
             for level in range(n_levels)
         )
-        self.narrow = nn.Sequential(GlobalLayerNorm(n_hidden), nn.PReLU(n_hidden), nn.Conv1d(n_hidden, n_features, 1))
+        self.narrow = nn.Sequential(
+            GlobalLayerNorm(n_hidden), nn.PReLU(n_hidden), nn.Conv1d(n_hidden, n_features, 1)
+        )
 
     def forward(self, x: Tensor) -> Tensor:
         y = self.widen(x)

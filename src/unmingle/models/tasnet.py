@@ -4,23 +4,27 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from unmingle.facts import Facts
+from unmingle.facts import Facts, task_for
 
 
 class TasNet(nn.Module):
-    """The mixture, 5 ms at a time, as a non-negative sum of learned basis signals, each of which is shared between the voices.
+    """The mixture, 5 ms at a time, as a non-negative sum of learned basis signals, each of which is shared
+    between the voices.
 
-    A frame of `frame` samples, without overlap and scaled to unit norm, becomes `n_filters` weights: `relu(U x) · sigmoid(V x)`. Recurrent layers
-    read the weights, layer normalised, and say for every weight how it is shared between the voices (softmax). Shared weights times learned
-    basis signals are the voices' frames; the norm is given back to them. No spectrogram, so no phase to estimate and no window to wait for. Letters
+    A frame of `frame` samples, without overlap and scaled to unit norm, becomes `n_filters` weights: `relu(U
+    x) · sigmoid(V x)`. Recurrent layers read the weights, layer normalised, and say for every weight how it
+    is shared between the voices (softmax). Shared weights times learned basis signals are the voices' frames;
+    the norm is given back to them. No spectrogram, so no phase to estimate and no window to wait for. Letters
     of the paper: N = `n_filters`, L = `frame`.
 
-    The defaults are BLSTM-TasNet, 23.1 M parameters counted (23.6 M published): recurrent layers 22.0 M, masks 1.0 M, encoder and decoder 0.06 M.
-    `causal=True, hidden=1000` is LSTM-TasNet, 31.1 M counted (32.0 M published).
+    The defaults are BLSTM-TasNet, 23.1 M parameters counted (23.6 M published): recurrent layers 22.0 M,
+    masks 1.0 M, encoder and decoder 0.06 M. `causal=True, hidden=1000` is LSTM-TasNet, 31.1 M counted (32.0 M
+    published).
 
-    Differs from the paper: nothing known but what the paper leaves open. "An identity skip every two layers, from the second on" is read so: what
-    goes into layer 2 is added to what comes out of layer 3, and so on; a last layer without a partner has none. Without overlap, what a voice
-    sounds like depends on where the frames happen to lie.
+    Differs from the paper: nothing known but what the paper leaves open. "An identity skip every two layers,
+    from the second on" is read so: what
+    goes into layer 2 is added to what comes out of layer 3, and so on; a last layer without a partner has
+    none. Without overlap, what a voice sounds like depends on where the frames happen to lie.
 
     Args:
         n_src: voices to find.
@@ -32,22 +36,39 @@ class TasNet(nn.Module):
         n_layers: number of them.
 
     References:
-        Y. Luo and N. Mesgarani, "TasNet: time-domain audio separation network for real-time, single-channel speech separation", 2018.
+        Y. Luo and N. Mesgarani, "TasNet: time-domain audio separation network for real-time, single-channel
+        speech separation", 2018.
     """
 
     def __init__(
-        self, *, n_src: int = 2, sample_rate: int = 8_000, n_filters: int = 500, frame: int = 40, causal: bool = False, hidden: int = 500,
+        self,
+        *,
+        n_src: int = 2,
+        sample_rate: int = 8_000,
+        n_filters: int = 500,
+        frame: int = 40,
+        causal: bool = False,
+        hidden: int = 500,
         n_layers: int = 4,
-    ) -> None:  # fmt: skip
+    ) -> None:
         super().__init__()
-        self.facts = Facts(sample_rate=sample_rate, n_src=n_src, causal=causal, latency=frame - 1 if causal else 0, chunk=10 * sample_rate, batch=4)
+        self.facts = Facts(
+            sample_rate=sample_rate,
+            task=task_for(n_src),
+            n_src=n_src,
+            causal=causal,
+            latency=frame - 1 if causal else 0,
+            chunk=10 * sample_rate,
+            batch=4,
+        )
         self.n_src, self.frame = n_src, frame
         self.weight = nn.Linear(frame, n_filters, bias=False)
         self.gate = nn.Linear(frame, n_filters, bias=False)
         self.norm = nn.LayerNorm(n_filters)
         width = hidden if causal else 2 * hidden
         self.recurrent = nn.ModuleList(
-            nn.LSTM(width if layer else n_filters, hidden, batch_first=True, bidirectional=not causal) for layer in range(n_layers)
+            nn.LSTM(width if layer else n_filters, hidden, batch_first=True, bidirectional=not causal)
+            for layer in range(n_layers)
         )
         self.mask = nn.Linear(width, n_src * n_filters)
         self.basis = nn.Linear(n_filters, frame, bias=False)
@@ -56,7 +77,9 @@ class TasNet(nn.Module):
         """`(B, 1, T)` → `(B, S, T)`."""
         n_batch, _, length = mixture.shape
         with torch.autocast(mixture.device.type, enabled=False):
-            frames = functional.pad(mixture[:, 0].float(), (0, -length % self.frame)).reshape(n_batch, -1, self.frame)  # B N L
+            frames = functional.pad(mixture[:, 0].float(), (0, -length % self.frame)).reshape(
+                n_batch, -1, self.frame
+            )  # B N L
             scale = (frames.square().sum(-1, keepdim=True) + 1e-8).sqrt()
             frames = frames / scale
             weights = torch.relu(self.weight(frames)) * torch.sigmoid(self.gate(frames))  # B N F

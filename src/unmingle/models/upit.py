@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor, nn
 
-from unmingle.facts import Facts
+from unmingle.facts import Facts, task_for
 from unmingle.layers.masks import MASKS
 from unmingle.layers.norms import NORMS
 from unmingle.layers.stft import STFT
@@ -14,16 +14,19 @@ ACTIVATIONS = ("relu", "sigmoid", "softmax")
 class UPIT(nn.Module):
     """Magnitudes of the mixture in, one mask per voice out, the mixture's phase kept.
 
-    |STFT| → recurrent layers over time → one linear layer to `n_src` masks → masks on the mixture's STFT → inverse STFT. The network is as plain
-    as can be; what is new is how it is trained: the order of the voices that suits the whole utterance best is the one that is learnt
-    (`objectives/spectral.py`), so a voice stays on one output without any tracking.
+    |STFT| → recurrent layers over time → one linear layer to `n_src` masks → masks on the mixture's STFT →
+    inverse STFT. The network is as plain as can be; what is new is how it is trained: the order of the voices
+    that suits the whole utterance best is the one that is learnt (`objectives/spectral.py`), so a voice stays
+    on one output without any tracking.
 
-    The defaults are the paper's BLSTM for 8 kHz, 46.4 M parameters: recurrent layers 45.9 M, masks 0.5 M. `causal=True, hidden=1792` is its
-    LSTM, 65.7 M counted in the same way; the 46.3 M that are printed for it elsewhere do not belong to three layers of 1792 units.
+    The defaults are the paper's BLSTM for 8 kHz, 46.4 M parameters: recurrent layers 45.9 M, masks 0.5 M.
+    `causal=True, hidden=1792` is its LSTM, 65.7 M counted in the same way; the 46.3 M that are printed for it
+    elsewhere do not belong to three layers of 1792 units.
 
-    Differs from the paper: the features are normalised over each mixture (over its frames so far, if causal) and not over the training set,
-    so no statistics are needed and its level does not matter; dropout is between the recurrent layers only; the second, stacked network
-    is left out.
+    Differs from the paper: the features are normalised over each mixture (over its frames so far, if causal)
+    and not over the training set,
+    so no statistics are needed and its level does not matter; dropout is between the recurrent layers only;
+    the second, stacked network is left out.
 
     Args:
         n_src: voices to find.
@@ -36,25 +39,47 @@ class UPIT(nn.Module):
         mask: "relu", "sigmoid", or "softmax" for masks that sum to 1.
 
     References:
-        D. Yu et al., "Permutation invariant training of deep models for speaker-independent multi-talker speech separation", 2017.
-        M. Kolbæk et al., "Multitalker speech separation with utterance-level permutation invariant training of deep recurrent neural networks",
-        2017.
+        D. Yu et al., "Permutation invariant training of deep models for speaker-independent multi-talker
+        speech separation", 2017. M. Kolbæk et al., "Multitalker speech separation with utterance-level
+        permutation invariant training of deep recurrent neural networks", 2017.
     """
 
     def __init__(
-        self, *, n_src: int = 2, sample_rate: int = 8_000, n_fft: int = 256, causal: bool = False, hidden: int = 896, n_layers: int = 3,
-        dropout: float = 0.5, mask: str = "relu",
-    ) -> None:  # fmt: skip
+        self,
+        *,
+        n_src: int = 2,
+        sample_rate: int = 8_000,
+        n_fft: int = 256,
+        causal: bool = False,
+        hidden: int = 896,
+        n_layers: int = 3,
+        dropout: float = 0.5,
+        mask: str = "relu",
+    ) -> None:
         super().__init__()
         if mask not in ACTIVATIONS:
             raise ValueError(f"no mask {mask!r}; there are {', '.join(ACTIVATIONS)}")
-        # The last frame that a sample lies in ends n_fft − 1 samples later, but the window is 0 at the first sample of a frame.
-        self.facts = Facts(sample_rate=sample_rate, n_src=n_src, causal=causal, latency=n_fft - 2 if causal else 0, chunk=10 * sample_rate, batch=4)
+        # The last frame that a sample lies in ends n_fft − 1 samples later, but the window is 0 at the first
+        # sample of a frame.
+        self.facts = Facts(
+            sample_rate=sample_rate,
+            task=task_for(n_src),
+            n_src=n_src,
+            causal=causal,
+            latency=n_fft - 2 if causal else 0,
+            chunk=10 * sample_rate,
+            batch=4,
+        )
         self.n_src, self.activation = n_src, mask
         self.stft = STFT(n_fft=n_fft, hop=n_fft // 2)
         self.norm = NORMS["cLN" if causal else "gLN"](self.stft.n_bins)
         self.recurrent = nn.LSTM(
-            self.stft.n_bins, hidden, n_layers, batch_first=True, bidirectional=not causal, dropout=dropout if n_layers > 1 else 0.0
+            self.stft.n_bins,
+            hidden,
+            n_layers,
+            batch_first=True,
+            bidirectional=not causal,
+            dropout=dropout if n_layers > 1 else 0.0,
         )
         self.mask = nn.Linear(hidden if causal else 2 * hidden, n_src * self.stft.n_bins)
 
@@ -79,6 +104,7 @@ class UPIT(nn.Module):
         with torch.autocast(spectrum.device.type, enabled=False):
             features = self.norm((spectrum.square().sum(1) + 1e-8).sqrt())
         states, _ = self.recurrent(features.transpose(1, 2))
-        # Shapes are those of the spectrum, never of what a recurrent layer returns: that would freeze the length in an export.
+        # Shapes are those of the spectrum, never of what a recurrent layer returns: that would freeze the
+        # length in an export.
         said = self.mask(states).float().reshape(n_batch, n_frames, self.n_src, n_bins).permute(0, 2, 3, 1)
         return MASKS[self.activation](said)

@@ -1,4 +1,6 @@
-"""What training minimises: pure functions and thin classes, called as `objective(separator, batch) → {"loss": …, parts…}`."""
+"""What training minimises: pure functions and thin classes, called as `objective(separator, batch) → {"loss":
+…, parts…}`.
+"""
 
 from typing import Any
 
@@ -22,7 +24,9 @@ OBJECTIVES: dict[str, type[nn.Module]] = {
 
 
 def build_objective(name: str, **arguments: Any) -> nn.Module:
-    """Make an objective by the name that recipes use, which may be that of a single term; ValueError lists the known ones."""
+    """Make an objective by the name that recipes use, which may be that of a single term; ValueError lists
+    the known ones.
+    """
     if name in TERMS:
         return WeightedSum(terms=[{"name": name, **arguments}])
     if name not in OBJECTIVES:

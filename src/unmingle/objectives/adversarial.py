@@ -1,4 +1,6 @@
-"""Adversarial training: a discriminator that is taught to tell voices from estimates, and a separator that is taught to deceive it."""
+"""Adversarial training: a discriminator that is taught to tell voices from estimates, and a separator that is
+taught to generator_loss it.
+"""
 
 from itertools import pairwise
 from typing import Any
@@ -10,15 +12,15 @@ from torch.nn import functional
 from unmingle.layers.dense_block import DenseBlock
 from unmingle.layers.stft import STFT
 from unmingle.objectives.compressed import compressed
-from unmingle.objectives.heard import Heard, spectra
+from unmingle.objectives.loss_inputs import LossInputs, spectra
 from unmingle.objectives.weighted_sum import WeightedSum
 
 
 class Discriminator(nn.Module):
     """Says of samples `(B, T)` how sure it is that they are a voice and nothing else: `(B,)`, a logit.
 
-    Compressed complex STFT → 1 × 1 convolution → dense blocks, each followed by a 2 × 2 convolution of stride 2 → mean over frames, so that any
-    length will do → fully connected 100, 10, 10, 1.
+    Compressed complex STFT → 1 × 1 convolution → dense blocks, each followed by a 2 × 2 convolution of stride
+    2 → mean over frames, so that any length will do → fully connected 100, 10, 10, 1.
     """
 
     def __init__(self, *, n_fft: int, hop: int, n_features: int, growth: int, n_blocks: int) -> None:
@@ -29,11 +31,14 @@ class Discriminator(nn.Module):
             layers += [DenseBlock(n_features, growth), nn.Conv2d(growth, n_features, 2, stride=2)]
         self.blocks = nn.Sequential(*layers)
         widths = [n_features * (self.stft.n_bins >> n_blocks), 100, 10, 10]
-        connected = [layer for n_in, n_out in pairwise(widths) for layer in (nn.Linear(n_in, n_out), nn.ReLU())]
+        connected = [
+            layer for n_in, n_out in pairwise(widths) for layer in (nn.Linear(n_in, n_out), nn.ReLU())
+        ]
         self.connected = nn.Sequential(*connected, nn.Linear(widths[-1], 1))
         for layer in self.blocks.modules():
             if isinstance(layer, nn.BatchNorm2d):
-                layer.momentum = 0.3  # statistics that lag behind what was learnt make it judge otherwise than it was taught
+                # statistics that lag behind what was learnt make it judge otherwise than it was taught
+                layer.momentum = 0.3
 
     def forward(self, samples: Tensor) -> Tensor:
         with torch.autocast(samples.device.type, enabled=False):
@@ -51,19 +56,22 @@ def says(logits: Tensor, voice: bool) -> Tensor:
 
 
 class AdversarialObjective(nn.Module):
-    """A weighted sum of terms, and beside it what a discriminator D says of the estimates V* and of the noise that they leave, M − ΣV*.
+    """A weighted sum of terms, and beside it what a discriminator D says of the estimates V* and of the noise
+    that they leave, M − ΣV*.
 
-    The separator is taught `Σ weight · term + weight · (BCE(D(V*), 1) + BCE(D(M − ΣV*), 0))`, the discriminator
-    `BCE(D(V), 1) + (BCE(D(V*), 0) + BCE(D(N), 0)) / 2` with the true voices V and the true noise N. First the separator learns without D, then D
-    learns while the separator rests, then both do in every batch, D first.
+    The separator is taught `Σ weight · term + weight · (BCE(D(V*), 1) + BCE(D(M − ΣV*), 0))`, the
+    discriminator `BCE(D(V), 1) + (BCE(D(V*), 0) + BCE(D(N), 0)) / 2` with the true voices V and the true
+    noise N. First the separator learns without D, then D learns while the separator rests, then both do in
+    every batch, D first.
 
-    D, its running statistics and the state of its optimizer belong to the objective: they are in checkpoints, never in the weights.
-    D judges with its running statistics wherever it is not taught.
+    D, its running statistics and the state of its optimizer belong to the objective: they are in checkpoints,
+    never in the weights. D judges with its running statistics wherever it is not taught.
 
     Args:
         terms: see `WeightedSum`.
         weight: of the generator's term.
-        separator_first, discriminator_first: shares of the budget in which the separator and then the discriminator learn alone.
+        separator_first, discriminator_first: shares of the budget in which the separator and then the
+            discriminator learn alone.
         lr: learning rate of the discriminator (Adam); it is constant.
         n_fft, hop: of the discriminator's STFT [samples].
         n_features: channels between its dense blocks.
@@ -75,62 +83,86 @@ class AdversarialObjective(nn.Module):
     """
 
     def __init__(
-        self, *, terms: list[dict[str, Any]], weight: float = 1.0, separator_first: float = 0.3, discriminator_first: float = 0.1, lr: float = 1e-3,
-        n_fft: int = 256, hop: int = 128, n_features: int = 6, growth: int = 24, n_blocks: int = 3,
-    ) -> None:  # fmt: skip
+        self,
+        *,
+        terms: list[dict[str, Any]],
+        weight: float = 1.0,
+        separator_first: float = 0.3,
+        discriminator_first: float = 0.1,
+        lr: float = 1e-3,
+        n_fft: int = 256,
+        hop: int = 128,
+        n_features: int = 6,
+        growth: int = 24,
+        n_blocks: int = 3,
+    ) -> None:
         super().__init__()
         if weight <= 0 or lr <= 0:
             raise ValueError(f"weight is {weight} and lr is {lr}; both must be above 0")
         if min(separator_first, discriminator_first) < 0 or separator_first + discriminator_first >= 1:
-            raise ValueError(f"separator_first is {separator_first}, discriminator_first {discriminator_first}: at least 0, and together below 1")
+            raise ValueError(
+                f"separator_first is {separator_first}, discriminator_first {discriminator_first}: at least 0, and together below 1"
+            )
         self.sum, self.weight = WeightedSum(terms=terms), weight
         self.teach_from, self.alternate_from = separator_first, separator_first + discriminator_first
-        self.discriminator = Discriminator(n_fft=n_fft, hop=hop, n_features=n_features, growth=growth, n_blocks=n_blocks)
+        self.discriminator = Discriminator(
+            n_fft=n_fft, hop=hop, n_features=n_features, growth=growth, n_blocks=n_blocks
+        )
         self.optimizer = torch.optim.Adam(self.discriminator.parameters(), lr)
         self.restored: dict[str, Any] | None = None
 
     def forward(self, separator: Any, batch: dict[str, Any]) -> dict[str, Tensor]:
         """`batch` as for `WeightedSum`, and in training `share_done`, the part of the budget that is spent.
 
-        Returns what `WeightedSum` does, and the generator's term `adversarial`, the loss of the `discriminator`, and its `accuracy` on voices and
-        estimates, 0.5 being chance; not a number before it is taught. While the separator rests, the loss has no gradient.
+        Returns what `WeightedSum` does, and the generator's term `adversarial`, the loss of the
+        `discriminator`, and its `accuracy` on voices and estimates, 0.5 being chance; not a number before it
+        is taught. While the separator rests, the loss has no gradient.
         """
-        heard, done = Heard(separator, batch), batch.get("share_done", 1.0)
+        inputs, done = LossInputs(separator, batch), batch.get("share_done", 1.0)
         rests = self.teach_from <= done < self.alternate_from
         with torch.set_grad_enabled(torch.is_grad_enabled() and not rests):
-            parts = self.sum.compare(heard)
+            parts = self.sum.compare(inputs)
             if self.training and done < self.teach_from:
                 unknown = parts["loss"].new_tensor(float("nan"))
                 return {**parts, "adversarial": unknown, "discriminator": unknown, "accuracy": unknown}
-            loss, accuracy = self.teach(heard) if self.training else self.examine(heard)
-            deceived = self.deceive(heard)
+            loss, accuracy = (
+                self.update_discriminator(inputs) if self.training else self.discriminator_loss(inputs)
+            )
+            deceived = self.generator_loss(inputs)
             parts["loss"] = parts["loss"] + self.weight * deceived
-        return {**parts, "adversarial": deceived.detach(), "discriminator": loss.detach(), "accuracy": accuracy}
+        return {
+            **parts,
+            "adversarial": deceived.detach(),
+            "discriminator": loss.detach(),
+            "accuracy": accuracy,
+        }
 
-    def examine(self, heard: Heard) -> tuple[Tensor, Tensor]:
+    def discriminator_loss(self, inputs: LossInputs) -> tuple[Tensor, Tensor]:
         """Loss and accuracy of the discriminator."""
-        groups = [heard.sources.flatten(0, 1), heard.estimates.detach().flatten(0, 1), heard.noise]
-        on_voices, on_estimates, on_noise = self.discriminator(torch.cat(groups)).split([len(group) for group in groups])
+        groups = [inputs.sources.flatten(0, 1), inputs.estimates.detach().flatten(0, 1), inputs.noise]
+        on_voices, on_estimates, on_noise = self.discriminator(torch.cat(groups)).split(
+            [len(group) for group in groups]
+        )
         loss = says(on_voices, True) + (says(on_estimates, False) + says(on_noise, False)) / 2
         return loss, ((on_voices > 0).float().mean() + (on_estimates <= 0).float().mean()) / 2
 
-    def teach(self, heard: Heard) -> tuple[Tensor, Tensor]:
+    def update_discriminator(self, inputs: LossInputs) -> tuple[Tensor, Tensor]:
         """One step of the discriminator; loss and accuracy before it."""
         if self.restored is not None:
             self.optimizer.load_state_dict(self.restored)
             self.restored = None
         with torch.enable_grad():
-            loss, accuracy = self.examine(heard)
+            loss, accuracy = self.discriminator_loss(inputs)
         self.optimizer.zero_grad()
         loss.backward()
         self.optimizer.step()
         return loss, accuracy
 
-    def deceive(self, heard: Heard) -> Tensor:
+    def generator_loss(self, inputs: LossInputs) -> Tensor:
         """The generator's term, in which the discriminator is as it is."""
         self.discriminator.eval().requires_grad_(False)
-        on_estimates = self.discriminator(heard.estimates.flatten(0, 1))
-        on_noise = self.discriminator(heard.mixture - heard.estimates.sum(1))
+        on_estimates = self.discriminator(inputs.estimates.flatten(0, 1))
+        on_noise = self.discriminator(inputs.mixture - inputs.estimates.sum(1))
         self.discriminator.train(self.training).requires_grad_(True)
         return says(on_estimates, True) + says(on_noise, False)
 
@@ -139,5 +171,6 @@ class AdversarialObjective(nn.Module):
         return self.optimizer.state_dict() if self.restored is None else self.restored
 
     def set_extra_state(self, state: dict[str, Any]) -> None:
-        # Taken over at the next step, when the discriminator is where it is trained: a checkpoint is read before that.
+        # Taken over at the next step, when the discriminator is where it is trained: a checkpoint is read
+        # before that.
         self.restored = state

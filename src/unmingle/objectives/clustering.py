@@ -7,15 +7,17 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from unmingle.heads import HEADS, SILENT_DB
 from unmingle.objectives.pit import WaveformPIT
+from unmingle.runtime.heads import HEADS, SILENT_DB
 
 
 def affinity_loss(embeddings: Tensor, targets: Tensor, weights: Tensor) -> Tensor:
-    """Mean squared difference between the affinities of embeddings, `V Vᵀ`, and of targets, `Y Yᵀ`, over all pairs of bins.
+    """Mean squared difference between the affinities of embeddings, `V Vᵀ`, and of targets, `Y Yᵀ`, over all
+    pairs of bins.
 
-    `|VVᵀ − YYᵀ|² = |VᵀV|² − 2|VᵀY|² + |YᵀY|²`, rows weighted by `√w` and the whole divided by `(Σw)²`: matrices of bins × bins are never
-    made. Nothing in it depends on the order of the sources. 0 where all weights are.
+    `|VVᵀ − YYᵀ|² = |VᵀV|² − 2|VᵀY|² + |YᵀY|²`, rows weighted by `√w` and the whole divided by `(Σw)²`:
+    matrices of bins × bins are never made. Nothing in it depends on the order of the sources. 0 where all
+    weights are.
 
     Args:
         embeddings: `(B, M, E)`, one row of unit length per bin.
@@ -25,13 +27,15 @@ def affinity_loss(embeddings: Tensor, targets: Tensor, weights: Tensor) -> Tenso
     Returns:
         `(B,)`.
 
-    Two bins with the same embedding that belong to different sources: two of the four affinities are wrong by 1.
+    Two bins with the same embedding that belong to different sources: two of the four affinities are wrong by
+    1.
 
     >>> float(affinity_loss(torch.tensor([[[1.0], [1.0]]]), torch.eye(2)[None], torch.ones(1, 2)))
     0.5
 
     References:
-        J. R. Hershey et al., "Deep clustering: discriminative embeddings for segmentation and separation", 2016.
+        J. R. Hershey et al., "Deep clustering: discriminative embeddings for segmentation and separation",
+        2016.
     """
     with torch.autocast(embeddings.device.type, enabled=False):
         root = weights.float().sqrt()[..., None]
@@ -41,10 +45,11 @@ def affinity_loss(embeddings: Tensor, targets: Tensor, weights: Tensor) -> Tenso
 
 
 class DeepClusteringObjective(nn.Module):
-    """Affinity loss against the ideal binary masks; for a network that also gives masks (Chimera), waveform loss of its estimates beside it.
+    """Affinity loss against the ideal binary masks; for a network that also gives masks (Chimera), waveform
+    loss of its estimates beside it.
 
-    Bins more than 40 dB below the loudest one of the mixture have no weight. In validation the embeddings are clustered as they will be
-    when it separates, so that `si_sdri` is what a listener gets.
+    Bins more than 40 dB below the loudest one of the mixture have no weight. In validation the embeddings are
+    clustered as they will be when it separates, so that `si_sdri` is what a listener gets.
 
     Args:
         affinity: weight of the affinity loss, which is between 0 and 1.
@@ -52,7 +57,9 @@ class DeepClusteringObjective(nn.Module):
         si_sdr, snr: see `WaveformPIT`.
     """
 
-    def __init__(self, *, affinity: float = 1.0, masks: float = 0.0, si_sdr: float = 0.5, snr: float = 0.5) -> None:
+    def __init__(
+        self, *, affinity: float = 1.0, masks: float = 0.0, si_sdr: float = 0.5, snr: float = 0.5
+    ) -> None:
         super().__init__()
         self.affinity, self.masks = affinity, masks
         self.waveform = WaveformPIT(si_sdr=si_sdr, snr=snr)
@@ -65,11 +72,17 @@ class DeepClusteringObjective(nn.Module):
         affinity = affinity_loss(embeddings.flatten(2).transpose(1, 2), targets, weights).mean()
         if estimates is not None:
             parts = self.waveform(lambda _: estimates, batch)
-            return {"loss": self.affinity * affinity + self.masks * parts["loss"], "affinity": affinity, "si_sdri": parts["si_sdri"]}
+            return {
+                "loss": self.affinity * affinity + self.masks * parts["loss"],
+                "affinity": affinity,
+                "si_sdri": parts["si_sdri"],
+            }
         if separator.training:
             return {"loss": self.affinity * affinity}
         head, clustered = HEADS[separator.facts.head], []
-        for said, samples in zip(embeddings.detach().float().cpu().numpy(), mixture.float().cpu().numpy(), strict=True):
+        for said, samples in zip(
+            embeddings.detach().float().cpu().numpy(), mixture.float().cpu().numpy(), strict=True
+        ):
             clustered.append(head(partial(lambda said, _: said[None], said), samples, sources.shape[1]))
         found = torch.from_numpy(np.stack(clustered)).to(sources.device)
         return {"loss": self.affinity * affinity, "si_sdri": self.waveform(lambda _: found, batch)["si_sdri"]}
@@ -77,7 +90,10 @@ class DeepClusteringObjective(nn.Module):
     def targets(self, separator: Any, mixture: Tensor, sources: Tensor) -> tuple[Tensor, Tensor]:
         """Ideal binary masks `(B, M, S)` and weights `(B, M)` of the bins, in the separator's own STFT."""
         with torch.no_grad(), torch.autocast(mixture.device.type, enabled=False):
-            power = [separator.stft(samples.float()).square().sum(1).flatten(1) for samples in (mixture[:, 0], sources.flatten(0, 1))]
+            power = [
+                separator.stft(samples.float()).square().sum(1).flatten(1)
+                for samples in (mixture[:, 0], sources.flatten(0, 1))
+            ]
             owner = power[1].unflatten(0, sources.shape[:2]).argmax(1)
             loud = power[0] > 10 ** (-SILENT_DB / 10) * power[0].amax(1, keepdim=True)
             return nn.functional.one_hot(owner, sources.shape[1]).float(), loud.float()

@@ -3,11 +3,12 @@
 from torch import Tensor, nn
 
 from unmingle.layers.stft import STFT
-from unmingle.objectives.heard import Heard, power, spectra
+from unmingle.objectives.loss_inputs import LossInputs, power, spectra
 
 
 def compressed(spectrum: Tensor, exponent: float = 0.3) -> Tensor:
-    """Magnitude to a power, phase kept: `X |X|^(p − 1)` of `(…, 2, F, N)`; linear below −100 dB, where the power's slope would have no bound.
+    """Magnitude to a power, phase kept: `X |X|^(p − 1)` of `(…, 2, F, N)`; linear below −100 dB, where the
+    power's slope would have no bound.
 
     >>> compressed(torch.tensor([[0.0], [-16.0]])[..., None], 0.5).flatten().tolist()
     [0.0, -4.0]
@@ -18,8 +19,8 @@ def compressed(spectrum: Tensor, exponent: float = 0.3) -> Tensor:
 def compressed_distance(estimate: Tensor, reference: Tensor, exponent: float = 0.3) -> Tensor:
     """`mean |Ŝ|Ŝ|^(p − 1) − S|S|^(p − 1)|²` over bins: `(…, 2, F, N)` → `(…)`.
 
-    >>> float(compressed_distance(torch.tensor([[9.0], [0.0]])[..., None], torch.tensor([[0.0], [16.0]])[..., None], 0.5))
-    25.0
+    >>> float(compressed_distance(torch.tensor([[9.0], [0.0]])[..., None], torch.tensor([[0.0], [16.0]])[...,
+    None], 0.5)) 25.0
 
     References:
         A. Ephrat et al., "Looking to listen at the cocktail party", 2018.
@@ -41,7 +42,7 @@ class CompressedSpectrum(nn.Module):
             raise ValueError(f"exponent is {exponent}; it must be above 0 and at most 1")
         self.exponent, self.stft = exponent, STFT(n_fft=n_fft, hop=hop)
 
-    def forward(self, heard: Heard) -> Tensor:
+    def forward(self, inputs: LossInputs) -> Tensor:
         """`(B, S, S)`."""
-        estimates, sources = spectra(self.stft, heard.estimates), spectra(self.stft, heard.sources)
+        estimates, sources = spectra(self.stft, inputs.estimates), spectra(self.stft, inputs.sources)
         return compressed_distance(estimates[:, :, None], sources[:, None], self.exponent)

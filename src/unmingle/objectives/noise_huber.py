@@ -5,7 +5,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from unmingle.layers.stft import STFT
-from unmingle.objectives.heard import Heard, power, spectra
+from unmingle.objectives.loss_inputs import LossInputs, power, spectra
 
 CENTRE_DB, SPAN_DB = 6.0, 82.0
 
@@ -21,7 +21,8 @@ def scaled_db(spectrum: Tensor) -> Tensor:
 
 
 def noise_huber(estimate: Tensor, noise: Tensor, delta: float = 1.0) -> Tensor:
-    """`mean h(n̂ − n)`, `h(d) = d² / 2` up to δ and `δ(|d| − δ / 2)` above it, of scaled decibels: `(…, F, N)` → `(…)`.
+    """`mean h(n̂ − n)`, `h(d) = d² / 2` up to δ and `δ(|d| − δ / 2)` above it, of scaled decibels: `(…, F,
+    N)` → `(…)`.
 
     >>> float(noise_huber(torch.tensor([[0.5, -1.0]]), torch.tensor([[0.5, 1.0]])))
     0.75
@@ -33,7 +34,8 @@ def noise_huber(estimate: Tensor, noise: Tensor, delta: float = 1.0) -> Tensor:
 class NoiseHuber(nn.Module):
     """`noise_huber` of what every estimate leaves in the mixture and of what every source leaves there.
 
-    A separator that predicts the noise itself, as `noise_db(mixture)` → `scaled_db` of the noise `(B, F, N)` in its own `stft`, is taken at its word.
+    A separator that predicts the noise itself, as `noise_db(mixture)` → `scaled_db` of the noise `(B, F, N)`
+    in its own `stft`, is taken at its word.
 
     Args:
         delta: where the loss turns from squared to linear.
@@ -46,11 +48,17 @@ class NoiseHuber(nn.Module):
             raise ValueError(f"delta is {delta}; it must be above 0")
         self.delta, self.stft = delta, STFT(n_fft=n_fft, hop=hop)
 
-    def forward(self, heard: Heard) -> Tensor:
+    def forward(self, inputs: LossInputs) -> Tensor:
         """`(B, S, S)`, or `(B, 1, 1)` of a separator that predicts the noise."""
-        separator = heard.separator
+        separator = inputs.separator
         if hasattr(separator, "noise_db"):
-            said, noise = separator.noise_db(heard.given).float(), scaled_db(spectra(separator.stft, heard.noise))
+            said, noise = (
+                separator.noise_db(inputs.given).float(),
+                scaled_db(spectra(separator.stft, inputs.noise)),
+            )
             return noise_huber(said, noise, self.delta)[:, None, None]
-        left, others = (scaled_db(spectra(self.stft, x)) for x in (heard.mixture[:, None] - heard.estimates, heard.others))
+        left, others = (
+            scaled_db(spectra(self.stft, x))
+            for x in (inputs.mixture[:, None] - inputs.estimates, inputs.others)
+        )
         return noise_huber(left[:, :, None], others[:, None], self.delta)

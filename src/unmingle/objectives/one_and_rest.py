@@ -25,20 +25,22 @@ def one_and_rest_loss(
 
     Args:
         estimates: one and rest `(B, 2, T)`.
-        sources: `(B, S, T)`; a row of zeros is absent, N of them are there (N − 1 counts as 1 for a single one: its rest is silence).
+        sources: `(B, S, T)`; a row of zeros is absent, N of them are there (N − 1 counts as 1 for a single
+            one: its rest is silence).
         mixture: `(B, T)`.
-        score: of every pair: `(B, 1, T)`, `(B, S, T)`, `(B, T)` → `(B, 1, S)`, higher is better, defined for silent references.
+        score: of every pair: `(B, 1, T)`, `(B, S, T)`, `(B, T)` → `(B, 1, S)`, higher is better, defined for
+            silent references.
 
     Returns:
         The loss `(B,)` and which source is the one `(B,)`.
 
-    An estimate of zeros where one voice of energy 1 speaks, scored by negative energy of the error: the one misses 1, the rest nothing.
+    An estimate of zeros where one voice of energy 1 speaks, scored by negative energy of the error: the one
+    misses 1, the rest nothing.
 
     >>> def score(estimate, reference, mixture):
     ...     return -(estimate[:, :, None] - reference[:, None]).square().sum(-1)
-    >>> loss, one = one_and_rest_loss(torch.zeros(1, 2, 4), torch.tensor([[[0.0] * 4, [0.5] * 4]]), torch.full((1, 4), 0.5), score)
-    >>> float(loss), int(one)
-    (1.0, 1)
+    >>> loss, one = one_and_rest_loss(torch.zeros(1, 2, 4), torch.tensor([[[0.0] * 4, [0.5] * 4]]),
+    torch.full((1, 4), 0.5), score) >>> float(loss), int(one) (1.0, 1)
 
     References:
         N. Takahashi et al., "Recursive speech separation for unknown number of speakers", 2019.
@@ -46,7 +48,10 @@ def one_and_rest_loss(
     there = voiced(sources, mixture)
     others = sources.sum(1, keepdim=True) - sources
     others_count = (there.sum(1, keepdim=True) - 1).clamp(min=1)
-    losses = -(score(estimates[:, :1], sources, mixture) + score(estimates[:, 1:], others, mixture) / others_count[:, None]).squeeze(1)
+    losses = -(
+        score(estimates[:, :1], sources, mixture)
+        + score(estimates[:, 1:], others, mixture) / others_count[:, None]
+    ).squeeze(1)
     losses = losses.masked_fill(~(there | ~there.any(1, keepdim=True)), torch.inf)
     return losses.min(1)
 
@@ -54,17 +59,27 @@ def one_and_rest_loss(
 class OneAndRestObjective(nn.Module):
     """One-and-rest loss of every pass, and the binary cross-entropy of the classifier that says when to stop.
 
-    The rest of a pass goes into the next one, and gradients flow back through it. Passes into which no voice went teach the classifier alone.
-    The classifier learns from what goes into each pass and from the last rest, labelled by whether a voice is left, and that a
-    mixture 60 dB fainter is no speech; nothing flows from it into the separation.
+    The rest of a pass goes into the next one, and gradients flow back through it. Passes into which no voice
+    went teach the classifier alone. The classifier learns from what goes into each pass and from the last
+    rest, labelled by whether a voice is left, and that a mixture 60 dB fainter is no speech; nothing flows
+    from it into the separation.
 
     Args:
         recursions: passes in training; the paper begins with 1 and goes on with 2.
         classifier: weight of the cross-entropy, the rest being decibels.
-        si_sdr, snr, max_db: see `WaveformPIT`. Without a low `max_db`, giving one voice back untouched pays more than taking one out of two.
+        si_sdr, snr, max_db: see `WaveformPIT`. Without a low `max_db`, giving one voice back untouched pays
+            more than taking one out of two.
     """
 
-    def __init__(self, *, recursions: int = 1, classifier: float = 1.0, si_sdr: float = 0.5, snr: float = 0.5, max_db: float = 30.0) -> None:
+    def __init__(
+        self,
+        *,
+        recursions: int = 1,
+        classifier: float = 1.0,
+        si_sdr: float = 0.5,
+        snr: float = 0.5,
+        max_db: float = 30.0,
+    ) -> None:
         super().__init__()
         self.recursions, self.classifier = recursions, classifier
         self.waveform = WaveformPIT(si_sdr=si_sdr, snr=snr, max_db=max_db)
@@ -72,8 +87,8 @@ class OneAndRestObjective(nn.Module):
     def forward(self, separator: Any, batch: dict[str, Any]) -> dict[str, Tensor]:
         """`batch` holds `mixture` `(B, 1, T)` and `sources` `(B, S, T)`, any of which may be silent.
 
-        Returns the loss, `stop` (the cross-entropy) and, where the passes suffice for all voices, `si_sdri` [dB] and `counted` (share of items
-        whose voices were counted right).
+        Returns the loss, `stop` (the cross-entropy) and, where the passes suffice for all voices, `si_sdri`
+        [dB] and `counted` (share of items whose voices were counted right).
         """
         mixture, left = batch["mixture"], batch["sources"]
         n_batch, n_src, _ = left.shape

@@ -18,16 +18,19 @@ def best_permutation(scores: Tensor, given: Tensor | None = None) -> tuple[Tenso
     """The assignment of estimates to references with the highest mean score.
 
     Args:
-        scores: `(B, S, S)`; `scores[b, i, j]` says how well estimate `i` fits reference `j`, higher is better.
+        scores: `(B, S, S)`; `scores[b, i, j]` says how well estimate `i` fits reference `j`, higher is
+            better.
         given: a permutation `(B, S)` to take instead of the best.
 
     Returns:
-        The mean score `(B,)` and the permutation `(B, S)`: reference `j` is estimated by estimate `permutation[b, j]`.
+        The mean score `(B,)` and the permutation `(B, S)`: reference `j` is estimated by estimate
+            `permutation[b, j]`.
 
     All permutations are tried up to 3 sources; above that it is the Hungarian method.
 
     References:
-        M. Kolbæk et al., "Multitalker speech separation with utterance-level permutation invariant training", 2017.
+        M. Kolbæk et al., "Multitalker speech separation with utterance-level permutation invariant training",
+        2017.
     """
     n_batch, n_src, _ = scores.shape
     if given is not None:
@@ -44,10 +47,11 @@ def best_permutation(scores: Tensor, given: Tensor | None = None) -> tuple[Tenso
 
 
 def thresholded_snr(estimate: Tensor, reference: Tensor, mixture: Tensor, max_db: float = 30.0) -> Tensor:
-    """SNR that cannot pass `max_db`, and that on a silent reference measures how far the estimate lies below the mixture.
+    """SNR that cannot pass `max_db`, and that on a silent reference measures how far the estimate lies below
+    the mixture.
 
-    `10 log10(|s|² / (|ŝ − s|² + τ|s|²))` with `τ = 10^(−max_db / 10)`; for a silent `s`, `−10 log10((|ŝ|² + τ|x|²) / |x|²)`.
-    All `(…, T)` → `(…)` [dB].
+    `10 log10(|s|² / (|ŝ − s|² + τ|s|²))` with `τ = 10^(−max_db / 10)`; for a silent `s`, `−10 log10((|ŝ|² +
+    τ|x|²) / |x|²)`. All `(…, T)` → `(…)` [dB].
 
     References:
         S. Wisdom et al., "What's all the fuss about free universal sound separation data?", 2021.
@@ -72,7 +76,8 @@ def _thresholded(energy: Tensor, error: Tensor, whole: Tensor, max_db: float) ->
 def si_sdr_improvement(scores: Tensor, sources: Tensor, mixture: Tensor) -> Tensor:
     """Mean gain of SI-SDR over that of the mixture, of items in which no source is silent.
 
-    SI-SDR `(B, S)` of the estimates in the order of the sources, `(B, S, T)`, `(B, T)` → scalar [dB]; not a number if there is no such item.
+    SI-SDR `(B, S)` of the estimates in the order of the sources, `(B, S, T)`, `(B, T)` → scalar [dB]; not a
+    number if there is no such item.
     """
     raw, centred = energies(mixture[:, None], sources)
     voiced = (raw.other > 1e-6 * raw.own)[:, 0]
@@ -91,16 +96,29 @@ class WaveformPIT(nn.Module):
         snr: weight of the scale-aware, thresholded SNR; it is what makes levels and silences right.
         max_db: what is better than that counts no more [dB].
         stages: weight of the intermediate estimates of a separator that has `forward_stages`.
-        fix_after: in a training on a fixed set, the epochs after which every item keeps the order that it had then; never, if not given.
+        fix_after: in a training on a fixed set, the epochs after which every item keeps the order that it had
+            then; never, if not given.
     """
 
     def __init__(
-        self, *, si_sdr: float = 1.0, snr: float = 0.0, max_db: float = 30.0, stages: float = 0.0, fix_after: int | None = None
+        self,
+        *,
+        si_sdr: float = 1.0,
+        snr: float = 0.0,
+        max_db: float = 30.0,
+        stages: float = 0.0,
+        fix_after: int | None = None,
     ) -> None:
         super().__init__()
         if not si_sdr and not snr:
             raise ValueError("WaveformPIT needs a weight for si_sdr or snr")
-        self.si_sdr, self.snr, self.max_db, self.stages, self.fix_after = si_sdr, snr, max_db, stages, fix_after
+        self.si_sdr, self.snr, self.max_db, self.stages, self.fix_after = (
+            si_sdr,
+            snr,
+            max_db,
+            stages,
+            fix_after,
+        )
 
     def scores(self, estimates: Tensor, sources: Tensor, mixture: Tensor) -> Tensor:
         """Weighted measure of every pair: `(B, S, T)`, `(B, S, T)`, `(B, T)` → `(B, S, S)` [dB]."""
@@ -111,10 +129,13 @@ class WaveformPIT(nn.Module):
         if not self.si_sdr:
             return self.snr * snr
         silent = raw.other < 1e-6 * whole[:, None, None]
-        return self.snr * snr + self.si_sdr * torch.where(silent, snr, si_sdr_of(centred).clamp(max=self.max_db))
+        return self.snr * snr + self.si_sdr * torch.where(
+            silent, snr, si_sdr_of(centred).clamp(max=self.max_db)
+        )
 
     def forward(self, separator: Callable[[Tensor], Tensor], batch: dict[str, Any]) -> dict[str, Tensor]:
-        """`separator`: `(B, C, T)` → `(B, S, T)`; `batch` holds `mixture` `(B, C, T)` and `sources` `(B, S, T)`, perhaps an `order` `(B, S)` to keep.
+        """`separator`: `(B, C, T)` → `(B, S, T)`; `batch` holds `mixture` `(B, C, T)` and `sources` `(B, S,
+        T)`, perhaps an `order` `(B, S)` to keep.
 
         Returns loss, `si_sdri` [dB] and the `order` that was taken `(B, S)`.
         """

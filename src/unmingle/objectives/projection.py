@@ -5,7 +5,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
-from unmingle.objectives.heard import Heard
+from unmingle.objectives.loss_inputs import LossInputs
 
 RIDGE = 1e-7  # relative to the mixture's energy; keeps the projection defined where voice or noise is silent
 
@@ -21,9 +21,8 @@ class Projection(NamedTuple):
 def project(estimate: Tensor, voice: Tensor, noise: Tensor) -> Projection:
     """Least-squares projection of an estimate on the voice and the noise: three times `(…, T)`.
 
-    >>> found = project(torch.tensor([3.0, 2.0, 1.0]), torch.tensor([1.0, 0.0, 0.0]), torch.tensor([1.0, 1.0, 0.0]))
-    >>> round(float(found.a), 4), round(float(found.b), 4), float(found.rest[2])
-    (1.0, 2.0, 1.0)
+    >>> found = project(torch.tensor([3.0, 2.0, 1.0]), torch.tensor([1.0, 0.0, 0.0]), torch.tensor([1.0, 1.0,
+    0.0])) >>> round(float(found.a), 4), round(float(found.b), 4), float(found.rest[2]) (1.0, 2.0, 1.0)
     """
     ridge = RIDGE * (voice + noise).square().sum(-1) + 1e-8
     vv, nn_, vn = voice.square().sum(-1) + ridge, noise.square().sum(-1) + ridge, (voice * noise).sum(-1)
@@ -42,19 +41,25 @@ def projection_loss(estimate: Tensor, voice: Tensor, noise: Tensor) -> Tensor:
 
     The mixture itself, given back where voice and noise are orthogonal, has a = b = 1:
 
-    >>> round(float(projection_loss(torch.tensor([1.0, 1.0]), torch.tensor([1.0, 0.0]), torch.tensor([0.0, 1.0]))), 4)
-    1.0
+    >>> round(float(projection_loss(torch.tensor([1.0, 1.0]), torch.tensor([1.0, 0.0]), torch.tensor([0.0,
+    1.0]))), 4) 1.0
     """
     found = project(estimate, voice, noise)
     energy, whole = voice.square().sum(-1), (voice + noise).square().sum(-1)
     voiced = energy > 1e-6 * whole
     scale = torch.where(voiced, energy, whole) + 1e-8
-    return torch.where(voiced, (found.a - 1).square(), 0.0) + found.b.square() + found.rest.square().sum(-1) / scale
+    return (
+        torch.where(voiced, (found.a - 1).square(), 0.0)
+        + found.b.square()
+        + found.rest.square().sum(-1) / scale
+    )
 
 
 class ProjectionLoss(nn.Module):
-    """`projection_loss` of every estimate on every source; what the mixture holds besides that source, other voices included, is the noise."""
+    """`projection_loss` of every estimate on every source; what the mixture holds besides that source, other
+    voices included, is the noise.
+    """
 
-    def forward(self, heard: Heard) -> Tensor:
+    def forward(self, inputs: LossInputs) -> Tensor:
         """`(B, S, S)`."""
-        return projection_loss(heard.estimates[:, :, None], heard.sources[:, None], heard.others[:, None])
+        return projection_loss(inputs.estimates[:, :, None], inputs.sources[:, None], inputs.others[:, None])

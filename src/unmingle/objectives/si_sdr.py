@@ -1,4 +1,6 @@
-"""Signal-to-distortion ratios of waveforms [dB]; every function takes `(estimate, reference)` and is safe on silence."""
+"""Signal-to-distortion ratios of waveforms [dB]; every function takes `(estimate, reference)` and is safe on
+silence.
+"""
 
 from typing import NamedTuple
 
@@ -15,14 +17,17 @@ def snr(estimate: Tensor, reference: Tensor, eps: float = EPS) -> Tensor:
 
 
 def si_sdr(estimate: Tensor, reference: Tensor, eps: float = EPS) -> Tensor:
-    """`10 log10(|αs|² / |αs − ŝ|²)` with `α = ⟨ŝ, s⟩ / |s|²` over the last axis, means removed: `(…, T)`, `(…, T)` → `(…)`.
+    """`10 log10(|αs|² / |αs − ŝ|²)` with `α = ⟨ŝ, s⟩ / |s|²` over the last axis, means removed: `(…, T)`,
+    `(…, T)` → `(…)`.
 
     References:
         J. Le Roux et al., "SDR – half-baked or well done?", 2019.
     """
     estimate = estimate - estimate.mean(-1, keepdim=True)
     reference = reference - reference.mean(-1, keepdim=True)
-    scale = ((estimate * reference).sum(-1, keepdim=True) + eps) / (reference.square().sum(-1, keepdim=True) + eps)
+    scale = ((estimate * reference).sum(-1, keepdim=True) + eps) / (
+        reference.square().sum(-1, keepdim=True) + eps
+    )
     target = scale * reference
     return 10 * ((target.square().sum(-1) + eps) / ((target - estimate).square().sum(-1) + eps)).log10()
 
@@ -36,18 +41,24 @@ class Energies(NamedTuple):
 
 
 def energies(estimates: Tensor, references: Tensor) -> tuple[Energies, Energies]:
-    """Of all pairs of signals as they are, and of the same without their means: `(B, I, T)`, `(B, J, T)` → two `Energies`.
+    """Of all pairs of signals as they are, and of the same without their means: `(B, I, T)`, `(B, J, T)` →
+    two `Energies`.
 
-    Ratios for all pairs follow from them, so that no signal per pair is made. What they differ by is known to about −60 dB of the energies,
-    in float32 whatever autocast says.
+    Ratios for all pairs follow from them, so that no signal per pair is made. What they differ by is known to
+    about −60 dB of the energies, in float32 whatever autocast says.
     """
     with torch.autocast(estimates.device.type, enabled=False):
         estimates, references = estimates.float(), references.float()
         length = estimates.shape[-1]
-        own, other = torch.linalg.vecdot(estimates, estimates)[:, :, None], torch.linalg.vecdot(references, references)[:, None]
+        own, other = (
+            torch.linalg.vecdot(estimates, estimates)[:, :, None],
+            torch.linalg.vecdot(references, references)[:, None],
+        )
         cross = estimates @ references.transpose(1, 2)
         mine, theirs = estimates.mean(-1)[:, :, None], references.mean(-1)[:, None]
-        centred = Energies(own - length * mine.square(), other - length * theirs.square(), cross - length * mine * theirs)
+        centred = Energies(
+            own - length * mine.square(), other - length * theirs.square(), cross - length * mine * theirs
+        )
         return Energies(own, other, cross), centred
 
 

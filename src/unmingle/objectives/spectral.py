@@ -1,4 +1,6 @@
-"""Permutation-invariant training on spectrograms: magnitudes, or the part of them that has the mixture's phase."""
+"""Permutation-invariant training on spectrograms: magnitudes, or the part of them that has the mixture's
+phase.
+"""
 
 from typing import Any, Literal
 
@@ -10,9 +12,11 @@ from unmingle.objectives.si_sdr import pairwise_si_sdr
 
 
 def phase_sensitive_target(source: Tensor, mixture: Tensor, *, clamp: bool = False) -> Tensor:
-    """What of a source lies in the direction of the mixture: `|S| cos(θ_X − θ_S) = Re(S X*) / |X|`, bin by bin.
+    """What of a source lies in the direction of the mixture: `|S| cos(θ_X − θ_S) = Re(S X*) / |X|`, bin by
+    bin.
 
-    Where a mask can only scale the mixture, this is the best that it can reach. It is negative where the source opposes the mixture.
+    Where a mask can only scale the mixture, this is the best that it can reach. It is negative where the
+    source opposes the mixture.
 
     Args:
         source, mixture: real and imaginary part `(…, 2, F, N)`.
@@ -28,7 +32,8 @@ def phase_sensitive_target(source: Tensor, mixture: Tensor, *, clamp: bool = Fal
     0.5
 
     References:
-        H. Erdogan et al., "Phase-sensitive and recognition-boosted speech separation using deep recurrent neural networks", 2015.
+        H. Erdogan et al., "Phase-sensitive and recognition-boosted speech separation using deep recurrent
+        neural networks", 2015.
     """
     magnitude = mixture.square().sum(-3).sqrt()
     target = (source * mixture).sum(-3) / magnitude.clamp(min=1e-8)
@@ -36,7 +41,8 @@ def phase_sensitive_target(source: Tensor, mixture: Tensor, *, clamp: bool = Fal
 
 
 def magnitude_loss(estimate: Tensor, target: Tensor, mixture: Tensor) -> Tensor:
-    """`Σ (ŝ − s)² / Σ x²` over all bins of magnitudes `(…, F, N)` → `(…)`; dividing by the mixture makes it independent of level.
+    """`Σ (ŝ − s)² / Σ x²` over all bins of magnitudes `(…, F, N)` → `(…)`; dividing by the mixture makes it
+    independent of level.
 
     One bin, a target that is half of the mixture and an estimate that is silent:
 
@@ -47,7 +53,8 @@ def magnitude_loss(estimate: Tensor, target: Tensor, mixture: Tensor) -> Tensor:
 
 
 class SpectrogramPIT(nn.Module):
-    """`magnitude_loss` of the masked mixture over the order of the sources that suits the whole utterance best (uPIT).
+    """`magnitude_loss` of the masked mixture over the order of the sources that suits the whole utterance
+    best (uPIT).
 
     For a separator that has `masks(mixture)` → `(B, S, F, N)` and the `stft` that they belong to.
 
@@ -59,12 +66,16 @@ class SpectrogramPIT(nn.Module):
         fix_after: see `WaveformPIT`.
 
     References:
-        M. Kolbæk et al., "Multitalker speech separation with utterance-level permutation invariant training of deep recurrent neural networks",
-        2017.
+        M. Kolbæk et al., "Multitalker speech separation with utterance-level permutation invariant training
+        of deep recurrent neural networks", 2017.
     """
 
     def __init__(
-        self, *, target: Literal["phase-sensitive", "magnitude"] = "phase-sensitive", clamp: bool = False, fix_after: int | None = None
+        self,
+        *,
+        target: Literal["phase-sensitive", "magnitude"] = "phase-sensitive",
+        clamp: bool = False,
+        fix_after: int | None = None,
     ) -> None:
         super().__init__()
         if target not in ("phase-sensitive", "magnitude"):
@@ -74,7 +85,9 @@ class SpectrogramPIT(nn.Module):
         self.target, self.clamp, self.fix_after = target, clamp, fix_after
 
     def forward(self, separator: Any, batch: dict[str, Any]) -> dict[str, Tensor]:
-        """`batch` as for `WaveformPIT`. Returns the loss, `si_sdri` of the waveforms in the best order [dB], and that `order` `(B, S)`."""
+        """`batch` as for `WaveformPIT`. Returns the loss, `si_sdri` of the waveforms in the best order [dB],
+        and that `order` `(B, S)`.
+        """
         mixture, sources = batch["mixture"], batch["sources"]
         masks = separator.masks(mixture).float()
         with torch.autocast(mixture.device.type, enabled=False), torch.no_grad():
@@ -83,10 +96,18 @@ class SpectrogramPIT(nn.Module):
             references = separator.stft(sources.flatten(0, 1).float()).unflatten(0, sources.shape[:2])
             magnitude = spectrum.square().sum(2).sqrt()
             sensitive = self.target == "phase-sensitive"
-            targets = phase_sensitive_target(references, spectrum, clamp=self.clamp) if sensitive else references.square().sum(2).sqrt()
+            targets = (
+                phase_sensitive_target(references, spectrum, clamp=self.clamp)
+                if sensitive
+                else references.square().sum(2).sqrt()
+            )
         losses = magnitude_loss((masks * magnitude)[:, :, None], targets[:, None], magnitude[:, :, None])
         value, order = best_permutation(-losses, batch.get("order"))
         with torch.autocast(mixture.device.type, enabled=False), torch.no_grad():
-            voices = separator.stft.inverse((masks[:, :, None] * spectrum).flatten(0, 1), mixture.shape[-1]).reshape(sources.shape)
-            improvement = si_sdr_improvement(pairwise_si_sdr(voices, sources).gather(1, order[:, None])[:, 0], sources, whole)
+            voices = separator.stft.inverse(
+                (masks[:, :, None] * spectrum).flatten(0, 1), mixture.shape[-1]
+            ).reshape(sources.shape)
+            improvement = si_sdr_improvement(
+                pairwise_si_sdr(voices, sources).gather(1, order[:, None])[:, 0], sources, whole
+            )
         return {"loss": -value.mean(), "si_sdri": improvement, "order": order}

@@ -5,13 +5,15 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from unmingle.layers.stft import STFT
-from unmingle.objectives.heard import Heard, power, spectra
+from unmingle.objectives.loss_inputs import LossInputs, power, spectra
 
 
 def ssim(estimate: Tensor, reference: Tensor, *, data_range: float = 1.0, sigma: float = 1.5) -> Tensor:
-    """Mean of `(2μₓμᵧ + c₁)(2σₓᵧ + c₂) / ((μₓ² + μᵧ² + c₁)(σₓ² + σᵧ² + c₂))` under a Gaussian window: `(…, F, N)` → `(…)`.
+    """Mean of `(2μₓμᵧ + c₁)(2σₓᵧ + c₂) / ((μₓ² + μᵧ² + c₁)(σₓ² + σᵧ² + c₂))` under a Gaussian window: `(…, F,
+    N)` → `(…)`.
 
-    `c₁ = (0.01 L)²`, `c₂ = (0.03 L)²` with L = `data_range`; the window spans 7σ bins, the edges are mirrored.
+    `c₁ = (0.01 L)²`, `c₂ = (0.03 L)²` with L = `data_range`; the window spans 7σ bins, the edges are
+    mirrored.
 
     Two even pictures differ in their means only:
 
@@ -28,7 +30,9 @@ def ssim(estimate: Tensor, reference: Tensor, *, data_range: float = 1.0, sigma:
     pictures = torch.stack([x, y, x.square(), y.square(), x * y])
     with torch.autocast(x.device.type, enabled=False):
         padded = functional.pad(pictures.flatten(0, -3)[:, None], 4 * [reach], mode="reflect")
-        blurred = functional.conv2d(functional.conv2d(padded, window[None, None, :, None]), window[None, None, None])
+        blurred = functional.conv2d(
+            functional.conv2d(padded, window[None, None, :, None]), window[None, None, None]
+        )
     mean_x, mean_y, xx, yy, xy = blurred.reshape(pictures.shape)
     c1, c2 = (0.01 * data_range) ** 2, (0.03 * data_range) ** 2
     spread = (xx - mean_x.square()).clamp(min=0) + (yy - mean_y.square()).clamp(min=0)
@@ -39,7 +43,8 @@ def ssim(estimate: Tensor, reference: Tensor, *, data_range: float = 1.0, sigma:
 class SSIM(nn.Module):
     """`1 − ssim` of the spectrograms of every estimate and every source, as pictures of decibels.
 
-    0 is `range_db` below the loudest bin of the mixture and whatever is fainter, 1 is that bin: level does not matter.
+    0 is `range_db` below the loudest bin of the mixture and whatever is fainter, 1 is that bin: level does
+    not matter.
 
     Args:
         range_db: [dB].
@@ -52,12 +57,17 @@ class SSIM(nn.Module):
             raise ValueError(f"range_db is {range_db}; it must be above 0")
         self.range_db, self.stft = range_db, STFT(n_fft=n_fft, hop=hop)
 
-    def forward(self, heard: Heard) -> Tensor:
+    def forward(self, inputs: LossInputs) -> Tensor:
         """`(B, S, S)`."""
-        loudest = power(spectra(self.stft, heard.mixture[:, None])).amax((-2, -1), keepdim=True) + 1e-10
-        estimates, sources = (self.picture(spectra(self.stft, x), loudest) for x in (heard.estimates, heard.sources))
+        loudest = power(spectra(self.stft, inputs.mixture[:, None])).amax((-2, -1), keepdim=True) + 1e-10
+        estimates, sources = (
+            self.picture(spectra(self.stft, x), loudest) for x in (inputs.estimates, inputs.sources)
+        )
         return 1 - ssim(estimates[:, :, None], sources[:, None])
 
     def picture(self, spectrum: Tensor, loudest: Tensor) -> Tensor:
         """`(B, S, 2, F, N)` and the power that becomes 1 → `(B, S, F, N)`."""
-        return 10 * (power(spectrum) / loudest).clamp(min=10 ** (-self.range_db / 10)).log10() / self.range_db + 1
+        return (
+            10 * (power(spectrum) / loudest).clamp(min=10 ** (-self.range_db / 10)).log10() / self.range_db
+            + 1
+        )

@@ -7,7 +7,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from unmingle.layers.resample import resample
-from unmingle.objectives.heard import Heard
+from unmingle.objectives.loss_inputs import LossInputs
 
 RATE = 10_000  # [Hz]
 WINDOW, HOP, N_FFT = 256, 128, 512
@@ -28,7 +28,9 @@ def _bands() -> Tensor:
 
 
 def _frames(samples: Tensor) -> Tensor:
-    """Windowed: `(…, T)` → `(…, N, 256)`; one that would end with the last sample is left out, as in the reference."""
+    """Windowed: `(…, T)` → `(…, N, 256)`; one that would end with the last sample is left out, as in the
+    reference.
+    """
     window = torch.hann_window(WINDOW + 2, periodic=False, device=samples.device)[1:-1]
     return samples[..., :-1].unfold(-1, WINDOW, HOP) * window
 
@@ -44,19 +46,25 @@ def _levels(frames: Tensor) -> Tensor:
 def stoi(estimates: Tensor, reference: Tensor, sample_rate: int) -> Tensor:
     """STOI of estimates `(…, T)` of one reference `(T,)` → `(…)`, 1 for the reference itself.
 
-    The mean correlation of third-octave levels over 384 ms, estimates scaled to the reference's energy and clipped; frames more than 40 dB below
-    the reference's loudest are cut out first. Speech of less than 400 ms is filled up with silence (the reference implementation gives up
-    there), so that a silent one has 0, and no gradient.
+    The mean correlation of third-octave levels over 384 ms, estimates scaled to the reference's energy and
+    clipped; frames more than 40 dB below the reference's loudest are cut out first. Speech of less than 400
+    ms is filled up with silence (the reference implementation gives up there), so that a silent one has 0,
+    and no gradient.
 
     >>> voice = torch.randn(16000, generator=torch.Generator().manual_seed(0))
     >>> round(float(stoi(0.1 * voice, voice, 16000)), 4)
     1.0
 
     References:
-        C. H. Taal et al., "An algorithm for intelligibility prediction of time-frequency weighted noisy speech", 2011.
+        C. H. Taal et al., "An algorithm for intelligibility prediction of time-frequency weighted noisy
+        speech", 2011.
     """
     with torch.autocast(estimates.device.type, enabled=False):
-        both = resample(torch.cat([reference[None], estimates.reshape(-1, reference.shape[-1])]).float(), sample_rate, RATE)
+        both = resample(
+            torch.cat([reference[None], estimates.reshape(-1, reference.shape[-1])]).float(),
+            sample_rate,
+            RATE,
+        )
         frames = _frames(functional.pad(both, (0, max(0, WINDOW + 1 - both.shape[-1]))))
         energy = frames[0].square().sum(-1) + 1e-24
         frames = frames[:, energy > 10 ** (-SILENT_DB / 10) * energy.max()]
@@ -73,9 +81,14 @@ def stoi(estimates: Tensor, reference: Tensor, sample_rate: int) -> Tensor:
 class STOI(nn.Module):
     """`1 − stoi` of every estimate and every source."""
 
-    def forward(self, heard: Heard) -> Tensor:
+    def forward(self, inputs: LossInputs) -> Tensor:
         """`(B, S, S)`."""
-        rate = heard.separator.facts.sample_rate
-        items = zip(heard.estimates, heard.sources, strict=True)
+        rate = inputs.separator.facts.sample_rate
+        items = zip(inputs.estimates, inputs.sources, strict=True)
         # One source at a time: it decides which frames count.
-        return torch.stack([torch.stack([1 - stoi(estimates, source, rate) for source in sources], 1) for estimates, sources in items])
+        return torch.stack(
+            [
+                torch.stack([1 - stoi(estimates, source, rate) for source in sources], 1)
+                for estimates, sources in items
+            ]
+        )

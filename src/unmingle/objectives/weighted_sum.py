@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from unmingle.objectives.compressed import CompressedSpectrum
-from unmingle.objectives.heard import Heard
+from unmingle.objectives.loss_inputs import LossInputs
 from unmingle.objectives.multi_resolution import MultiResolutionSTFT
 from unmingle.objectives.noise_huber import NoiseHuber
 from unmingle.objectives.pit import WaveformPIT, best_permutation, si_sdr_improvement
@@ -29,12 +29,13 @@ class Waveform(nn.Module):
         super().__init__()
         self.measures = WaveformPIT(si_sdr=si_sdr, snr=snr, max_db=max_db)
 
-    def forward(self, heard: Heard) -> Tensor:
+    def forward(self, inputs: LossInputs) -> Tensor:
         """`(B, S, S)`."""
-        return -self.measures.scores(heard.estimates, heard.sources, heard.mixture)
+        return -self.measures.scores(inputs.estimates, inputs.sources, inputs.mixture)
 
 
-#: By the name that recipes use. A term makes of `Heard` a loss of every estimate and every source `(B, S, S)`, or `(B, 1, 1)` if all are equal.
+#: By the name that recipes use. A term makes of `LossInputs` a loss of every estimate and every source `(B,
+# S, S)`, or `(B, 1, 1)` if all are equal.
 TERMS: dict[str, type[nn.Module]] = {
     "compressed-spectrum": CompressedSpectrum,
     "mse": MSE,
@@ -55,48 +56,68 @@ def build_term(name: str, **arguments: Any) -> nn.Module:
     known = inspect.signature(TERMS[name]).parameters
     unknown = set(arguments) - set(known)
     if unknown:
-        raise ValueError(f"{name} has no argument {', '.join(sorted(unknown))}; it has {', '.join(['weight', *known])}")
+        raise ValueError(
+            f"{name} has no argument {', '.join(sorted(unknown))}; it has {', '.join(['weight', *known])}"
+        )
     return TERMS[name](**arguments)
 
 
 class WeightedSum(nn.Module):
-    """`Σ weight · term` in the order of the sources for which it is least, one order for all terms. The separator runs once.
+    """`Σ weight · term` in the order of the sources for which it is least, one order for all terms. The
+    separator runs once.
 
     Args:
-        terms: each a `name` of `TERMS`, its `weight` (1 unless given) and its arguments. The second of a name is logged as `name-2`.
+        terms: each a `name` of `TERMS`, its `weight` (1 unless given) and its arguments. The second of a name
+            is logged as `name-2`.
     """
 
     def __init__(self, *, terms: list[dict[str, Any]]) -> None:
         super().__init__()
-        if not isinstance(terms, list | tuple) or not terms or not all(isinstance(term, dict) and "name" in term for term in terms):
-            raise ValueError(f"terms is {terms!r}; expected a list of at least one, such as [{{name: mse, weight: 100}}]")
+        if (
+            not isinstance(terms, list | tuple)
+            or not terms
+            or not all(isinstance(term, dict) and "name" in term for term in terms)
+        ):
+            raise ValueError(
+                f"terms is {terms!r}; expected a list of at least one, such as [{{name: mse, weight: 100}}]"
+            )
         self.weights: dict[str, float] = {}
         self.terms = nn.ModuleDict()
         for number, term in enumerate(terms):
             name, weight = term["name"], term.get("weight", 1.0)
-            if isinstance(weight, bool) or not isinstance(weight, int | float) or not 0 < weight < float("inf"):
+            if (
+                isinstance(weight, bool)
+                or not isinstance(weight, int | float)
+                or not 0 < weight < float("inf")
+            ):
                 raise ValueError(f"the weight of {name} is {weight!r}; expected a number above 0")
             n_alike = sum(earlier["name"] == name for earlier in terms[:number])
             key = f"{name}-{n_alike + 1}" if n_alike else name
-            self.terms[key] = build_term(name, **{key: value for key, value in term.items() if key not in ("name", "weight")})
+            self.terms[key] = build_term(
+                name, **{key: value for key, value in term.items() if key not in ("name", "weight")}
+            )
             self.weights[key] = weight
 
     def forward(self, separator: Any, batch: dict[str, Any]) -> dict[str, Tensor]:
         """`batch` holds `mixture` `(B, C, T)` and `sources` `(B, S, T)`. See `compare`."""
-        return self.compare(Heard(separator, batch))
+        return self.compare(LossInputs(separator, batch))
 
-    def compare(self, heard: Heard) -> dict[str, Tensor]:
-        """Loss, each term by its name and without its weight, the order that was taken `(B, S)`, and `si_sdri` [dB].
+    def compare(self, inputs: LossInputs) -> dict[str, Tensor]:
+        """Loss, each term by its name and without its weight, the order that was taken `(B, S)`, and
+        `si_sdri` [dB].
 
-        A training whose terms need no estimates, because the separator predicts something else, does without `si_sdri`.
+        A training whose terms need no estimates, because the separator predicts something else, does without
+        `si_sdri`.
         """
-        n_batch, n_src, _ = heard.sources.shape
-        losses = {name: term(heard).expand(n_batch, n_src, n_src) for name, term in self.terms.items()}
-        value, order = best_permutation(-torch.stack([self.weights[name] * loss for name, loss in losses.items()]).sum(0))
+        n_batch, n_src, _ = inputs.sources.shape
+        losses = {name: term(inputs).expand(n_batch, n_src, n_src) for name, term in self.terms.items()}
+        value, order = best_permutation(
+            -torch.stack([self.weights[name] * loss for name, loss in losses.items()]).sum(0)
+        )
         parts = {name: loss.detach().gather(1, order[:, None]).mean() for name, loss in losses.items()}
         parts = {"loss": -value.mean(), **parts, "order": order}
-        if heard.asked or not self.training:
+        if inputs.separator_ran or not self.training:
             with torch.no_grad():
-                reached = pairwise_si_sdr(heard.estimates, heard.sources).gather(1, order[:, None])[:, 0]
-                parts["si_sdri"] = si_sdr_improvement(reached, heard.sources, heard.mixture)
+                reached = pairwise_si_sdr(inputs.estimates, inputs.sources).gather(1, order[:, None])[:, 0]
+                parts["si_sdri"] = si_sdr_improvement(reached, inputs.sources, inputs.mixture)
         return parts

@@ -1,4 +1,6 @@
-"""What is trained on: mixtures drawn from voices or read from disk, as tensors, in an order that a resumed run goes on with."""
+"""What is trained on: mixtures drawn from voices or read from disk, as tensors, in an order that a resumed
+run goes on with.
+"""
 
 import hashlib
 from collections.abc import Iterator
@@ -10,18 +12,20 @@ from torch.utils.data import Dataset, Sampler
 
 from unmingle.data.corpora import Recording
 from unmingle.data.mixer import Mixer
-from unmingle.data.passages import Passages
 from unmingle.data.recipe import DataRecipe
+from unmingle.data.segments import SegmentDataset
 from unmingle.data.sets import read_set
 from unmingle.errors import InputError, UsageError
 
 ENDLESS = 10**9
 
 
-class Items(Dataset):
-    """The mixtures of a Mixer, or Passages of a set, as tensors: `mixture` `(1, T)` and `sources` `(S, T)`; and which it is, `index`."""
+class MixtureDataset(Dataset):
+    """The mixtures of a Mixer, or SegmentDataset of a set, as tensors: `mixture` `(1, T)` and `sources` `(S,
+    T)`; and which it is, `index`.
+    """
 
-    def __init__(self, mixer: Mixer | Passages) -> None:
+    def __init__(self, mixer: Mixer | SegmentDataset) -> None:
         self.mixer = mixer
 
     def __len__(self) -> int:
@@ -29,10 +33,14 @@ class Items(Dataset):
 
     def __getitem__(self, index: int) -> dict[str, Tensor]:
         item = self.mixer[index]
-        return {"mixture": torch.from_numpy(item.mixture[None]), "sources": torch.from_numpy(item.sources), "index": torch.tensor(index)}
+        return {
+            "mixture": torch.from_numpy(item.mixture[None]),
+            "sources": torch.from_numpy(item.sources),
+            "index": torch.tensor(index),
+        }
 
 
-class From(Sampler[int]):
+class ResumableSampler(Sampler[int]):
     """Counts up from `start`, so that a resumed run goes on with the item after the last one seen."""
 
     def __init__(self, start: int, stop: int) -> None:
@@ -46,14 +54,19 @@ class From(Sampler[int]):
 
 
 def segmented(batch: dict[str, Tensor], length: int) -> dict[str, Tensor]:
-    """Cut items `(B, C, T)` into segments of `length` samples, `(B · T // length, C, length)`; what is left over is dropped."""
+    """Cut items `(B, C, T)` into segments of `length` samples, `(B · T // length, C, length)`; what is left
+    over is dropped.
+    """
     if length >= batch["mixture"].shape[-1]:
         return batch
-    return {key: values.unfold(-1, length, length).transpose(1, 2).flatten(0, 1) for key, values in batch.items()}
+    return {
+        key: values.unfold(-1, length, length).transpose(1, 2).flatten(0, 1) for key, values in batch.items()
+    }
 
 
-class Epochs(Sampler[list[int]]):
-    """Batches of a fixed set, epoch after epoch without end, in an order that depends on `(seed, epoch)` alone; no batch reaches into the next epoch.
+class EpochBatchSampler(Sampler[list[int]]):
+    """Batches of a fixed set, epoch after epoch without end, in an order that depends on `(seed, epoch)`
+    alone; no batch reaches into the next epoch.
 
     `start` items were seen before.
     """
@@ -65,14 +78,18 @@ class Epochs(Sampler[list[int]]):
         epoch, first = divmod(self.start, self.n_items)
         while True:
             shuffled = np.random.default_rng([self.seed, epoch]).permutation(self.n_items).tolist()
-            yield from (shuffled[place : place + self.batch_size] for place in range(first, self.n_items, self.batch_size))
+            yield from (
+                shuffled[place : place + self.batch_size]
+                for place in range(first, self.n_items, self.batch_size)
+            )
             epoch, first = epoch + 1, 0
 
 
 def hold_out(recordings: list[Recording], n_speakers: int) -> tuple[list[Recording], list[Recording]]:
     """Split training recordings by speaker: all but, and only, `n_speakers` of every corpus.
 
-    They depend on the speakers' names alone, so that a training that goes on with another recipe holds out the same.
+    They depend on the speakers' names alone, so that a training that goes on with another recipe holds out
+    the same.
     """
     held: set[str] = set()
     for corpus in sorted({recording.corpus for recording in recordings}):
@@ -84,42 +101,77 @@ def hold_out(recordings: list[Recording], n_speakers: int) -> tuple[list[Recordi
     return [r for r in recordings if r.speaker not in held], [r for r in recordings if r.speaker in held]
 
 
-def build_passages(data: DataRecipe) -> tuple[Passages, Passages]:
-    """What `build_mixers` returns where mixtures lie on disk: endless passages of `data.set`, and `n_valid` of `data.valid_set`.
+def build_segments(data: DataRecipe) -> tuple[SegmentDataset, SegmentDataset]:
+    """What `build_mixers` returns where mixtures lie on disk: endless passages of `data.set`, and `n_valid`
+    of `data.valid_set`.
 
     Raises:
-        UsageError: no `data.valid_set`, or a set of another sample rate or number of voices than the recipe's.
+        UsageError: no `data.valid_set`, or a set of another sample rate or number of voices than the
+            recipe's.
         InputError: as `read_set`.
     """
     if not data.valid_set:
-        raise UsageError("data.set is given without data.valid_set; name the mixtures on which the best checkpoint is chosen (cv, dev)")
-    for_training, for_choosing = (read_set(path, data.speech_root, data.task) for path in (data.set, data.valid_set))
+        raise UsageError(
+            "data.set is given without data.valid_set; name the mixtures on which the best checkpoint is chosen (cv, dev)"
+        )
+    for_training, for_choosing = (
+        read_set(path, data.speech_root, data.task) for path in (data.set, data.valid_set)
+    )
     for path, entries in ((data.set, for_training), (data.valid_set, for_choosing)):
         first = entries[0].read()
         found = {"sample_rate": first.sample_rate, "n_src": len(first.sources)}
         for key, value in found.items():
             if value != getattr(data, key):
-                raise UsageError(f"data.{key} is {getattr(data, key)}, but {value} in {path}; make them equal, or choose another set")
+                raise UsageError(
+                    f"data.{key} is {getattr(data, key)}, but {value} in {path}; make them equal, or choose another set"
+                )
     return (
-        Passages(for_training, seed=data.seed, n_items=data.n_items or ENDLESS, length=round(data.length_s * data.sample_rate)),
-        Passages(for_choosing, seed=data.seed, n_items=data.n_valid, length=round(data.valid_length_s * data.sample_rate)),
+        SegmentDataset(
+            for_training,
+            seed=data.seed,
+            n_items=data.n_items or ENDLESS,
+            length=round(data.length_s * data.sample_rate),
+        ),
+        SegmentDataset(
+            for_choosing,
+            seed=data.seed,
+            n_items=data.n_valid,
+            length=round(data.valid_length_s * data.sample_rate),
+        ),
     )
 
 
 def build_mixers(data: DataRecipe) -> tuple[Mixer, Mixer]:
-    """The training Mixer, endless unless `data.n_items` says otherwise, and the fixed one of held-out training speakers.
+    """The training Mixer, endless unless `data.n_items` says otherwise, and the fixed one of held-out
+    training speakers.
 
     Raises:
         InputError: a corpus that is missing, empty or undecodable, or a speaker in two splits.
     """
     try:
         voices = data.voices("train")
-        for_training, for_choosing = hold_out(voices, data.held_out)  # before they are decoded, which takes its time
+        for_training, for_choosing = hold_out(
+            voices, data.held_out
+        )  # before they are decoded, which takes its time
         speech, noise = data.decode(voices, "voices"), data.noises("train")
         drawn = data.drawing()
-        training = Mixer(speech.only(for_training), noise, seed=data.seed, n_items=data.n_items or ENDLESS, length_s=data.length_s, **drawn)
+        training = Mixer(
+            speech.only(for_training),
+            noise,
+            seed=data.seed,
+            n_items=data.n_items or ENDLESS,
+            length_s=data.length_s,
+            **drawn,
+        )
         drawn.update(p_fewer=0.0, p_partial=0.0, speed=(1.0, 1.0), tilt_db=0.0)
-        choosing = Mixer(speech.only(for_choosing), noise, seed=data.seed + 1, n_items=data.n_valid, length_s=data.valid_length_s, **drawn)
+        choosing = Mixer(
+            speech.only(for_choosing),
+            noise,
+            seed=data.seed + 1,
+            n_items=data.n_valid,
+            length_s=data.valid_length_s,
+            **drawn,
+        )
     except (ValueError, FileNotFoundError) as error:
         raise InputError(str(error)) from None
     return training, choosing

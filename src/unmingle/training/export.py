@@ -1,4 +1,6 @@
-"""`export`: trained weights become NAME.onnx, which runs without PyTorch, with its card NAME.yaml and its float16 weights NAME.safetensors."""
+"""`export`: trained weights become NAME.onnx, which runs without PyTorch, with its card NAME.yaml and its
+float16 weights NAME.safetensors.
+"""
 
 import hashlib
 import json
@@ -15,9 +17,17 @@ import yaml
 
 from unmingle.errors import InputError, UsageError
 from unmingle.models import build
-from unmingle.output import replacing
-from unmingle.runtime import run_onnxruntime, whole
-from unmingle.training.weights import FORMAT, float16_state, load_state, parameter_count, read_header, save_weights
+from unmingle.results.folders import replacing
+from unmingle.runtime.onnx import open_onnxruntime
+from unmingle.runtime.separator import whole
+from unmingle.weights_file import (
+    FORMAT,
+    float16_state,
+    load_state,
+    parameter_count,
+    read_header,
+    save_weights,
+)
 
 AGREEMENT_DB = 60.0
 LENGTHS = (1_000, 16_001, 56_789)
@@ -31,18 +41,26 @@ DATA_LICENCES = {
 
 
 def export(
-    weights: Path, name: str, *, out: Path | None = None, default: bool = False, overwrite: bool = False, measured: list[dict[str, Any]] | None = None
+    weights: Path,
+    name: str,
+    *,
+    out: Path | None = None,
+    default: bool = False,
+    overwrite: bool = False,
+    measured: list[dict[str, Any]] | None = None,
 ) -> Path:
-    """Write `name`.onnx, `name`.yaml and `name`.safetensors into `out` (the package's own weights folder unless given).
+    """Write `name`.onnx, `name`.yaml and `name`.safetensors into `out` (the package's own weights folder
+    unless given).
 
-    The weights are rounded to float16 and computed in float32; the ONNX graph is compared with PyTorch holding the same rounded weights.
+    The weights are rounded to float16 and computed in float32; the ONNX graph is compared with PyTorch
+    holding the same rounded weights.
 
     Returns:
         The card's path.
 
     Raises:
-        InputError: not a weights file, a summary without SI-SDRi and SNRi, a model of this name is there and `overwrite` is not set, or ONNX and
-            PyTorch agree to less than 60 dB at one of three lengths.
+        InputError: not a weights file, a summary without SI-SDRi and SNRi, a model of this name is there and
+            `overwrite` is not set, or ONNX and PyTorch agree to less than 60 dB at one of three lengths.
         UsageError: a name that is not plain.
     """
     if not re.fullmatch(r"[\w-]+", name):
@@ -50,7 +68,9 @@ def export(
     header, folder = read_header(weights), out or SHIPPED
     summaries = [summarise(summary, name) for summary in measured or []]
     if (folder / f"{name}.onnx").exists() and not overwrite:
-        raise InputError(f"{folder / name}.onnx: exists already; choose another name or --out, or add --overwrite")
+        raise InputError(
+            f"{folder / name}.onnx: exists already; choose another name or --out, or add --overwrite"
+        )
     state = float16_state(load_state(weights))
     model = build(header["model"], **header["config"])
     model.load_state_dict({key: value.float() for key, value in state.items()})
@@ -65,16 +85,29 @@ def export(
         onnx.save(graph, beside)
         worst = min(agreement_db(model, beside, length) for length in LENGTHS)
         if worst < AGREEMENT_DB:
-            raise InputError(f"{weights}: ONNX and PyTorch agree to {worst:.0f} dB only, {AGREEMENT_DB:.0f} dB are asked for; nothing was written")
-    save_weights(folder / f"{name}.safetensors", model, state, recipe=header["recipe"], training=header["training"])
+            raise InputError(
+                f"{weights}: ONNX and PyTorch agree to {worst:.0f} dB only, {AGREEMENT_DB:.0f} dB are asked for; nothing was written"
+            )
+    save_weights(
+        folder / f"{name}.safetensors", model, state, recipe=header["recipe"], training=header["training"]
+    )
     card = {
-        "name": name, "model": header["model"], "job": model.facts.job, "default": default, "facts": header["facts"], "config": header["config"],
-        "parameters": parameter_count(model), "size_bytes": final.stat().st_size, "sha256": hashlib.sha256(final.read_bytes()).hexdigest(),
+        "name": name,
+        "model": header["model"],
+        "default": default,
+        "facts": model.facts.to_dict(),
+        "config": header["config"],
+        "parameters": parameter_count(model),
+        "size_bytes": final.stat().st_size,
+        "sha256": hashlib.sha256(final.read_bytes()).hexdigest(),
         "measured": summaries,
-        "training": describe(header), "licence": licences(header, folder == SHIPPED),
-    }  # fmt: skip
+        "training": describe(header),
+        "licence": licences(header, folder == SHIPPED),
+    }
     with replacing(path) as beside:
-        beside.write_text(yaml.safe_dump(card, sort_keys=False, allow_unicode=True, width=140), encoding="utf-8")
+        beside.write_text(
+            yaml.safe_dump(card, sort_keys=False, allow_unicode=True, width=140), encoding="utf-8"
+        )
     return path
 
 
@@ -85,12 +118,16 @@ def read_summary(path: Path) -> dict[str, Any]:
         summarise(summary, "")
     except (OSError, ValueError, KeyError, TypeError) as error:
         reason = getattr(error, "strerror", None) or "it lacks what that prints"
-        raise InputError(f"{path}: not a summary ({reason}); write it with: unmingle evaluate MODEL SET --json > {path.name}") from None
+        raise InputError(
+            f"{path}: not a summary ({reason}); write it with: unmingle evaluate MODEL SET --json > {path.name}"
+        ) from None
     return summary
 
 
 def origins(header: dict[str, Any]) -> list[str]:
-    """What the weights were trained on: the set on disk, or else the corpora of voices and noises, or else the one source of voices."""
+    """What the weights were trained on: the set on disk, or else the corpora of voices and noises, or else
+    the one source of voices.
+    """
     data, training = header["recipe"]["data"], header["training"]
     if data.get("set"):  # weights of an earlier version know no sets
         return [data["set"]]
@@ -99,27 +136,40 @@ def origins(header: dict[str, Any]) -> list[str]:
 
 
 def licences(header: dict[str, Any], ships: bool) -> dict[str, str]:
-    """What is known of the licences: of weights that are not ours, and of corpora that we do not know, nothing is claimed."""
-    data = {next((text for known, text in DATA_LICENCES.items() if name.startswith(known)), f"{name}: not stated") for name in origins(header)}
+    """What is known of the licences: of weights that are not ours, and of corpora that we do not know,
+    nothing is claimed.
+    """
+    data = {
+        next((text for known, text in DATA_LICENCES.items() if name.startswith(known)), f"{name}: not stated")
+        for name in origins(header)
+    }
     return {"code": "MIT", "weights": "MIT" if ships else "not stated", "data": "; ".join(sorted(data))}
 
 
 def summarise(summary: dict[str, Any], name: str) -> dict[str, Any]:
-    """What a card keeps of a summary that `evaluate --json` printed; InputError if it has no SI-SDRi and SNRi."""
+    """What a card keeps of a summary that `evaluate --json` printed; InputError if it has no SI-SDRi and
+    SNRi.
+    """
     values = {key: (summary.get(key) or {}).get("mean") for key in ("si_sdri_db", "snri_db")}
     means = {key: round(mean, 2) for key, mean in values.items() if mean is not None}
     if means.keys() != values.keys():
-        raise InputError(f"what was measured on {summary.get('set')} has no SI-SDRi or no SNRi; evaluate with --measures si-sdr,snr or all")
+        raise InputError(
+            f"what was measured on {summary.get('set')} has no SI-SDRi or no SNRi; evaluate with --measures si-sdr,snr or all"
+        )
     which = f" ({summary['task']})" if summary.get("task") else ""
     rate = f" at {summary['sample_rate'] / 1000:g} kHz" if summary.get("sample_rate") else ""
     return {
-        "set": Path(summary["set"]).name + which + rate, "n": summary["n"], **means,
+        "set": Path(summary["set"]).name + which + rate,
+        "n": summary["n"],
+        **means,
         "command": f"unmingle evaluate {name} {summary['set']}{summary['options']}",
-    }  # fmt: skip
+    }
 
 
 def describe(header: dict[str, Any]) -> str:
-    """One sentence on how the weights came about, in one training or in several, each from the weights of the one before."""
+    """One sentence on how the weights came about, in one training or in several, each from the weights of the
+    one before.
+    """
     trainings = [*header["training"].get("earlier", []), header["training"]]
     goes = [
         f"{each['hours_of_audio']:.1f} h of mixtures in {each['steps']} steps and {each['minutes']:.0f} minutes "
@@ -133,7 +183,8 @@ def describe(header: dict[str, Any]) -> str:
 def to_onnx(model: Any, path: Path) -> onnx.ModelProto:
     """Trace the model for any batch and length; values that are float16 exactly are stored so.
 
-    One that streams becomes a step of its stream: inputs `mixture` and `state`, outputs `estimates` and `next_state`.
+    One that streams becomes a step of its stream: inputs `mixture` and `state`, outputs `estimates` and
+        `next_state`.
     """
     facts = model.facts
     network, inputs = model, [torch.randn(2, facts.n_mics or 1, 2_000 * (facts.hop or 10)) * 0.1]
@@ -146,16 +197,29 @@ def to_onnx(model: Any, path: Path) -> onnx.ModelProto:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         logging.getLogger("torch.onnx").setLevel(logging.ERROR)
-        # The TorchScript exporter: the newer one spells every slice out and freezes lengths behind recurrent layers.
+        # The TorchScript exporter: the newer one spells every slice out and freezes lengths behind recurrent
+        # layers.
         torch.onnx.export(
-            network, tuple(inputs), path, dynamo=False, opset_version=17, dynamic_axes=axes,
+            network,
+            tuple(inputs),
+            path,
+            dynamo=False,
+            opset_version=17,
+            dynamic_axes=axes,
             input_names=[name for name in ("mixture", "state") if name in axes],
             output_names=[name for name in ("estimates", "next_state") if name in axes],
-        )  # fmt: skip
+        )
     graph = onnx.load(path)
-    once: dict[bytes, str] = {}  # the name of each constant by its content: what is there twice, such as an STFT's filters, is written once
+    once: dict[
+        bytes, str
+        # the name of each constant by its content: what is there twice, such as an STFT's filters, is written
+        # once
+    ] = {}
     constants = [node for node in graph.graph.node if node.op_type == "Constant"]
-    same = {node.output[0]: once.setdefault(node.attribute[0].SerializeToString(), node.output[0]) for node in constants}
+    same = {
+        node.output[0]: once.setdefault(node.attribute[0].SerializeToString(), node.output[0])
+        for node in constants
+    }
     for node in graph.graph.node:
         node.input[:] = [same.get(name, name) for name in node.input]
     casts = []
@@ -168,8 +232,13 @@ def to_onnx(model: Any, path: Path) -> onnx.ModelProto:
         if np.array_equal(rounded.astype(np.float32), values):
             name = tensor.name
             tensor.CopyFrom(onnx.numpy_helper.from_array(rounded, f"{name}.float16"))
-            casts.append(onnx.helper.make_node("Cast", [f"{name}.float16"], [name], to=onnx.TensorProto.FLOAT))
-    nodes = [*casts, *(node for node in graph.graph.node if same.get(node.output[0], node.output[0]) == node.output[0])]
+            casts.append(
+                onnx.helper.make_node("Cast", [f"{name}.float16"], [name], to=onnx.TensorProto.FLOAT)
+            )
+    nodes = [
+        *casts,
+        *(node for node in graph.graph.node if same.get(node.output[0], node.output[0]) == node.output[0]),
+    ]
     del graph.graph.node[:]
     graph.graph.node.extend(nodes)
     return graph
@@ -187,12 +256,14 @@ class Step(torch.nn.Module):
 
 
 def agreement_db(model: Any, path: Path, length: int) -> float:
-    """Level of PyTorch's estimates over their difference from ONNX Runtime's, on noise of `length` samples [dB]."""
+    """Level of PyTorch's estimates over their difference from ONNX Runtime's, on noise of `length` samples
+    [dB].
+    """
     rng = np.random.default_rng(length)
     mixture = (rng.standard_normal((1, model.facts.n_mics or 1, length)) * 0.1).astype(np.float32)
     with torch.no_grad():
         expected = model(torch.from_numpy(mixture)).numpy()
-    actual = whole(run_onnxruntime(path), model.facts)(mixture)
+    actual = whole(open_onnxruntime(path), model.facts)(mixture)
     if actual.shape != expected.shape:
         return -np.inf
     return float(10 * np.log10(np.square(expected).sum() / max(np.square(expected - actual).sum(), 1e-20)))

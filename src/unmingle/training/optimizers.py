@@ -7,7 +7,8 @@ from torch import nn
 
 
 class MuonAndAdamW(torch.optim.Optimizer):
-    """Muon for matrices (linear, recurrent and dense convolution weights, flattened), AdamW for everything else, stepping as one.
+    """Muon for matrices (linear, recurrent and dense convolution weights, flattened), AdamW for everything
+    else, stepping as one.
 
     References:
         K. Jordan et al., "Muon: an optimizer for hidden layers in neural networks", 2024.
@@ -15,7 +16,11 @@ class MuonAndAdamW(torch.optim.Optimizer):
 
     def __init__(self, model: nn.Module, *, lr: float, muon_lr: float, weight_decay: float) -> None:
         dense = (nn.Conv1d, nn.Conv2d, nn.ConvTranspose1d, nn.ConvTranspose2d)
-        kernels = {id(module.weight) for module in model.modules() if isinstance(module, dense) and module.weight.shape[1] > 1}
+        kernels = {
+            id(module.weight)
+            for module in model.modules()
+            if isinstance(module, dense) and module.weight.shape[1] > 1
+        }
         parameters = list(model.parameters())
         self.matrices = [p for p in parameters if p.ndim == 2 or id(p) in kernels]
         chosen = {id(p) for p in self.matrices}
@@ -23,7 +28,9 @@ class MuonAndAdamW(torch.optim.Optimizer):
         self.views = [nn.Parameter(p.detach().flatten(1)) for p in self.matrices]
         rest = [p for p in parameters if id(p) not in chosen]
         self.parts = [
-            torch.optim.Muon(self.views, lr=muon_lr, weight_decay=weight_decay, adjust_lr_fn="match_rms_adamw"),
+            torch.optim.Muon(
+                self.views, lr=muon_lr, weight_decay=weight_decay, adjust_lr_fn="match_rms_adamw"
+            ),
             torch.optim.AdamW(rest, lr, betas=(0.9, 0.99), weight_decay=weight_decay),
         ]
         super().__init__(parameters, {})

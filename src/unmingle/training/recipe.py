@@ -17,7 +17,9 @@ class _Loader(yaml.SafeLoader):
     """Reads 1e-3 and 1.0e4 as the numbers that they are in YAML 1.2; PyYAML knows 1.1, where they are text."""
 
 
-_Loader.add_implicit_resolver("tag:yaml.org,2002:float", re.compile(r"[-+]?[0-9]+(\.[0-9]*)?[eE][-+]?[0-9]+$"), list("-+0123456789"))
+_Loader.add_implicit_resolver(
+    "tag:yaml.org,2002:float", re.compile(r"[-+]?[0-9]+(\.[0-9]*)?[eE][-+]?[0-9]+$"), list("-+0123456789")
+)
 
 
 @dataclass
@@ -47,7 +49,8 @@ class TrainerRecipe:
 
     Attributes:
         steps, minutes: the budget; the one that is set counts, whichever ends first if both are.
-        clock: "wall", or "cpu" for the processor time of the training process, which other work on the machine does not shorten.
+        clock: "wall", or "cpu" for the processor time of the training process, which other work on the
+            machine does not shorten.
         precision: "auto" is bfloat16 where the processor or accelerator computes in it, else float32.
         threads: for the CPU; 0 leaves it to PyTorch.
         ema: decay of the averaged weights, which are what is evaluated and saved.
@@ -72,7 +75,9 @@ class TrainerRecipe:
 
 @dataclass
 class Recipe:
-    """Everything that makes a trained separator: model and objective by name with their arguments, data, optimizer, trainer."""
+    """Everything that makes a trained separator: model and objective by name with their arguments, data,
+    optimizer, trainer.
+    """
 
     model: dict[str, Any]
     objective: dict[str, Any]
@@ -89,20 +94,27 @@ def read_recipe(path: str | Path, overrides: list[str] | None = None) -> Recipe:
     """Read a recipe and apply overrides such as `trainer.minutes=30`.
 
     Raises:
-        UsageError: no such file, not YAML, an unknown key or a value of the wrong type; the message names the file and the key.
+        UsageError: no such file, not YAML, an unknown key or a value of the wrong type; the message names the
+            file and the key.
     """
     try:
         values = yaml.load(Path(path).read_text(encoding="utf-8"), _Loader)
     except FileNotFoundError:
-        raise UsageError(f"{path}: no such recipe; those that come with unmingle are under recipes/") from None
+        raise UsageError(
+            f"{path}: no such recipe; those that come with unmingle are under recipes/"
+        ) from None
     except (yaml.YAMLError, UnicodeDecodeError, OSError) as error:
         raise UsageError(f"{path}: not a recipe ({' '.join(str(error).split())})") from None
     if not isinstance(values, dict):
-        raise UsageError(f"{path}: not a recipe; expected the keys {', '.join(f.name for f in fields(Recipe))}")
+        raise UsageError(
+            f"{path}: not a recipe; expected the keys {', '.join(f.name for f in fields(Recipe))}"
+        )
     for override in overrides or []:
         key, equals, text = override.partition("=")
         if not equals:
-            raise UsageError(f"{override!r}: an override is written key=value, for example trainer.minutes=30")
+            raise UsageError(
+                f"{override!r}: an override is written key=value, for example trainer.minutes=30"
+            )
         *parents, last = key.split(".")
         level = values
         for parent in parents:
@@ -130,8 +142,14 @@ def _fill(cls: Any, values: dict[str, Any], origin: str, prefix: str) -> Any:
     types = typing.get_type_hints(cls, include_extras=True)
     for key in values:
         if key not in types:
-            raise UsageError(f"{origin}: unknown key '{prefix}{key}'; known are {', '.join(prefix + name for name in types)}")
-    lacking = [prefix + entry.name for entry in fields(cls) if entry.default is entry.default_factory is MISSING and entry.name not in values]
+            raise UsageError(
+                f"{origin}: unknown key '{prefix}{key}'; known are {', '.join(prefix + name for name in types)}"
+            )
+    lacking = [
+        prefix + entry.name
+        for entry in fields(cls)
+        if entry.default is entry.default_factory is MISSING and entry.name not in values
+    ]
     if lacking:
         raise UsageError(f"{origin}: lacks {' and '.join(lacking)}")
     filled = {}
@@ -152,10 +170,17 @@ def _wanted(value: Any, expected: Any) -> str | None:
         kind, allowed = arguments
         wanted = _wanted(value, kind)
         numbers = value if isinstance(value, list) else [value]
-        if wanted is None and (allowed.length or len(numbers)) == len(numbers) and all(allowed.least <= number <= allowed.most for number in numbers):
+        if (
+            wanted is None
+            and (allowed.length or len(numbers)) == len(numbers)
+            and all(allowed.least <= number <= allowed.most for number in numbers)
+        ):
             return None if numbers == sorted(numbers) else "the lower number first"
         length = f", {allowed.length} of them" if allowed.length else ""
-        least, most = "above 0" if 0 < allowed.least < 1e-6 else f"of at least {allowed.least:g}", f" and at most {allowed.most:g}"
+        least, most = (
+            "above 0" if 0 < allowed.least < 1e-6 else f"of at least {allowed.least:g}",
+            f" and at most {allowed.most:g}",
+        )
         return f"{_wanted(None, kind)} {least}{most if allowed.most < float('inf') else ''}{length}"
     if origin is Literal:
         return None if value in arguments else "one of " + ", ".join(map(str, arguments))
@@ -163,11 +188,19 @@ def _wanted(value: Any, expected: Any) -> str | None:
         fits = isinstance(value, list) and all(_wanted(item, arguments[0]) is None for item in value)
         return None if fits else f"a list, each {_wanted(None, arguments[0])}"
     if origin is dict:
-        fits = isinstance(value, dict) and all(_wanted(key, arguments[0]) is _wanted(item, arguments[1]) is None for key, item in value.items())
+        fits = isinstance(value, dict) and all(
+            _wanted(key, arguments[0]) is _wanted(item, arguments[1]) is None for key, item in value.items()
+        )
         return None if fits else "keys with a value each"
     if origin is UnionType or origin is typing.Union:  # with None, of what may be left out
         return None if value is None else _wanted(value, arguments[0])
     if expected is Any:
         return None
-    fits = isinstance(value, int | float if expected is float else expected) and (expected is bool or not isinstance(value, bool))
-    return None if fits else {int: "a whole number", float: "a number", str: "text", bool: "true or false"}[expected]
+    fits = isinstance(value, int | float if expected is float else expected) and (
+        expected is bool or not isinstance(value, bool)
+    )
+    return (
+        None
+        if fits
+        else {int: "a whole number", float: "a number", str: "text", bool: "true or false"}[expected]
+    )

@@ -18,15 +18,22 @@ from torch.utils.data import DataLoader
 
 from unmingle.console import say
 from unmingle.data.mixer import Mixer
-from unmingle.data.passages import Passages
+from unmingle.data.segments import SegmentDataset
 from unmingle.errors import InputError, UsageError
 from unmingle.models import build
 from unmingle.objectives import build_objective
-from unmingle.output import replacing
-from unmingle.training.batches import Epochs, From, Items, build_mixers, build_passages, segmented
+from unmingle.results.folders import replacing
+from unmingle.training.batches import (
+    EpochBatchSampler,
+    MixtureDataset,
+    ResumableSampler,
+    build_mixers,
+    build_segments,
+    segmented,
+)
 from unmingle.training.optimizers import MuonAndAdamW
 from unmingle.training.recipe import Recipe
-from unmingle.training.weights import load_state, read_header, save_weights
+from unmingle.weights_file import load_state, read_header, save_weights
 
 
 class Training(lightning.LightningModule):
@@ -35,10 +42,16 @@ class Training(lightning.LightningModule):
     Args:
         recipe: resolved.
         model, objective: as the recipe names them.
-        mixers: from `build_mixers` or `build_passages`.
+        mixers: from `build_mixers` or `build_segments`.
     """
 
-    def __init__(self, recipe: Recipe, model: Any, objective: nn.Module, mixers: tuple[Mixer | Passages, Mixer | Passages]) -> None:
+    def __init__(
+        self,
+        recipe: Recipe,
+        model: Any,
+        objective: nn.Module,
+        mixers: tuple[Mixer | SegmentDataset, Mixer | SegmentDataset],
+    ) -> None:
         super().__init__()
         self.recipe, self.model, self.objective, self.mixers = recipe, model, objective, mixers
         if recipe.trainer.compile:
@@ -46,11 +59,16 @@ class Training(lightning.LightningModule):
         self.average = {key: value.clone() for key, value in model.state_dict().items()}
         self.minutes_before = 0.0
         self.items_seen, self.hours_heard = 0, 0.0
-        self.earlier: list[dict[str, Any]] = []  # what the trainings before this one, whose weights it began with, said of themselves
-        # Of a fixed set: the order of the voices that every item had when the last epoch ended, and the last one it had; −1 is none yet.
+        self.earlier: list[
+            dict[str, Any]
+        ] = []  # what the trainings before this one, whose weights it began with, said of themselves
+        # Of a fixed set: the order of the voices that every item had when the last epoch ended, and the last
+        # one it had; −1 is none yet.
         self.orders = torch.full((2, recipe.data.n_items or 0, recipe.data.n_src), -1)
         self.started = self._now()
-        self.compiled = not recipe.trainer.compile  # the first step compiles, which takes about a minute and does not count
+        self.compiled = (
+            not recipe.trainer.compile
+        )  # the first step compiles, which takes about a minute and does not count
         self.since_validation: defaultdict[str, list[float]] = defaultdict(list)
 
     def _now(self) -> float:
@@ -79,7 +97,9 @@ class Training(lightning.LightningModule):
         optimizer = self.recipe.optimizer
         decay = optimizer.weight_decay
         if optimizer.name == "adamw":
-            return torch.optim.AdamW(self.model.parameters(), optimizer.lr, betas=(0.9, 0.99), weight_decay=decay)
+            return torch.optim.AdamW(
+                self.model.parameters(), optimizer.lr, betas=(0.9, 0.99), weight_decay=decay
+            )
         return MuonAndAdamW(self.model, lr=optimizer.lr, muon_lr=optimizer.muon_lr, weight_decay=decay)
 
     def learning_rate_factor(self) -> float:
@@ -94,7 +114,11 @@ class Training(lightning.LightningModule):
         for group in self.trainer.optimizers[0].param_groups:
             group.setdefault("highest_lr", group["lr"])
             group["lr"] = group["highest_lr"] * factor
-        index, n_items, fix_after = batch.pop("index"), self.recipe.data.n_items, getattr(self.objective, "fix_after", None)
+        index, n_items, fix_after = (
+            batch.pop("index"),
+            self.recipe.data.n_items,
+            getattr(self.objective, "fix_after", None),
+        )
         if n_items and fix_after and self.items_seen >= fix_after * n_items:
             batch["order"] = self.orders[0, index.cpu()].to(index.device)
         heard = segmented(batch, round(self.segment_s * self.recipe.data.sample_rate))
@@ -105,7 +129,9 @@ class Training(lightning.LightningModule):
         self.items_seen += len(batch["mixture"])
         self.hours_heard += len(batch["mixture"]) * self.recipe.data.length_s / 3600
         for key, value in parts.items():
-            values = self.since_validation[f"train_{key}"]  # made even if it stays empty: the columns of curves.csv keep their order
+            values = self.since_validation[
+                f"train_{key}"
+            ]  # made even if it stays empty: the columns of curves.csv keep their order
             if value.isfinite():
                 values.append(float(value.detach()))
         self.log_dict({f"train_{key}": value for key, value in parts.items()})
@@ -157,41 +183,64 @@ class Training(lightning.LightningModule):
         del self._live
 
     def validation_step(self, batch: dict[str, Tensor], batch_idx: int) -> None:
-        with torch.compiler.set_stance("force_eager"):  # items differ in length, and each length would be compiled anew
+        with torch.compiler.set_stance(
+            "force_eager"
+        ):  # items differ in length, and each length would be compiled anew
             parts = self.objective(self.model, batch)
         parts.pop("order", None)
-        self.log_dict({f"valid_{key}": value for key, value in parts.items()}, batch_size=len(batch["mixture"]))
+        self.log_dict(
+            {f"valid_{key}": value for key, value in parts.items()}, batch_size=len(batch["mixture"])
+        )
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         checkpoint["unmingle"] = {
-            "minutes": self.minutes, "items_seen": self.items_seen, "hours_heard": self.hours_heard, "average": self.average, "orders": self.orders,
+            "minutes": self.minutes,
+            "items_seen": self.items_seen,
+            "hours_heard": self.hours_heard,
+            "average": self.average,
+            "orders": self.orders,
             "earlier": self.earlier,
-        }  # fmt: skip
+        }
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         kept = checkpoint["unmingle"]
-        self.minutes_before, self.items_seen, self.hours_heard = kept["minutes"], kept["items_seen"], kept["hours_heard"]
+        self.minutes_before, self.items_seen, self.hours_heard = (
+            kept["minutes"],
+            kept["items_seen"],
+            kept["hours_heard"],
+        )
         self.average, self.earlier, orders = kept["average"], kept["earlier"], kept["orders"]
         if orders.shape != self.orders.shape:
-            raise UsageError(f"data.n_items was {orders.shape[1] or 'not set'}; go on with the same, or start anew with --init")
+            raise UsageError(
+                f"data.n_items was {orders.shape[1] or 'not set'}; go on with the same, or start anew with --init"
+            )
         self.orders = orders
         self.started = self._now()
 
-    def _loader(self, mixer: Mixer | Passages, **batches: Any) -> DataLoader:
+    def _loader(self, mixer: Mixer | SegmentDataset, **batches: Any) -> DataLoader:
         workers = self.recipe.trainer.workers
-        return DataLoader(Items(mixer), num_workers=workers, persistent_workers=workers > 0, **batches)
+        return DataLoader(
+            MixtureDataset(mixer), num_workers=workers, persistent_workers=workers > 0, **batches
+        )
 
     def train_dataloader(self) -> DataLoader:
         data, batch_size = self.recipe.data, self.recipe.trainer.batch_size
         if data.n_items:
-            return self._loader(self.mixers[0], batch_sampler=Epochs(self.items_seen, data.n_items, batch_size, data.seed))
-        return self._loader(self.mixers[0], batch_size=batch_size, sampler=From(self.items_seen, len(self.mixers[0])))
+            return self._loader(
+                self.mixers[0],
+                batch_sampler=EpochBatchSampler(self.items_seen, data.n_items, batch_size, data.seed),
+            )
+        return self._loader(
+            self.mixers[0],
+            batch_size=batch_size,
+            sampler=ResumableSampler(self.items_seen, len(self.mixers[0])),
+        )
 
     def val_dataloader(self) -> DataLoader:
         return self._loader(self.mixers[1], batch_size=self.recipe.trainer.batch_size)
 
 
-class Bar(Callback):
+class ProgressBar(Callback):
     """Share of the budget that is spent, time left, and what the objective and the last validation say."""
 
     def __init__(self) -> None:
@@ -199,7 +248,13 @@ class Bar(Callback):
         from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
 
         console = Console(stderr=True)
-        columns = (TextColumn("training"), BarColumn(), TaskProgressColumn(), TimeRemainingColumn(), TextColumn("left {task.description}"))
+        columns = (
+            TextColumn("training"),
+            BarColumn(),
+            TaskProgressColumn(),
+            TimeRemainingColumn(),
+            TextColumn("left {task.description}"),
+        )
         self.bar = Progress(*columns, console=console, disable=not console.is_terminal, refresh_per_second=2)
 
     def on_train_start(self, trainer: lightning.Trainer, module: Any) -> None:
@@ -207,7 +262,11 @@ class Bar(Callback):
         self.task = self.bar.add_task("", total=1)
 
     def on_train_batch_end(self, trainer: lightning.Trainer, module: Any, *_: Any) -> None:
-        numbers = {key.replace("_", " "): float(value) for key, value in trainer.callback_metrics.items() if key in ("train_loss", "valid_si_sdri")}
+        numbers = {
+            key.replace("_", " "): float(value)
+            for key, value in trainer.callback_metrics.items()
+            if key in ("train_loss", "valid_si_sdri")
+        }
         said = [f"step {module.global_step}", *(f"{key} {value:.2f}" for key, value in numbers.items())]
         self.bar.update(self.task, completed=module.share_done, description=", ".join(said))
 
@@ -215,8 +274,10 @@ class Bar(Callback):
         self.bar.stop()
 
 
-class Keeper(Callback):
-    """After every validation: a row of `curves.csv`, `last.ckpt` to resume from, averaged weights as `last.safetensors` and the best of them."""
+class CheckpointWriter(Callback):
+    """After every validation: a row of `curves.csv`, `last.ckpt` to resume from, averaged weights as
+    `last.safetensors` and the best of them.
+    """
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
@@ -227,18 +288,31 @@ class Keeper(Callback):
             return
         score = float(trainer.callback_metrics["valid_si_sdri"])
         training = {
-            "steps": module.global_step, "hours_of_audio": round(module.hours_heard, 3),
-            "minutes": round(module.minutes, 2), "clock": module.recipe.trainer.clock, "threads": torch.get_num_threads(),
-            "held_out_si_sdri_db": round(score, 3), "corpora": list(module.mixers[0].corpora),
+            "steps": module.global_step,
+            "hours_of_audio": round(module.hours_heard, 3),
+            "minutes": round(module.minutes, 2),
+            "clock": module.recipe.trainer.clock,
+            "threads": torch.get_num_threads(),
+            "held_out_si_sdri_db": round(score, 3),
+            "corpora": list(module.mixers[0].corpora),
             **({"earlier": module.earlier} if module.earlier else {}),
-        }  # fmt: skip
+        }
         row = {
-            "step": module.global_step, "minutes": training["minutes"], "hours_of_audio": training["hours_of_audio"],
+            "step": module.global_step,
+            "minutes": training["minutes"],
+            "hours_of_audio": training["hours_of_audio"],
             # Empty where no epoch ended since the last row, so that every row has the same columns.
             **({"order_switches": ""} if (module.orders >= 0).any() else {}),
-            **{key: round(sum(values) / len(values), 4) if values else "" for key, values in module.since_validation.items()},
-            **{key: round(float(value), 4) for key, value in trainer.callback_metrics.items() if key.startswith("valid_")},
-        }  # fmt: skip
+            **{
+                key: round(sum(values) / len(values), 4) if values else ""
+                for key, values in module.since_validation.items()
+            },
+            **{
+                key: round(float(value), 4)
+                for key, value in trainer.callback_metrics.items()
+                if key.startswith("valid_")
+            },
+        }
         module.since_validation.clear()
         curves = self.folder / "curves.csv"
         with curves.open("a", newline="", encoding="utf-8") as file:
@@ -251,7 +325,13 @@ class Keeper(Callback):
             self.best = score
             names.append("best")
         for name in names:
-            save_weights(self.folder / f"{name}.safetensors", module.model, module.average, recipe=module.recipe.to_dict(), training=training)
+            save_weights(
+                self.folder / f"{name}.safetensors",
+                module.model,
+                module.average,
+                recipe=module.recipe.to_dict(),
+                training=training,
+            )
         with replacing(self.folder / "last.ckpt") as beside:
             trainer.save_checkpoint(beside)
 
@@ -270,11 +350,12 @@ def computes_bfloat16() -> bool:
     return bool(capabilities.get("avx512_bf16") or capabilities.get("amx_bf16"))
 
 
-def begin_with(model: Any, init: Path) -> None:
-    """Load weights of the same model, or of a network that is part of it, as Conv-TasNet is of one-and-rest; InputError if they are neither.
+def initialise_from(model: Any, init: Path) -> None:
+    """Load weights of the same model, or of a network that is part of it, as Conv-TasNet is of one-and-rest;
+    InputError if they are neither.
 
-    Of the same model with other arguments (another number of voices, or a causal one) those that fit are taken, if they are most of it, which is
-    said.
+    Of the same model with other arguments (another number of voices, or a causal one) those that fit are
+    taken, if they are most of it, which is said.
     """
     state = load_state(init)
     shapes = {key: value.shape for key, value in state.items()}
@@ -283,10 +364,14 @@ def begin_with(model: Any, init: Path) -> None:
             part.load_state_dict(state)
             return
     theirs = read_header(init)
-    differ = ", ".join(key for key in model.config if theirs["config"].get(key, model.config[key]) != model.config[key])
+    differ = ", ".join(
+        key for key in model.config if theirs["config"].get(key, model.config[key]) != model.config[key]
+    )
     own = model.state_dict()
     fitting = {key: state[key] for key, value in own.items() if shapes.get(key) == value.shape}
-    if theirs["model"] == model.name and 2 * sum(map(torch.numel, fitting.values())) > sum(map(torch.numel, own.values())):
+    if theirs["model"] == model.name and 2 * sum(map(torch.numel, fitting.values())) > sum(
+        map(torch.numel, own.values())
+    ):
         model.load_state_dict(fitting, strict=False)
         say(f"{init}: differs in {differ}; {len(own) - len(fitting)} of {len(own)} tensors begin anew")
         return
@@ -294,12 +379,14 @@ def begin_with(model: Any, init: Path) -> None:
     raise InputError(f"{init}: weights of another model than the recipe's {model.name}: {what}")
 
 
-def train(recipe: Recipe, out: Path, *, resume: bool = False, init: Path | None = None, progress: bool = True) -> Path:
+def train(
+    recipe: Recipe, out: Path, *, resume: bool = False, init: Path | None = None, progress: bool = True
+) -> Path:
     """Train what the recipe says into the folder `out`, and return the best weights there.
 
     Args:
         resume: go on from `out/last.ckpt`, to the step.
-        init: start from these weights instead of random ones; see `begin_with`.
+        init: start from these weights instead of random ones; see `initialise_from`.
 
     Raises:
         UsageError: `out` holds a training already and `resume` is not set, or there is nothing to resume.
@@ -309,7 +396,9 @@ def train(recipe: Recipe, out: Path, *, resume: bool = False, init: Path | None 
     if resume and not checkpoint.is_file():
         raise UsageError(f"{checkpoint}: nothing to resume; leave out --resume to start")
     if not resume and checkpoint.exists():
-        raise UsageError(f"{out}: holds a training already; add --resume to go on with it or choose another --out")
+        raise UsageError(
+            f"{out}: holds a training already; add --resume to go on with it or choose another --out"
+        )
     settings = recipe.trainer
     if settings.threads:
         torch.set_num_threads(settings.threads)
@@ -325,33 +414,54 @@ def train(recipe: Recipe, out: Path, *, resume: bool = False, init: Path | None 
     try:
         arguments = {key: value for key, value in recipe.model.items() if key != "name"}
         model = build(recipe.model["name"], **arguments)
-        objective = build_objective(recipe.objective["name"], **{key: value for key, value in recipe.objective.items() if key != "name"})
+        objective = build_objective(
+            recipe.objective["name"],
+            **{key: value for key, value in recipe.objective.items() if key != "name"},
+        )
     except (ValueError, TypeError) as error:
         raise UsageError(f"recipe: {error}") from None
     fix_after = getattr(objective, "fix_after", None)
     if recipe.data.n_items and recipe.data.curriculum:
-        raise UsageError("recipe: data.curriculum cuts items into several, so that data.n_items cannot count them; leave one of the two out")
+        raise UsageError(
+            "recipe: data.curriculum cuts items into several, so that data.n_items cannot count them; leave one of the two out"
+        )
     if fix_after is not None and not (recipe.data.n_items and isinstance(fix_after, int) and fix_after > 0):
-        raise UsageError(f"recipe: objective.fix_after ({fix_after}) is a number of epochs, at least 1, of a fixed set; set data.n_items too")
+        raise UsageError(
+            f"recipe: objective.fix_after ({fix_after}) is a number of epochs, at least 1, of a fixed set; set data.n_items too"
+        )
     if model.facts.sample_rate != recipe.data.sample_rate:
-        raise UsageError(f"recipe: the model works at {model.facts.sample_rate} Hz, data.sample_rate is {recipe.data.sample_rate}; make them equal")
+        raise UsageError(
+            f"recipe: the model works at {model.facts.sample_rate} Hz, data.sample_rate is {recipe.data.sample_rate}; make them equal"
+        )
     if init is not None:
-        begin_with(model, init)
-    mixers = build_passages(recipe.data) if recipe.data.set else build_mixers(recipe.data)
+        initialise_from(model, init)
+    mixers = build_segments(recipe.data) if recipe.data.set else build_mixers(recipe.data)
     module = Training(recipe, model, objective, mixers)
     if init is not None:
         before = read_header(init)["training"]
         module.earlier = [*before.pop("earlier", []), before]
     out.mkdir(parents=True, exist_ok=True)
     (out / "recipe.json").write_text(json.dumps(recipe.to_dict(), indent=1), encoding="utf-8")
-    precision = settings.precision if settings.precision != "auto" else ("bf16-mixed" if computes_bfloat16() else "32-true")
+    precision = (
+        settings.precision
+        if settings.precision != "auto"
+        else ("bf16-mixed" if computes_bfloat16() else "32-true")
+    )
     trainer = lightning.Trainer(
-        accelerator=settings.device, devices=1, precision=precision, max_epochs=-1,
-        check_val_every_n_epoch=None, val_check_interval=settings.validate_every, num_sanity_val_steps=0, log_every_n_steps=50,
+        accelerator=settings.device,
+        devices=1,
+        precision=precision,
+        max_epochs=-1,
+        check_val_every_n_epoch=None,
+        val_check_interval=settings.validate_every,
+        num_sanity_val_steps=0,
+        log_every_n_steps=50,
         logger=TensorBoardLogger(out, name="", version="tensorboard"),
-        callbacks=[Keeper(out)] + ([Bar()] if progress else []), enable_progress_bar=False,
-        enable_checkpointing=False, enable_model_summary=False,
-    )  # fmt: skip
+        callbacks=[CheckpointWriter(out)] + ([ProgressBar()] if progress else []),
+        enable_progress_bar=False,
+        enable_checkpointing=False,
+        enable_model_summary=False,
+    )
     trainer.fit(module, ckpt_path=checkpoint if resume else None, weights_only=True)
     if trainer.interrupted:
         return out / "last.safetensors"

@@ -25,7 +25,7 @@ from starlette.routing import Route
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from unmingle.errors import InputError, UnmingleError, UsageError
-from unmingle.media import open_audio
+from unmingle.media.audio import open_audio
 from unmingle.web.jobs import MIXTURE, Job, Jobs, Task
 from unmingle.web.noises import VOICES
 from unmingle.web.recordings import Limits, Recording, Recordings, Refused

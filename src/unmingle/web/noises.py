@@ -8,8 +8,8 @@ import numpy as np
 import soxr
 
 from unmingle.errors import InputError, UsageError
-from unmingle.media import AudioWriter, open_audio
-from unmingle.separation import BLOCK_S, Progress, report
+from unmingle.inference.pipeline import BLOCK_S, Progress, report
+from unmingle.media.audio import AudioWriter, open_audio
 
 PERIOD_S = 20
 FREQUENCIES_HZ = 20.0, 20_000.0

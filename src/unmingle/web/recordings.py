@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from unmingle.errors import InputError, UnmingleError
-from unmingle.files import output_stems
+from unmingle.inference.files import output_stems
 
 if TYPE_CHECKING:
     from unmingle.web.jobs import Job

@@ -1,0 +1,197 @@
+"""The catalogue: the cards of all models, their defaults, and the one place where a model is chosen."""
+
+from dataclasses import MISSING, asdict, dataclass, field, fields
+from difflib import get_close_matches
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+from unmingle.errors import InputError, UsageError
+from unmingle.facts import MOST_SPEAKERS, Facts, Speakers, Task
+
+WEIGHTS = Path(__file__).parent / "weights"
+
+
+@dataclass(frozen=True)
+class Card:
+    """What stands beside a weights file: what it does, how well, and under which licence.
+
+    Attributes:
+        name: by which `resolve` finds it.
+        model: its architecture, a name in MODELS.
+        facts: see `Facts`.
+        parameters: number of trained values.
+        size_bytes: of the ONNX file.
+        sha256: of the ONNX file; None for weights in training, which have no fixed one.
+        measured: rows of set, si_sdri_db, snri_db, n and the command that measured them.
+        training: on what, for how long, by which command.
+        licence: of code, weights and training data.
+        default: whether `load` chooses it for its task and number of speakers.
+        config: constructor arguments of the model.
+    """
+
+    name: str
+    model: str
+    facts: Facts
+    parameters: int
+    size_bytes: int
+    sha256: str | None
+    measured: list[dict[str, Any]] = field(default_factory=list)
+    training: Any = ""
+    licence: dict[str, str] = field(default_factory=dict)
+    default: bool = False
+    config: dict[str, Any] = field(default_factory=dict)
+
+    @classmethod
+    def read(cls, path: Path) -> "Card":
+        """Read a YAML card; InputError names the file and what is missing or unknown."""
+        import yaml
+
+        try:
+            values = yaml.safe_load(path.read_text(encoding="utf-8"))
+        except FileNotFoundError:
+            raise InputError(
+                f"{path}: not there, and {path.stem}.onnx needs this card beside it; 'unmingle export' writes both"
+            ) from None
+        except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+            reason = " ".join(str(getattr(error, "strerror", None) or error).split())
+            raise InputError(
+                f"{path}: cannot read this card ({reason:.100}); 'unmingle export' writes it beside the .onnx"
+            ) from None
+        known = {entry.name: entry for entry in fields(cls)}
+        needed = {
+            name
+            for name, entry in known.items()
+            if entry.default is MISSING and entry.default_factory is MISSING
+        }
+        wrong = (
+            needed ^ (needed & set(values)) | (set(values) - set(known))
+            if isinstance(values, dict)
+            else needed
+        )
+        if wrong:
+            raise InputError(
+                f"{path}: card entries missing or unknown: {', '.join(sorted(wrong))}; 'unmingle export' writes a whole card"
+            )
+        try:
+            facts = Facts.from_dict(values["facts"])
+        except (TypeError, ValueError) as error:
+            raise InputError(
+                f"{path}: {error}; export it again, or use the version of unmingle that wrote it"
+            ) from None
+        return cls(**{**values, "facts": facts})
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values, as the YAML file has them."""
+        return {**asdict(self), "facts": self.facts.to_dict()}
+
+
+@lru_cache
+def cards() -> list[Card]:
+    """The cards of all weights in the package, sorted by name."""
+    return [Card.read(path) for path in sorted(WEIGHTS.glob("*.yaml"))]
+
+
+def fitting(
+    task: Task | None = None, speakers: Speakers | None = None, *, streaming: bool = False
+) -> list[Card]:
+    """The cards of models for that task and number of speakers, the default first."""
+    found = [
+        card
+        for card in cards()
+        if task in (None, card.facts.task)
+        and card.facts.serves(speakers)
+        and (card.facts.state or not streaming)
+    ]
+    return sorted(found, key=lambda card: (not card.default, card.facts.n_src is None))
+
+
+def offered(task: Task | None = None, speakers: Speakers | None = None) -> str:
+    """Names of the models that fit, for messages."""
+    names = [
+        card.name if card.facts.task == "enhance" else f"{card.name} ({count_text(card.facts)} speakers)"
+        for card in sorted(fitting(task, speakers), key=lambda card: card.name)
+    ]
+    return ", ".join(names) or "none in this package"
+
+
+def count_text(facts: Facts) -> str:
+    """How many voices a separator returns, in words."""
+    return str(facts.n_src or f"1 to {MOST_SPEAKERS}")
+
+
+def resolve(
+    name: str | Path | None = None,
+    *,
+    task: Task | None = None,
+    speakers: Speakers | None = None,
+    streaming: bool = False,
+) -> Path:
+    """Choose a model: the file of its weights. This is the only place where that is done.
+
+    Args:
+        name: of a model in the catalogue (`unmingle models`), or the path of an `.onnx` with its `.yaml`
+            card beside it, or of a `.safetensors` from training; the default of the catalogue unless given.
+        task: which the model must be for; any unless given, and "separate" where no name is given either.
+        speakers: how many voices it must return, "auto" for as many as it counts; any unless given.
+        streaming: it must separate samples as they come.
+
+    Raises:
+        UsageError: there is no such model, or none that fits; the message lists what exists.
+    """
+    if name is None:
+        found = fitting(task or "separate", speakers, streaming=streaming)
+        if not found:
+            wish = "enhances" if task == "enhance" else "separates"
+            wish = (
+                "counts speakers"
+                if speakers == "auto"
+                else wish
+                if speakers is None
+                else f"{wish} {speakers} speakers"
+            )
+            raise UsageError(f"no model {wish}{' as it hears' * streaming}; there are: {offered(task)}")
+        return WEIGHTS / f"{found[0].name}.onnx"
+    by_name = {card.name: card for card in cards()}
+    if str(name) in by_name:
+        check(by_name[str(name)].facts, str(name), task=task, speakers=speakers, streaming=streaming)
+        return WEIGHTS / f"{name}.onnx"
+    path = Path(name)
+    if path.suffix not in (".onnx", ".safetensors"):
+        similar = "".join(
+            f"did you mean {like}? " for like in get_close_matches(str(name).lower(), by_name, 1, 0.7)
+        )
+        remedy = "or give the path of an .onnx or .safetensors file"
+        raise UsageError(f"no model {str(name)!r}; {similar}there are: {offered(task)}; {remedy}")
+    if not path.is_file():
+        raise UsageError(f"{path}: no such weights file; shipped are: {offered(task)}")
+    return path
+
+
+def check(
+    facts: Facts,
+    name: str,
+    *,
+    task: Task | None = None,
+    speakers: Speakers | None = None,
+    streaming: bool = False,
+) -> None:
+    """UsageError if a model of that name does not fit; the message says what to choose instead."""
+    if task is not None and facts.task != task:
+        does = "takes one voice out of noise" if task == "separate" else "tells voices apart"
+        raise UsageError(f"model {name} {does}, it does not {task}; choose from: {offered(task)}")
+    if not facts.serves(speakers):
+        if speakers == "auto":
+            remedy = f"give their number, or choose from: {offered(speakers='auto')}"
+            raise UsageError(f"model {name} does not count speakers; {remedy}")
+        own = count_text(facts)
+        remedy = f"ask for {own} speakers, or choose from: {offered()}"
+        raise UsageError(f"model {name} separates {own} speakers, not {speakers}; {remedy}")
+    if streaming and not facts.state:
+        names = ", ".join(card.name for card in fitting(streaming=True)) or "none in this package"
+        why = (
+            "was exported without the state that goes from call to call"
+            if facts.causal
+            else "needs what follows"
+        )
+        raise UsageError(f"{name} does not stream, it {why}; choose from: {names}")

@@ -1,0 +1,484 @@
+"""The command line. Each command calls one function of the package; what takes long to import is imported
+where it is used.
+"""
+
+import json
+import os
+import signal
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from functools import partial
+from importlib.util import find_spec
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, BinaryIO, Literal
+
+import typer
+from typer.core import TyperGroup
+
+from unmingle import __version__
+from unmingle.cli.bench import register
+from unmingle.console import say
+from unmingle.errors import UnmingleError, UsageError
+
+if TYPE_CHECKING:
+    from unmingle.catalog import Card
+    from unmingle.inference.files import FileResult
+
+INTERRUPTED = 130
+MEASURED = "SI-SDRi {si_sdri_db:.2f} dB, SNRi {snri_db:.2f} dB on {n} mixtures of {set}"
+
+
+class TwoWords(TyperGroup):
+    """Finds a command whose name is two words, such as "mix librimix", before the one named by the first."""
+
+    def resolve_command(self, ctx: Any, args: list[str]) -> Any:
+        both = " ".join(args[:2])
+        return super().resolve_command(ctx, [both, *args[2:]] if both in self.commands else args)
+
+
+app = typer.Typer(
+    name="unmingle",
+    cls=TwoWords,
+    help="Recordings in which people talk over each other, or over noise, go in; each voice comes out.",
+    epilog="Start with: unmingle separate talk.mp3",
+    context_settings={"help_option_names": ["-h", "--help"]},
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+    add_completion=False,
+)
+
+
+@app.callback(invoke_without_command=True)
+def about(
+    context: typer.Context,
+    version: Annotated[bool, typer.Option("--version", help="Print the version.")] = False,
+) -> None:
+    if version:
+        print(f"unmingle {__version__}")
+    elif context.invoked_subcommand is None:
+        print(context.get_help())
+
+
+Inputs = Annotated[
+    list[str],
+    typer.Argument(metavar="INPUT", help="Audio or video files; folders are walked; - is standard input."),
+]
+Out = Annotated[Path, typer.Option(help="Folder for the results, one folder per input in it.")]
+Format = Annotated[str, typer.Option(help="wav, flac, mp3, m4a or opus.")]
+Channel = Annotated[str, typer.Option(help="mix, or the number of the one channel to take.")]
+Start = Annotated[str | None, typer.Option(help="Where the passage begins: seconds, mm:ss or hh:mm:ss.")]
+End = Annotated[str | None, typer.Option(help="Where the passage ends.")]
+Plot = Annotated[
+    bool, typer.Option("--plot", help="Also draw spectrograms and masks (needs unmingle[plot]).")
+]
+AsJson = Annotated[bool, typer.Option("--json", help="Print what was done as JSON.")]
+Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace earlier results.")]
+
+
+@app.command(epilog="Example: unmingle separate talk.mp3 meetings/ --out voices --format flac")
+def separate(
+    inputs: Inputs,
+    out: Out = Path("separated"),
+    speakers: Annotated[str, typer.Option(help="Number of voices; or auto, which counts them first.")] = "2",
+    model: Annotated[
+        str | None,
+        typer.Option(
+            help="A name from 'unmingle models', or a weights file. [default: the best for --speakers]"
+        ),
+    ] = None,
+    format: Format = "wav",
+    channel: Channel = "mix",
+    start: Start = None,
+    end: End = None,
+    rest: Annotated[bool, typer.Option("--rest", help="Also write what no voice has.")] = False,
+    plot: Plot = False,
+    as_json: AsJson = False,
+    overwrite: Overwrite = False,
+) -> None:
+    """Separate recordings of people talking at once: one file per voice, as long as the input and in step
+    with it.
+    """
+    from unmingle.inference.files import separate_file
+    from unmingle.runtime.loading import load
+
+    options = file_options(format, channel, start, end, rest, plot, overwrite)
+    sources = list_sources(inputs, out)
+    n_speakers = number_of_speakers(speakers)
+    separator = load(model, task="separate", speakers=None if model and n_speakers == "auto" else n_speakers)
+    run = partial(separate_file, out=out, speakers=n_speakers, model=model and separator, **options)
+    raise typer.Exit(one_by_one(sources, run, as_json))
+
+
+@app.command(epilog="Example: unmingle enhance interview.mp4 --keep 0.1 --rest")
+def enhance(
+    inputs: Inputs,
+    out: Out = Path("enhanced"),
+    model: Annotated[
+        str | None,
+        typer.Option(
+            help="A name from 'unmingle models' that enhances, or a weights file. [default: the best]"
+        ),
+    ] = None,
+    keep: Annotated[
+        float, typer.Option(help="Share of the noise that stays, 0 to 1; a little sounds more natural.")
+    ] = 0.0,
+    format: Format = "wav",
+    channel: Channel = "mix",
+    start: Start = None,
+    end: End = None,
+    rest: Annotated[bool, typer.Option("--rest", help="Also write what was removed.")] = False,
+    plot: Plot = False,
+    as_json: AsJson = False,
+    overwrite: Overwrite = False,
+) -> None:
+    """Take a voice out of noise: one file per recording, as long as the input and in step with it."""
+    from unmingle.inference.files import enhance_file
+    from unmingle.runtime.loading import load
+
+    if not 0 <= keep <= 1:
+        raise UsageError(
+            f"--keep {keep:g}: out of range; give the share of the noise that stays, from 0 (none) to 1 (all)"
+        )
+    options = file_options(format, channel, start, end, rest, plot, overwrite)
+    sources = list_sources(inputs, out)
+    run = partial(enhance_file, out=out, model=load(model, task="enhance"), keep=keep, **options)
+    raise typer.Exit(one_by_one(sources, run, as_json))
+
+
+@app.command(epilog="Example: arecord -t raw -f S16_LE -r 16000 | unmingle live - | aplay -f S16_LE -r 16000")
+def live(
+    source: Annotated[
+        str,
+        typer.Argument(
+            metavar="[-]", help="- reads raw mono samples from standard input and writes to standard output."
+        ),
+    ] = "",
+    model: Annotated[
+        str | None,
+        typer.Option(help="A model that streams, or a weights file. [default: the one that enhances]"),
+    ] = None,
+    format: Annotated[str, typer.Option(help="Of the raw samples: s16 or f32, little-endian.")] = "s16",
+    block_ms: Annotated[
+        float, typer.Option(help="How much is processed at once, rounded to whole hops of the model.")
+    ] = 16,
+    device: Annotated[
+        str | None, typer.Option(help="Sound device, by number or part of its name. [default: the system's]")
+    ] = None,
+) -> None:
+    """Clean what a microphone or a pipe brings, as it comes: latency is stated, drop-outs are counted."""
+    from unmingle.inference.live import SAMPLE_FORMATS, from_microphone, from_pipe
+    from unmingle.inference.streaming import Stream
+
+    if source not in ("", "-"):
+        raise UsageError(
+            f"{source}: live reads a microphone or, with -, raw samples from a pipe; for a file use: unmingle enhance {source}"
+        )
+    if format not in SAMPLE_FORMATS:
+        raise UsageError(f"--format {format}: unknown; choose from {', '.join(SAMPLE_FORMATS)}")
+    if source == "-" and device is not None:
+        raise UsageError("--device is for the microphone; a pipe has none")
+    if source == "-" and sys.stdin.isatty():
+        raise UsageError(
+            "- reads raw samples from standard input, which is the keyboard here; leave it out for the microphone"
+        )
+    stream = Stream(model)
+    if not 1 <= block_ms <= 1000:
+        raise UsageError(f"--block-ms {block_ms:g}: out of range; choose 1 to 1000")
+    block = max(1, round(block_ms / 1000 * stream.sample_rate / stream.hop)) * stream.hop
+    latency_ms = 1000 * (stream.latency + block - stream.hop) / stream.sample_rate
+    outputs = (
+        "one voice"
+        if stream.n_src == 1
+        else f"{stream.n_src} voices, interleaved"
+        if source
+        else f"{stream.n_src} voices"
+    )
+    say(
+        f"{stream.name}: {stream.sample_rate} Hz, mono in, {outputs} out, latency {latency_ms:.1f} ms, {block} samples at once"
+    )
+    with stopping_cleanly():
+        if source:
+            watch = from_pipe(
+                stream, sys.stdin.buffer, sys.stdout.buffer, format=format, block=block, say=say
+            )
+        else:
+            watch = from_microphone(stream, block=block, device=device, say=say)
+    say(str(watch))
+
+
+@app.command(epilog="Example: unmingle models --json")
+def models(
+    as_json: Annotated[bool, typer.Option("--json", help="Print all that the cards say, as JSON.")] = False,
+) -> None:
+    """List the models that come with unmingle: what they do, how well, and under which licences."""
+    from unmingle.catalog import cards
+
+    if as_json:
+        print(json.dumps({"models": [card.to_dict() for card in cards()]}, indent=1))
+    else:
+        print("\n\n".join(describe(card) for card in cards()))
+
+
+@app.command(epilog="Example: unmingle serve --port 8000 --max-size-gb 0.5 --jobs 2")
+def serve(
+    host: Annotated[
+        str, typer.Option(help="Address to listen at; 127.0.0.1 is reached from this machine only.")
+    ] = "127.0.0.1",
+    port: Annotated[
+        int, typer.Option(min=0, max=65535, help="Port to listen at; 0 chooses a free one.")
+    ] = 7860,
+    max_size_gb: Annotated[float, typer.Option(min=0.001, help="Largest upload [GB].")] = 1.0,
+    max_hours: Annotated[float, typer.Option(min=0.001, help="Longest recording [h].")] = 4.0,
+    jobs: Annotated[int, typer.Option(min=1, help="How many recordings are worked on at once.")] = 1,
+    max_waiting: Annotated[
+        int, typer.Option(min=0, help="How many more may wait; further visitors are told to come back.")
+    ] = 20,
+    keep_minutes: Annotated[
+        float,
+        typer.Option(min=0.01, help="A visitor's files are removed so long after they were last used [min]."),
+    ] = 60.0,
+) -> None:
+    """Show a web page on which recordings are separated or cleaned (needs unmingle[web])."""
+    if missing := [name for name in ("starlette", "uvicorn", "matplotlib") if not find_spec(name)]:
+        raise UsageError(f"serve needs {' and '.join(missing)}: pip install 'unmingle[web]'")
+    from unmingle.web.app import serve
+    from unmingle.web.recordings import Limits
+
+    serve(
+        host, port, Limits(round(max_size_gb * 1e9), 3600 * max_hours, jobs, max_waiting, 60 * keep_minutes)
+    )
+
+
+register(app)
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run the command line; return its exit code: 0, 1 for a file that failed, 2 for wrong usage, 130 when
+    interrupted.
+    """
+    if hasattr(sys.stdout, "reconfigure"):
+        sys.stdout.reconfigure(
+            errors="backslashreplace"
+        )  # a file name that the terminal cannot show is no reason to fail
+    try:
+        code = app(arguments, prog_name="unmingle", standalone_mode=False) or 0
+        print(end="", flush=True)
+    except (KeyboardInterrupt, typer.Abort):
+        code = INTERRUPTED
+    except BrokenPipeError:
+        code = 1
+    except Exception as error:
+        line, code = explain(error)
+        say(line)
+    finally:
+        drop_what_is_not_taken()
+    if code == INTERRUPTED:
+        say("interrupted; nothing half-written was left behind")
+    return code
+
+
+def explain(error: Exception) -> tuple[str, int]:
+    """One line for a person, and the exit code. An error that nobody foresaw is raised again if
+    UNMINGLE_DEBUG is set.
+    """
+    if isinstance(error, UnmingleError):
+        return " ".join(str(error).split()), 2 if isinstance(error, UsageError) else 1
+    if hasattr(
+        error, "format_message"
+    ):  # the parser's own errors, whose class differs between Typer's versions
+        context = getattr(error, "ctx", None)
+        path = context.command_path if context else "unmingle"
+        return f"{' '.join(error.format_message().split()).rstrip('.')}; see {path} --help", 2
+    if os.environ.get("UNMINGLE_DEBUG"):
+        raise error
+    return (
+        f"unexpected {type(error).__name__}: {' '.join(str(error).split())}; set UNMINGLE_DEBUG=1 to see where, and please report it",
+        1,
+    )
+
+
+def drop_what_is_not_taken() -> None:
+    """Forget what standard output, a full disk or a closed pipe, does not take; Python would complain of it
+    once more when it ends.
+    """
+    try:
+        print(end="", flush=True)
+    except OSError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
+def file_options(
+    format: str, channel: str, start: str | None, end: str | None, rest: bool, plot: bool, overwrite: bool
+) -> dict[str, Any]:
+    """What `separate_file` and `enhance_file` are told alike; UsageError names the option that is wrong."""
+    from unmingle.media.audio import FORMATS
+
+    start_s, end_s, format = seconds("--start", start), seconds("--end", end), format.lower()
+    if end_s is not None and end_s <= (start_s or 0):
+        raise UsageError(f"--end {end} is not after --start {start or 0}; choose a later end")
+    if format not in FORMATS:
+        raise UsageError(f"--format {format}: unknown; choose from {', '.join(FORMATS)}")
+    if channel != "mix" and not (channel.isdecimal() and int(channel) > 0):
+        raise UsageError(f"--channel {channel}: unknown; choose mix, or a number from 1")
+    if plot and not find_spec("matplotlib"):
+        raise UsageError("--plot needs matplotlib: pip install 'unmingle[plot]'")
+    return {
+        "format": format,
+        "channel": channel,
+        "start_s": start_s,
+        "end_s": end_s,
+        "rest": rest,
+        "plot": plot,
+        "overwrite": overwrite,
+    }
+
+
+def one_by_one(
+    sources: list[tuple[str, Path | BinaryIO]], run: Callable[..., "FileResult"], as_json: bool
+) -> int:
+    """Put files through `run`, say what became of each, and go on after one that fails; return the exit code."""
+    from unmingle.inference.files import output_stems
+
+    entries: list[dict[str, Any]] = []
+    code = 0
+    with stopping_cleanly():
+        for (name, source), stem in zip(
+            sources,
+            output_stems(["stdin" if name == "<stdin>" else name for name, _ in sources]),
+            strict=True,
+        ):
+            try:
+                with progress_bar(name) as progress:
+                    result = run(source, progress=progress, stem=stem)
+            except Exception as error:
+                line, its_code = explain(error)
+                line = line if name in line else f"{name}: {line}"
+                code = its_code if len(sources) == 1 else 1
+                say(line)
+                entries.append({"input": name, "error": line})
+                continue
+            entries.append(result.to_dict())
+            for note in result.notes:
+                say(f"{name}: {note}")
+            if not as_json:
+                print(*result.outputs, *filter(None, (result.rest, result.plot, result.embeddings)), sep="\n")
+    if as_json:
+        print(json.dumps({"inputs": entries}, indent=1))
+    return code
+
+
+def number_of_speakers(text: str) -> int | Literal["auto"]:
+    """Read "2" or "auto"; UsageError: it is neither."""
+    if text == "auto":
+        return "auto"
+    try:
+        return int(text)
+    except ValueError:
+        raise UsageError(f"--speakers {text}: not a number; write a number such as 2, or auto") from None
+
+
+def seconds(option: str, text: str | None) -> float | None:
+    """Read "90", "1:30" or "0:01:30.5" as seconds.
+
+    Raises:
+        UsageError: it is none of these.
+    """
+    if text is None:
+        return None
+    parts = text.split(":")
+    if len(parts) > 3 or not all(
+        part.replace(".", "", index == len(parts) - 1).isdecimal() for index, part in enumerate(parts)
+    ):
+        raise UsageError(
+            f"{option} {text}: not a time; write seconds, mm:ss or hh:mm:ss, such as 90, 1:30 or 0:01:30.5"
+        )
+    if any(float(part) >= 60 for part in parts[1:]):
+        raise UsageError(f"{option} {text}: not a time; minutes and seconds behind a colon are below 60")
+    return sum(float(part) * 60**power for power, part in enumerate(reversed(parts)))
+
+
+def list_sources(inputs: list[str], out: Path) -> list[tuple[str, Path | BinaryIO]]:
+    """Name and source of every input, each once. Results of an earlier run are left out where a folder is
+    walked.
+
+    Raises:
+        UsageError: standard input is a terminal.
+    """
+    from unmingle.media.recording import find_inputs
+
+    sources: dict[str, Path | BinaryIO] = {}
+    for text in inputs:
+        if text == "-":
+            if sys.stdin.isatty():
+                raise UsageError(
+                    "- reads a file from standard input, which is the keyboard here; write: unmingle separate - < talk.mp3"
+                )
+            sources["<stdin>"] = sys.stdin.buffer
+            continue
+        results = out.resolve()
+        for path in find_inputs([text]):
+            is_result = Path(text).resolve() in results.parents and results in path.resolve().parents
+            if not is_result:
+                sources[str(path)] = path
+    return list(sources.items())
+
+
+@contextmanager
+def progress_bar(name: str) -> Iterator[Callable[[float, float | None], None] | None]:
+    """A bar with speed and time left on standard error; nothing where that is no terminal."""
+    if not sys.stderr.isatty():
+        yield None
+        return
+    from rich.console import Console
+    from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
+
+    text = TextColumn("{task.description} {task.fields[speed]}", markup=False)
+    columns = (text, BarColumn(), TaskProgressColumn(), TimeRemainingColumn(), TextColumn("left"))
+    began = time.perf_counter()
+    with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
+        task = bar.add_task(name, total=None, speed="")
+
+        def show(done_s: float, total_s: float | None) -> None:
+            speed = f"({done_s / (time.perf_counter() - began):.1f} × real time)" if done_s else ""
+            bar.update(task, completed=done_s, total=total_s, speed=speed)
+
+        yield show
+
+
+@contextmanager
+def stopping_cleanly() -> Iterator[None]:
+    """Ctrl-C and SIGTERM interrupt once; impatient further ones do not disturb the cleaning up."""
+
+    def interrupt(*_: object) -> None:
+        for number in (signal.SIGINT, signal.SIGTERM):
+            signal.signal(number, signal.SIG_IGN)
+        raise KeyboardInterrupt
+
+    before = {number: signal.signal(number, interrupt) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def describe(card: "Card") -> str:
+    """A card as text: one line per fact."""
+    n_src, sample_rate = card.facts.n_src, card.facts.sample_rate
+    streams = ", streams" if card.facts.state else ""
+    who = "" if card.facts.task == "enhance" else f", {n_src or 'any number of'} speakers"
+    rows = [
+        ("task", f"{card.facts.task}{who}, {sample_rate / 1000:g} kHz{streams}"),
+        ("size", f"{card.parameters / 1e6:.2f} M parameters, {card.size_bytes / 1e6:.1f} MB ({card.model})"),
+        *(("measured", MEASURED.format(**row)) for row in card.measured),
+        ("trained", " ".join(str(card.training).split())),
+        *((f"licence of {what}", text) for what, text in card.licence.items()),
+    ]
+    heading = f"{card.name} (default{who and f' for {n_src} speakers'})" if card.default else card.name
+    return "\n".join([heading, *(f"  {label:<19}{text}" for label, text in rows)])
+
+
+if __name__ == "__main__":
+    sys.exit(main())

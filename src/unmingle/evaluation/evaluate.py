@@ -1,0 +1,287 @@
+"""`evaluate`: one row per mixture through the same `separate()` that everybody uses; the summary is computed
+from the rows.
+"""
+
+import csv
+import shlex
+import time
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import soxr
+from rich.console import Console
+from rich.table import Table
+
+from unmingle.console import track
+from unmingle.data.mixer import Mixture
+from unmingle.data.sets import MixtureEntry, read_plain, read_set, tasks
+from unmingle.errors import InputError, UsageError
+from unmingle.evaluation.baselines import BASELINES, baseline
+from unmingle.evaluation.oracles import ORACLES, oracle
+from unmingle.inference.pipeline import enhance, separate
+from unmingle.metrics import DEFAULT, MEASURES, REFERENCE_FREE, Value, measure, of_mixture
+from unmingle.results.folders import replacing
+from unmingle.runtime.loading import load
+from unmingle.runtime.separator import Separator
+
+MIXTURE = "mixture"
+
+
+@dataclass(frozen=True)
+class System:
+    """Whatever answers to the mixtures of a set: a model, an oracle, which is told the references, a
+    baseline, or the mixture itself.
+
+    Attributes:
+        name: of the weights, a key of `ORACLES` or `BASELINES`, or "mixture".
+        run: a mixture becomes estimates `(S, T)`.
+        separator: the model; None for the others, whose speed says nothing.
+    """
+
+    name: str
+    run: Callable[[Mixture], np.ndarray]
+    separator: Separator | None = None
+
+
+def system(model: str, speakers: int, backend: str = "auto") -> System:
+    """The system of that name; for a model, as `load`, whose errors it raises.
+
+    Args:
+        model: what `load` takes, a key of `ORACLES` or `BASELINES`, or "mixture".
+        speakers: how many voices it is to return.
+        backend: see `unmingle.runtime.load`.
+    """
+    if model == MIXTURE:
+        return System(model, lambda item: np.stack([item.mixture] * speakers))
+    if model in BASELINES:
+        if speakers != 1:
+            raise UsageError(
+                f"{model} returns one voice, and this set has {speakers}; take it on a set of one voice and noise"
+            )
+        run = baseline(model)
+        return System(model, lambda item: run(item.mixture, item.sample_rate)[None])
+    if model.startswith("oracle") and model not in ORACLES:
+        raise UsageError(f"no {model!r}; there are {', '.join(ORACLES)}")
+    if model in ORACLES:
+        return System(model, lambda item: oracle(model, item.mixture, item.sources, item.sample_rate))
+    separator = load(model, task="enhance" if speakers == 1 else None, speakers=speakers, backend=backend)
+    if separator.facts.task == "enhance":
+        return System(
+            separator.name, lambda item: enhance(item.mixture, item.sample_rate, separator)[None], separator
+        )
+    return System(
+        separator.name, lambda item: separate(item.mixture, item.sample_rate, speakers, separator), separator
+    )
+
+
+def measured_rows(
+    system: System,
+    entries: list[MixtureEntry],
+    measures: Iterable[str],
+    sample_rate: int | None,
+    mixtures: dict[str, dict[str, Value]],
+) -> Iterator[dict[str, Any]]:
+    """Separate mixtures and measure the outcome, one after the other.
+
+    Args:
+        entries: of one set.
+        measures: keys of `MEASURES`.
+        sample_rate: to resample everything to beforehand [Hz]; None leaves the set's own.
+        mixtures: what the mixtures themselves reach, by their ids; filled here, so that systems on the same
+            set share it.
+
+    Yields:
+        Rows: `mixture_id`, what the set says of the mixture (`MixtureEntry.about`), `seconds`, `separation_s`
+            (None if the system is no model) and
+        what `measure` returns.
+    """
+    measures = tuple(measures)
+    for entry in entries:
+        item = resampled(entry.read(), sample_rate)
+        if system.separator is not None and entry is entries[0]:
+            system.run(item)  # a runtime gets ready when it is first called, which is not what is timed
+        began = time.perf_counter()
+        estimates = system.run(item)
+        took_s = time.perf_counter() - began
+        if entry.id not in mixtures:
+            mixtures[entry.id] = of_mixture(item.mixture, item.sources, item.sample_rate, measures)
+        yield {
+            "mixture_id": entry.id,
+            **entry.about,
+            "seconds": round(len(item.mixture) / item.sample_rate, 3),
+            "separation_s": None if system.separator is None else took_s,
+            **measure(estimates, item.sources, item.mixture, item.sample_rate, measures, mixtures[entry.id]),
+        }
+
+
+def resampled(item: Mixture, sample_rate: int | None) -> Mixture:
+    """The mixture with its sources and noise at another rate [Hz]; itself if that is None or its own."""
+    if sample_rate in (None, item.sample_rate):
+        return item
+    parts = np.stack(
+        [soxr.resample(part, item.sample_rate, sample_rate) for part in (*item.sources, item.noise)]
+    )
+    return replace(item, sources=parts[:-1], noise=parts[-1], sample_rate=sample_rate)
+
+
+def evaluate(
+    model: str,
+    set_path: Path,
+    *,
+    speech: Path | None = None,
+    task: str | None = None,
+    first: int | None = None,
+    backend: str = "auto",
+    measures: Iterable[str] = DEFAULT,
+    sample_rate: int | None = None,
+) -> tuple[list[dict[str, Any]], dict[str, Any]]:
+    """Separate every mixture of a set and measure the outcome.
+
+    Args:
+        model: see `system`.
+        set_path, speech, task: see `unmingle.data.sets.read_set`; or a folder of recordings without
+            references, in which one voice each is sought and nothing but `REFERENCE_FREE` measures can be
+            taken.
+        first: only so many mixtures.
+        backend: see `unmingle.runtime.load`.
+        measures, sample_rate: see `measured_rows`.
+
+    Returns:
+        The rows (see `measured_rows`) and the summary: mean, median, 5th percentile and number of missing
+            values of each column; how often
+        which values are missing, and why; the real-time factor; `task` where the set has several.
+
+    Raises:
+        InputError, UsageError: the set or the model cannot be read; the message says why.
+    """
+    measures = tuple(measures)
+    plain = read_plain(set_path, first)
+    entries = plain or read_set(set_path, speech, task, first)
+    if plain and (model in ORACLES or task is not None or not set(measures) <= set(REFERENCE_FREE)):
+        raise UsageError(
+            f"{set_path}: recordings without references; leave oracles and --task out, and measure {', '.join(REFERENCE_FREE)} alone"
+        )
+    chosen = system(model, 1 if plain else n_speakers(entries), backend)
+    rows = list(
+        track(
+            measured_rows(chosen, entries, measures, sample_rate, {}),
+            f"evaluating {chosen.name}",
+            len(entries),
+        )
+    )
+    summary: dict[str, Any] = {
+        "model": chosen.name,
+        "backend": chosen.separator and chosen.separator.backend,
+        "set": str(set_path),
+        "sample_rate": sample_rate,
+        "n": len(rows),
+        "real_time_factor": real_time_factor(rows),
+        "options": options_text(
+            {"--speech": speech, "--task": task, "--first": first, "--sample-rate": sample_rate}
+        ),
+    }
+    if len(choices := tasks(set_path)) > 1:
+        summary["task"] = task or choices[0]
+    for name in measures:
+        for column in MEASURES[name].columns:
+            summary[key_of(name, column)] = statistics(rows, column)
+    return rows, {**summary, "missing": missing(rows)}
+
+
+def options_text(given: dict[str, Any]) -> str:
+    """Options as they stand on the command line, each with a space before it; those without a value are left
+    out.
+    """
+    return "".join(f" {name} {shlex.quote(str(value))}" for name, value in given.items() if value)
+
+
+def n_speakers(entries: list[MixtureEntry]) -> int:
+    """How many voices the mixtures of a set have, those of the first one being taken for all."""
+    return len(entries[0].read().sources)
+
+
+def key_of(measure: str, column: str) -> str:
+    """What a column is called in a summary: with its unit behind it."""
+    return f"{column}_db" if MEASURES[measure].unit == "dB" else column
+
+
+def statistics(rows: list[dict[str, Any]], column: str) -> dict[str, Any]:
+    """Mean, median and 5th percentile of the values that there are (None if there are none), and how many are
+    missing.
+    """
+    values = np.array([row[column] for row in rows if row[column] is not None])
+    n_missing = len(rows) - len(values)
+    if not len(values):
+        return {"mean": None, "median": None, "p5": None, "missing": n_missing}
+    return {
+        "mean": float(values.mean()),
+        "median": float(np.median(values)),
+        "p5": float(np.percentile(values, 5)),
+        "missing": n_missing,
+    }
+
+
+def missing(rows: list[dict[str, Any]]) -> dict[str, int]:
+    """Which values are missing and why, and in how many rows."""
+    return dict(Counter(reason for row in rows for reason in row["missing"].split("; ") if reason))
+
+
+def real_time_factor(rows: list[dict[str, Any]]) -> float | None:
+    """Time that separation took over the duration of the mixtures; None for what is no model."""
+    if rows[0]["separation_s"] is None:
+        return None
+    return sum(row["separation_s"] for row in rows) / sum(row["seconds"] for row in rows)
+
+
+def write_rows(rows: list[dict[str, Any]], path: Path) -> None:
+    """Write the rows as CSV, by renaming into place; InputError if that cannot be done."""
+    try:
+        with replacing(path) as beside, beside.open("w", newline="", encoding="utf-8") as file:
+            writer = csv.DictWriter(file, rows[0])
+            writer.writeheader()
+            writer.writerows(
+                {
+                    key: float(f"{value:.6g}") if isinstance(value, float) else value
+                    for key, value in row.items()
+                }
+                for row in rows
+            )
+    except OSError as error:
+        raise InputError(f"{path}: cannot be written ({error.strerror}); choose another place") from None
+
+
+def print_summary(summary: dict[str, Any]) -> None:
+    """A table of the summary on standard output, and why values are missing, if any are."""
+    speed = (
+        f", real-time factor {summary['real_time_factor']:.3f}"
+        if summary["real_time_factor"] is not None
+        else ""
+    )
+    backend = f", {summary['backend']}" if summary["backend"] else ""
+    which = f"{summary['set']} {summary.get('task', '')}".strip()
+    table = Table(title=f"{summary['model']} on {which} ({summary['n']} mixtures{backend}{speed})")
+    for heading in (
+        "measure",
+        "mean",
+        "median",
+        "5th percentile",
+        *(["missing"] if summary["missing"] else []),
+    ):
+        table.add_column(heading, justify="left" if heading == "measure" else "right")
+    for name, group in MEASURES.items():
+        for column, title in group.columns.items():
+            values = summary.get(key_of(name, column))
+            if values is not None:
+                texts = [
+                    "–" if values[key] is None else f"{values[key]:.2f}" for key in ("mean", "median", "p5")
+                ]
+                n_missing = [str(values["missing"])] if summary["missing"] else []
+                table.add_row(f"{title} [dB]" if group.unit else title, *texts, *n_missing)
+    console = Console()
+    console.print(table)
+    for reason, count in summary["missing"].items():
+        console.print(f"missing in {count} of {summary['n']}: {reason}", markup=False, highlight=False)

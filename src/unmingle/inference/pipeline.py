@@ -1,0 +1,338 @@
+"""separate() and enhance(): the one path from samples to samples, for any length and sample rate."""
+
+from collections import Counter
+from collections.abc import Callable, Iterable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+import soxr
+
+from unmingle.catalog import check
+from unmingle.errors import Cancelled, InputError, UsageError
+from unmingle.facts import SAMPLE_RATES, Speakers
+from unmingle.inference.chunking import SeparatorLike, Stitcher, level_gain
+from unmingle.inference.queue import Queue
+from unmingle.media.recording import as_mono, as_whole
+from unmingle.runtime.loading import load
+from unmingle.runtime.separator import Separator
+
+BLOCK_S = 5
+
+Progress = Callable[
+    [float, float | None], bool | None
+]  # done [s], total [s] or None if unknown; False cancels
+Model = str | Path | SeparatorLike | None
+
+
+class Process(Protocol):
+    """A recording on its way through: what the calls return is, joined, as long as what was fed, and aligned
+    to the sample.
+    """
+
+    n_src: int
+
+    def feed(self, samples: np.ndarray) -> np.ndarray:
+        """Take `(T,)` float32; return the outputs `(n_src, t)` that are ready, often none."""
+
+    def flush(self) -> np.ndarray:
+        """Return the outputs `(n_src, t)` that are left. Nothing can be fed afterwards."""
+
+
+class Separation:
+    """Separates a recording as it comes, at its own sample rate, in constant memory.
+
+    What the calls return is, joined, exactly as long as what was fed, and aligned to the sample. What the
+    separator's sample rate cannot hold, the highs of a 44.1 kHz recording, is shared between the voices as
+    they share the highest band that it does hold.
+
+    Args:
+        separator: anything that declares `facts` and turns `(1, T)` into `(n_src, T)`.
+        sample_rate: of what will be fed [Hz].
+
+    Raises:
+        InputError: sample rate out of range.
+        UsageError: the separator does not say how many voices it returns.
+    """
+
+    def __init__(self, separator: SeparatorLike, sample_rate: int) -> None:
+        if not SAMPLE_RATES[0] <= sample_rate <= SAMPLE_RATES[1]:
+            raise InputError(
+                f"sample rate {sample_rate} Hz is out of range; resample to {SAMPLE_RATES[0]} to {SAMPLE_RATES[1]} Hz"
+            )
+        inside = separator.facts.sample_rate
+        same = inside == sample_rate
+        self._stitcher = Stitcher(separator, None if same else min(inside, sample_rate) / 2)
+        self.n_src, self.sample_rate, self._ratio = self._stitcher.n_src, sample_rate, inside / sample_rate
+        self._in = None if same else soxr.ResampleStream(sample_rate, inside, 1, dtype="float32")
+        self._out = (
+            None if same else soxr.ResampleStream(inside, sample_rate, self.n_src + 1, dtype="float32")
+        )
+        self._mixture, self._shares = Queue(), Queue()
+        self._n_done, self._n_shares_gone = 0, 0
+
+    def feed(self, samples: np.ndarray) -> np.ndarray:
+        """Take `(T,)` float32; return the voices `(n_src, t)` that are ready, often none."""
+        samples = np.array(samples, np.float32)  # a copy: the caller may use its buffer again
+        if self._in is None:
+            return self._stitcher.feed(samples)[: self.n_src]
+        self._mixture.push(samples)
+        return self._full_band(self._stitcher.feed(self._in.resample_chunk(samples)))
+
+    def flush(self) -> np.ndarray:
+        """Return the voices `(n_src, t)` that are left. Nothing can be fed afterwards."""
+        if self._in is None:
+            return self._stitcher.flush()[: self.n_src]
+        end = np.zeros(int(1 / self._ratio) + 1, np.float32)  # so that even one sample is one inside
+        rows = self._stitcher.feed(self._in.resample_chunk(end, last=True))
+        return self._full_band(np.concatenate([rows, self._stitcher.flush()], axis=1), last=True)
+
+    def _full_band(self, rows: np.ndarray, last: bool = False) -> np.ndarray:
+        """From estimates, shares and the mixture at the separator's rate `(2 n_src + 1, t)` to the voices at
+        the input's.
+        """
+        assert self._out is not None
+        estimates, shares, mixture = np.split(rows, (self.n_src, 2 * self.n_src))
+        self._shares.push(shares)
+        low = self._out.resample_chunk(np.concatenate([estimates, mixture]).T.copy(), last).T
+        n = min(low.shape[1], len(self._mixture))
+        if not n:
+            return np.zeros((self.n_src, 0), np.float32)
+        at = (
+            self._n_done + np.arange(n)
+        ) * self._ratio - self._n_shares_gone  # where the samples lie among the shares that are kept
+        kept = self._shares.peek(len(self._shares))
+        high = self._mixture.take(n) - low[-1, :n]
+        voices = np.stack(
+            [low[s, :n] + np.interp(at, np.arange(kept.shape[1]), kept[s]) * high for s in range(self.n_src)]
+        )
+        gone = min(int(at[-1]), kept.shape[1] - 1)
+        self._shares.take(gone)
+        self._n_done, self._n_shares_gone = self._n_done + n, self._n_shares_gone + gone
+        return voices.astype(np.float32)
+
+
+class Enhancement:
+    """Takes a voice out of noise as the recording comes: a `Separation` into the voice and what is left, of
+    which some may stay.
+
+    Args:
+        enhancer: anything that declares `facts` and turns `(1, T)` into `(1, T)`.
+        sample_rate: of what will be fed [Hz].
+        keep: share of the noise that stays, 0 to 1.
+
+    Raises:
+        InputError: sample rate out of range.
+        UsageError: `keep` is out of range.
+    """
+
+    n_src = 1
+
+    def __init__(self, enhancer: SeparatorLike, sample_rate: int, keep: float = 0.0) -> None:
+        if not isinstance(keep, int | float) or not 0 <= keep <= 1:
+            raise UsageError(
+                f"keep is {keep!r:.80}; give the share of the noise that stays, from 0 (none) to 1 (all)"
+            )
+        self._separation, self._keep = Separation(VoiceAndNoise(enhancer), sample_rate), np.float32(keep)
+
+    def feed(self, samples: np.ndarray) -> np.ndarray:
+        """Take `(T,)` float32; return the voice `(1, t)` that is ready, often none."""
+        return self._remix(self._separation.feed(samples))
+
+    def flush(self) -> np.ndarray:
+        """Return the voice `(1, t)` that is left. Nothing can be fed afterwards."""
+        return self._remix(self._separation.flush())
+
+    def _remix(self, rows: np.ndarray) -> np.ndarray:
+        voice, noise = rows
+        return (voice + self._keep * noise)[None]
+
+
+class VoiceAndNoise:
+    """An enhancer as a separator of two: the voice, and what is left of the mixture."""
+
+    def __init__(self, enhancer: SeparatorLike) -> None:
+        self.facts = replace(enhancer.facts, n_src=2, order="fixed")
+        self._enhancer = enhancer
+
+    def __call__(self, mixture: np.ndarray) -> np.ndarray:
+        voice = self._enhancer(mixture)
+        return np.concatenate([voice, mixture - voice])
+
+
+def separate(
+    samples: Any,
+    sample_rate: int,
+    speakers: Speakers = 2,
+    model: Model = None,
+    progress: Progress | None = None,
+) -> np.ndarray:
+    """Separate an array into one row per voice, in the level that each has in the mixture.
+
+    Args:
+        samples: `(T,)` or `(channels, T)`, whatever converts to a NumPy array; never changed. Channels are
+            averaged. Integers of up to 32 bits are scaled by their type's full range (int16 by 1/32768).
+        sample_rate: [Hz], 8,000 to 192,000.
+        speakers: number of voices; "auto" counts them first, with `model` if it can, else with one that can,
+            and takes a recording in which nobody is heard for one voice; then `model` separates, or the best
+            for that number.
+        model: as for `load`; or a separator: one that was loaded, or any callable with `facts`.
+        progress: called with the seconds done and in all; returning False cancels.
+
+    Returns:
+        `(n_src, T)` float32.
+
+    Raises:
+        InputError: no samples, not finite, a shape that is no recording, or a sample rate out of range.
+        UsageError: no such model, or none for this number of speakers.
+        Cancelled: by `progress`.
+    """
+    mixture, sample_rate = as_mono(samples), as_whole(sample_rate, "sample_rate")
+    separator = as_separator(model, speakers)
+    if isinstance(separator, Separator) and separator.n_src is None:
+        separator = after_counting(separator, count_speakers(separator, [mixture], sample_rate), model)
+    return _through(Separation(separator, sample_rate), mixture, sample_rate, progress)
+
+
+def enhance(
+    samples: Any, sample_rate: int, model: Model = None, keep: float = 0.0, progress: Progress | None = None
+) -> np.ndarray:
+    """Take the voice of an array out of its noise, in the level that it has there.
+
+    Args:
+        samples, sample_rate, progress: as for `separate`.
+        model: as for `load`, one that enhances; or an enhancer: one that was loaded, or any callable with
+            `facts` whose `n_src` is 1.
+        keep: share of the noise that stays, 0 to 1; a little of it sounds more natural than silence.
+
+    Returns:
+        `(T,)` float32.
+
+    Raises:
+        InputError, Cancelled: as `separate`.
+        UsageError: no such model, or none that enhances, or `keep` is out of range.
+    """
+    mixture, sample_rate = as_mono(samples), as_whole(sample_rate, "sample_rate")
+    return _through(Enhancement(as_enhancer(model), sample_rate, keep), mixture, sample_rate, progress)[0]
+
+
+def _through(
+    process: Process, mixture: np.ndarray, sample_rate: int, progress: Progress | None
+) -> np.ndarray:
+    """`(T,)` → `(n_src, T)`, fed in blocks."""
+    outputs = np.empty((process.n_src, len(mixture)), np.float32)
+    filled = 0
+    block = BLOCK_S * sample_rate
+    for start in range(0, len(mixture), block):
+        report(progress, start / sample_rate, len(mixture) / sample_rate)
+        ready = process.feed(mixture[start : start + block])
+        outputs[:, filled : filled + ready.shape[1]] = ready
+        filled += ready.shape[1]
+    outputs[:, filled:] = process.flush()
+    report(progress, len(mixture) / sample_rate, len(mixture) / sample_rate)
+    return outputs
+
+
+def count_speakers(separator: Separator, blocks: Iterable[np.ndarray], sample_rate: int) -> int:
+    """How many voices a recording holds, in constant memory.
+
+    It is cut into chunks of the separator's length, each at the level at which chunks are separated; the
+    number that most of them hold counts, the larger one of two that are as frequent. Chunks more than 30 dB
+    fainter than the loudest do not count.
+
+    Args:
+        separator: one that counts: its `n_src` is None, and it returns as many voices as it hears.
+        blocks: the recording, `(T,)` each, at `sample_rate` [Hz].
+    """
+    facts, ahead = separator.facts, Queue()
+    stream = (
+        None
+        if sample_rate == facts.sample_rate
+        else soxr.ResampleStream(sample_rate, facts.sample_rate, 1, dtype="float32")
+    )
+    heard: list[tuple[float, int]] = []  # energy and number of voices of each chunk
+
+    def listen(chunk: np.ndarray) -> None:
+        level = np.float32(level_gain(chunk, facts.sample_rate))
+        heard.append((float(np.vdot(chunk, chunk)), len(separator(level * chunk[None]))))
+
+    for block in blocks:
+        ahead.push(
+            block if stream is None else stream.resample_chunk(np.ascontiguousarray(block, np.float32))
+        )
+        while len(ahead) >= facts.chunk:
+            listen(ahead.take(facts.chunk))
+    if stream is not None:
+        ahead.push(stream.resample_chunk(np.zeros(0, np.float32), last=True))
+    if len(ahead) >= facts.sample_rate // 2 or not heard:
+        listen(np.pad(ahead.take(len(ahead)), (0, 0 if len(ahead) else 1)))
+    loudest = max(energy for energy, _ in heard)
+    counts = Counter(n for energy, n in heard if energy >= 1e-3 * loudest)
+    return max(counts, key=lambda n: (counts[n], n))
+
+
+def after_counting(counter: Separator, counted: int, model: Model) -> SeparatorLike:
+    """What separates so many voices: `model`, or the best for that number; the one that counted them if there
+    is but one.
+
+    Raises:
+        UsageError: `model` has another number.
+    """
+    if counted <= 1:
+        return counter.for_speakers(1)
+    try:
+        return as_separator(model, counted)
+    except UsageError as error:
+        raise UsageError(f"{counted} voices counted: {error}") from None
+
+
+def as_separator(model: Model, speakers: Speakers) -> SeparatorLike:
+    """What `model` names, or itself if it is a separator; with "auto" one that counts; UsageError if it is
+    neither, or returns another number.
+    """
+    model = _opened(model)
+    if isinstance(model, Separator):
+        check(model.facts, model.name, task="separate")
+    if speakers == "auto" and not (isinstance(model, Separator) and model.facts.serves("auto")):
+        return load(speakers="auto")
+    speakers = speakers if speakers == "auto" else as_whole(speakers, "speakers")
+    if model is None:
+        return load(speakers=speakers)
+    if isinstance(model, Separator):
+        return model.for_speakers(speakers)
+    if model.facts.n_src != speakers:
+        raise UsageError(
+            f"this separator returns {model.facts.n_src} voices, not {speakers}; ask for speakers={model.facts.n_src}"
+        )
+    return model
+
+
+def as_enhancer(model: Model) -> SeparatorLike:
+    """What `model` names, the default enhancer if it is None, or itself if it is an enhancer; UsageError if
+    it is none.
+    """
+    model = _opened(model)
+    if model is None:
+        return load(task="enhance")
+    if isinstance(model, Separator):
+        check(model.facts, model.name, task="enhance")
+    elif model.facts.task != "enhance":
+        raise UsageError(f"this separator returns {model.facts.n_src} voices; an enhancer returns one")
+    return model
+
+
+def _opened(model: Model) -> SeparatorLike | None:
+    if isinstance(model, str | Path):
+        return load(model)
+    if model is not None and (not callable(model) or not hasattr(model, "facts")):
+        raise UsageError(
+            f"model is {model!r:.80}; give a name, a path, or a separator, such as unmingle.load() returns"
+        )
+    return model
+
+
+def report(progress: Progress | None, done_s: float, total_s: float | None) -> None:
+    """Tell how far it is; Cancelled if the answer is False."""
+    if progress is not None and progress(done_s, total_s) is False:
+        raise Cancelled(f"cancelled after {done_s:.1f} s of audio")

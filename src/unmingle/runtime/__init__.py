@@ -1,0 +1,1 @@
+"""Separators that run: OpenVINO, ONNX Runtime or PyTorch behind one call."""

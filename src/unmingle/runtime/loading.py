@@ -1,0 +1,95 @@
+"""`load()`: a name or a weights file becomes a Separator that runs."""
+
+import hashlib
+from functools import lru_cache
+from importlib.util import find_spec
+from pathlib import Path
+
+from unmingle import catalog
+from unmingle.catalog import Card, check, resolve
+from unmingle.errors import InputError, UsageError
+from unmingle.facts import Speakers, Task
+from unmingle.runtime.onnx import open_onnxruntime
+from unmingle.runtime.openvino import open_openvino
+from unmingle.runtime.separator import Separator
+from unmingle.runtime.torch import open_torch
+
+BACKENDS = ("openvino", "onnxruntime", "torch")
+
+
+def load(
+    name: str | Path | None = None,
+    *,
+    task: Task | None = None,
+    speakers: Speakers | None = None,
+    streaming: bool = False,
+    backend: str = "auto",
+) -> Separator:
+    """Make a separator ready to run.
+
+    Args:
+        name, task, speakers, streaming: see `unmingle.catalog.resolve`, which chooses.
+        backend: "openvino", "onnxruntime" or "torch"; "auto" takes the first of them that is installed.
+
+    Raises:
+        UsageError: no such weights, backend, or number of speakers, or they are for another task; the message
+            lists what exists.
+        InputError: the weights file is damaged, or nothing that could run it is installed.
+    """
+    if backend not in ("auto", *BACKENDS):
+        raise UsageError(f"no backend {backend!r}; choose auto, {', '.join(BACKENDS)}")
+    path = resolve(name, task=task, speakers=speakers, streaming=streaming)
+    separator = _shipped(path, backend) if path.parent == catalog.WEIGHTS else _open(path, backend)
+    check(separator.facts, separator.name, task=task, streaming=streaming)
+    return separator if speakers is None else separator.for_speakers(speakers)
+
+
+@lru_cache(maxsize=4)
+def _shipped(path: Path, backend: str) -> Separator:
+    return _open(path, backend)
+
+
+def _open(path: Path, backend: str) -> Separator:
+    if path.suffix == ".safetensors":
+        if backend not in ("auto", "torch"):
+            raise UsageError(
+                f"{path}: {backend} runs .onnx files; export this one first ('unmingle export'), or use the torch backend"
+            )
+        return open_torch(path)
+    card = Card.read(path.with_suffix(".yaml"))
+    try:
+        found = hashlib.sha256(path.read_bytes()).hexdigest()
+    except OSError as error:
+        raise InputError(
+            f"{path}: cannot read these weights ({error.strerror}); install unmingle again"
+        ) from None
+    if found != card.sha256:
+        raise InputError(
+            f"{path}: damaged, its SHA-256 is not the one in its card; install unmingle or export the weights again"
+        )
+    if backend == "auto":
+        installed = [
+            each
+            for each in BACKENDS
+            if find_spec(each) and (each != "torch" or path.with_suffix(".safetensors").is_file())
+        ]
+        if not installed:
+            raise InputError(
+                f"{path}: nothing that runs it is installed; install one with 'pip install openvino' or 'pip install onnxruntime'"
+            )
+        backend = installed[0]
+    elif not find_spec(backend):
+        raise UsageError(
+            f"backend {backend} is not installed; 'pip install {backend}', or leave the choice to unmingle"
+        )
+    if backend == "torch":
+        return open_torch(path.with_suffix(".safetensors"), card)
+    try:
+        if backend == "onnxruntime":
+            return Separator(open_onnxruntime(path), card=card, backend=backend)
+        run, precision = open_openvino(path, card)
+        return Separator(run, card=card, backend="openvino" if precision == "f32" else "openvino-bf16")
+    except Exception as error:  # each runtime has its own kinds, without a common base
+        raise InputError(
+            f"{path}: {backend} cannot run it ({str(error).splitlines()[0]:.200}); try another backend, or export it again"
+        ) from None
