@@ -40,7 +40,7 @@ def _need_training_floor() -> None:
         import torch  # noqa: F401
     except ImportError as error:
         raise UsageError(
-            f"this command needs PyTorch and Lightning ({error.name} is missing): pip install 'unmingle[train]'"
+            f"this command needs the training floor ({error.name} is missing): pip install 'unmingle[train]'"
         ) from None
 
 
@@ -56,6 +56,7 @@ def mix(
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace an existing set.")] = False,
 ) -> None:
     """Write a set of mixtures and their voices to disk, as a folder that `evaluate` reads."""
+    _need_training_floor()
     from unmingle.data.sets import write_set
     from unmingle.training.recipe import read_recipe
 
@@ -78,7 +79,7 @@ def mix_librimix(
     types: Annotated[
         str | None,
         typer.Option(
-            help="mix_clean,mix_both,mix_single or some of them. [default: all, but mix_clean without --noise]"
+            help="mix_clean,mix_both,mix_single, or some. [default: all, but mix_clean without --noise]"
         ),
     ] = None,
 ) -> None:
@@ -108,19 +109,18 @@ def train(
     quiet: Annotated[bool, typer.Option("--quiet", help="No progress bar.")] = False,
 ) -> None:
     """Train a separator."""
-    from unmingle.training.recipe import read_recipe
-
-    resolved, folder = read_recipe(recipe, overrides), out or Path("runs") / recipe.stem
     _need_training_floor()
     from unmingle.results.pictures import plot_curves
+    from unmingle.training.recipe import read_recipe
     from unmingle.training.trainer import train as run
     from unmingle.weights_file import read_header
 
+    resolved, folder = read_recipe(recipe, overrides), out or Path("runs") / recipe.stem
     best = run(resolved, folder, resume=resume, init=init, progress=not quiet)
     plot_curves(folder / "curves.csv", folder / "curves.png")
     told = read_header(best)["training"]
     typer.echo(
-        f"reached: {told['held_out_si_sdri_db']:.2f} dB SI-SDRi on held-out speakers, after {told['steps']} steps"
+        f"reached: {told['held_out_si_sdri_db']:.2f} dB SI-SDRi on held-out speakers, {told['steps']} steps"
     )
     typer.echo(f"weights: {best}\ncurves:  {folder / 'curves.png'}")
 
@@ -139,7 +139,7 @@ def evaluate(
     model: Annotated[
         str,
         typer.Argument(
-            help="Name of a shipped model, weights (.onnx, .safetensors), oracle-…, noisereduce, rnnoise, or mixture."
+            help="A model, weights (.onnx, .safetensors), oracle-…, noisereduce, rnnoise, or mixture."
         ),
     ],
     set_: Annotated[
@@ -235,9 +235,8 @@ def compare(
         backend=backend,
         resume=resume,
     )
-    typer.echo(
-        f"{text}\ntable: {out / 'compare.md'}\nfigures: {out / 'compare.csv'}\nrows: {out / 'rows.csv'}\npicture: {out / 'compare.png'}"
-    )
+    written = {"table": "compare.md", "figures": "compare.csv", "rows": "rows.csv", "picture": "compare.png"}
+    typer.echo("\n".join([text, *(f"{what}: {out / name}" for what, name in written.items())]))
 
 
 def summary(

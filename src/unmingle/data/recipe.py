@@ -1,28 +1,34 @@
 """The data part of a recipe: where voices and noise come from, and how mixtures are drawn from them."""
 
 from dataclasses import dataclass, field
-from typing import Annotated, Any, NamedTuple
+from typing import Annotated, Any
+
+from pydantic import AfterValidator, ConfigDict, Field
 
 from unmingle.data.corpora import Corpus, Recording, check_splits, read_recordings
 from unmingle.facts import SAMPLE_RATES
 
-
-class Range(NamedTuple):
-    """What a number of a recipe, or each of a list of `length`, must lie in."""
-
-    least: float
-    most: float = float("inf")
-    length: int | None = None
+STRICT = ConfigDict(extra="forbid", strict=True)  # of every part of a recipe
 
 
-Share = Annotated[float, Range(0, 1)]
-NotNegative = Annotated[float, Range(0)]
-Positive = Annotated[float, Range(1e-9)]
-Count = Annotated[int, Range(1)]
-Pair = Annotated[list[float], Range(-200, 200, 2)]  # lowest and highest
-Speeds = Annotated[list[float], Range(0.1, 10, 2)]
-Tones = Annotated[list[float], Range(1, 96_000, 2)]
-Seconds = Annotated[list[float], Range(1e-3, 100, 2)]
+def ascending(values: list[float]) -> list[float]:
+    """The values as they are; ValueError unless none is below the one before it."""
+    if values != sorted(values):
+        raise ValueError("expected the lower number first")
+    return values
+
+
+Share = Annotated[float, Field(ge=0, le=1)]
+NotNegative = Annotated[float, Field(ge=0)]
+Positive = Annotated[float, Field(gt=0)]
+Count = Annotated[int, Field(ge=1)]
+Whole = Annotated[int, Field(ge=0)]
+TWO, RISING = Field(min_length=2, max_length=2), AfterValidator(ascending)
+Pair = Annotated[list[Annotated[float, Field(ge=-200, le=200)]], TWO, RISING]  # lowest and highest [dB]
+Speeds = Annotated[list[Annotated[float, Field(ge=0.1, le=10)]], TWO, RISING]
+Tones = Annotated[list[Annotated[float, Field(ge=1, le=96_000)]], TWO, RISING]  # [Hz]
+Seconds = Annotated[list[Annotated[float, Field(ge=1e-3, le=100)]], TWO, RISING]  # [s]
+Stage = Annotated[list[Annotated[float, Field(ge=0, le=100)]], TWO]  # share of the budget, length [s]
 
 
 @dataclass
@@ -47,6 +53,8 @@ class DataRecipe:
         n_items: train on this many mixtures, all of them in every epoch, instead of always new ones.
     """
 
+    __pydantic_config__ = STRICT
+
     speech: str = ""
     speech_root: str | None = None
     noise: str | None = None
@@ -56,15 +64,15 @@ class DataRecipe:
     set: str = ""
     valid_set: str = ""
     task: str | None = None
-    sample_rate: Annotated[int, Range(*SAMPLE_RATES)] = 16_000
+    sample_rate: Annotated[int, Field(ge=SAMPLE_RATES[0], le=SAMPLE_RATES[1])] = 16_000
     split: str = "train"
-    seed: Annotated[int, Range(0)] = 1
+    seed: Whole = 1
     held_out: Count = 6
     n_valid: Count = 64
     n_items: Count | None = None
     valid_length_s: Positive = 4.0
     length_s: Positive = 2.0
-    curriculum: list[Annotated[list[float], Range(0, 100, 2)]] = field(default_factory=list)
+    curriculum: list[Stage] = field(default_factory=list)
     n_src: Count = 2
     p_fewer: Share = 0.0
     p_partial: Share = 0.0
@@ -93,9 +101,8 @@ class DataRecipe:
         found = [r for r in recordings if r.split == split and (not self.corpora or r.corpus in self.corpora)]
         if not found:
             there = ", ".join(sorted({r.corpus for r in recordings if r.split == split})[:8])
-            raise ValueError(
-                f"{self.speech}: no voice of {', '.join(self.corpora)}; choose data.corpora from [{there}], or data.corpora=[] for all"
-            )
+            remedy = f"choose data.corpora from [{there}], or data.corpora=[] for all"
+            raise ValueError(f"{self.speech}: no voice of {', '.join(self.corpora)}; {remedy}")
         return found
 
     def noises(self, split: str) -> Corpus | None:

@@ -11,6 +11,7 @@ import shutil
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import soundfile
@@ -18,8 +19,10 @@ import soundfile
 from unmingle.console import track
 from unmingle.data.corpora import AUDIO_SUFFIXES, read_mono
 from unmingle.data.mixer import TONE, Mixer, Mixture, convolve, room
-from unmingle.data.recipe import DataRecipe
 from unmingle.errors import InputError, UsageError
+
+if TYPE_CHECKING:
+    from unmingle.data.recipe import DataRecipe
 
 # The folders of mixtures, by which a set is known. The clean ones first: the first that is there is read if
 # none is asked for.
@@ -325,7 +328,7 @@ def _read(path: Path) -> tuple[np.ndarray, int]:
     return samples.mean(axis=1), rate
 
 
-def write_set(data: DataRecipe, out: Path, n_items: int, *, overwrite: bool = False) -> None:
+def write_set(data: "DataRecipe", out: Path, n_items: int, *, overwrite: bool = False) -> None:
     """Draw `n_items` mixtures as a recipe's data part says and write them as a folder that `read_set` reads.
 
     It holds `mix_clean/` (`mix_both/` where there may be noise, with `noise/`), `s1/`, `s2/`, … as 32-bit

@@ -1,20 +1,20 @@
 """Recipes: YAML files that hold data only; every key is known, and the command line can override each."""
 
+import json
 import re
-import typing
-from dataclasses import MISSING, asdict, dataclass, field, fields, is_dataclass
+from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
-from types import UnionType
-from typing import Annotated, Any, Literal
+from typing import Any, Literal
 
 import yaml
+from pydantic import TypeAdapter, ValidationError
 
-from unmingle.data.recipe import Count, DataRecipe, NotNegative, Positive, Range, Share
+from unmingle.data.recipe import STRICT, Count, DataRecipe, NotNegative, Positive, Share, Whole
 from unmingle.errors import UsageError
 
 
 class _Loader(yaml.SafeLoader):
-    """Reads 1e-3 and 1.0e4 as the numbers that they are in YAML 1.2; PyYAML knows 1.1, where they are text."""
+    """Reads 1e-3 and 1.0e4 as numbers, as in YAML 1.2; PyYAML follows 1.1, where they are text."""
 
 
 _Loader.add_implicit_resolver(
@@ -34,11 +34,13 @@ class OptimizerRecipe:
         clip: highest norm of the gradient.
     """
 
+    __pydantic_config__ = STRICT
+
     name: Literal["adamw", "muon"] = "adamw"
     lr: NotNegative = 1e-3
     muon_lr: NotNegative = 2e-3
     weight_decay: NotNegative = 1e-2
-    warm_up: Annotated[int, Range(0)] = 200
+    warm_up: Whole = 200
     decay: Share = 0.3
     clip: Positive = 5.0
 
@@ -59,18 +61,20 @@ class TrainerRecipe:
         device: "auto", "cpu" or "gpu".
     """
 
+    __pydantic_config__ = STRICT
+
     steps: Count | None = None
     minutes: Positive | None = None
     clock: Literal["wall", "cpu"] = "wall"
     batch_size: Count = 4
-    workers: Annotated[int, Range(0)] = 0
+    workers: Whole = 0
     precision: Literal["auto", "32-true", "bf16-mixed"] = "auto"
-    threads: Annotated[int, Range(0)] = 0
+    threads: Whole = 0
     ema: Share = 0.999
     validate_every: Count = 500
     compile: bool = False
     device: Literal["auto", "cpu", "gpu"] = "auto"
-    seed: Annotated[int, Range(0)] = 0
+    seed: Whole = 0
 
 
 @dataclass
@@ -78,6 +82,8 @@ class Recipe:
     """Everything that makes a trained separator: model and objective by name with their arguments, data,
     optimizer, trainer.
     """
+
+    __pydantic_config__ = STRICT
 
     model: dict[str, Any]
     objective: dict[str, Any]
@@ -91,24 +97,16 @@ class Recipe:
 
 
 def read_recipe(path: str | Path, overrides: list[str] | None = None) -> Recipe:
-    """Read a recipe and apply overrides such as `trainer.minutes=30`.
+    """Read a recipe, with what it extends, and apply overrides such as `trainer.minutes=30`.
+
+    `extends: other.yaml`, from the recipe's own folder, takes everything from another recipe but what stands
+    here. A `model` or an `objective` that has a name replaces the other's; without one it changes arguments.
 
     Raises:
-        UsageError: no such file, not YAML, an unknown key or a value of the wrong type; the message names the
-            file and the key.
+        UsageError: no such recipe, not YAML, recipes that extend each other in a circle, an unknown key or a
+            value of the wrong type; the message names the file and the key.
     """
-    try:
-        values = yaml.load(Path(path).read_text(encoding="utf-8"), _Loader)
-    except FileNotFoundError:
-        raise UsageError(
-            f"{path}: no such recipe; those that come with unmingle are under recipes/"
-        ) from None
-    except (yaml.YAMLError, UnicodeDecodeError, OSError) as error:
-        raise UsageError(f"{path}: not a recipe ({' '.join(str(error).split())})") from None
-    if not isinstance(values, dict):
-        raise UsageError(
-            f"{path}: not a recipe; expected the keys {', '.join(f.name for f in fields(Recipe))}"
-        )
+    values = _read(Path(path), [])
     for override in overrides or []:
         key, equals, text = override.partition("=")
         if not equals:
@@ -125,9 +123,44 @@ def read_recipe(path: str | Path, overrides: list[str] | None = None) -> Recipe:
     return recipe_from_dict(values, str(path))
 
 
+def _read(path: Path, extending: list[Path]) -> dict[str, Any]:
+    """The values of a recipe over those of the one that it extends; `extending` are those that led here."""
+    if path.resolve() in extending:
+        raise UsageError(f"{path}: extends itself, by way of {extending[-1].name}; leave one 'extends' out")
+    try:
+        values = yaml.load(path.read_text(encoding="utf-8"), _Loader)
+    except FileNotFoundError:
+        named = (
+            f" (named by {extending[-1]})"
+            if extending
+            else "; those that come with unmingle are under recipes/"
+        )
+        raise UsageError(f"{path}: no such recipe{named}") from None
+    except (yaml.YAMLError, UnicodeDecodeError, OSError) as error:
+        raise UsageError(f"{path}: not a recipe ({' '.join(str(error).split())})") from None
+    if not isinstance(values, dict):
+        raise UsageError(
+            f"{path}: not a recipe; expected the keys {', '.join(f.name for f in fields(Recipe))}"
+        )
+    if "extends" not in values:
+        return values
+    base = values.pop("extends")
+    if not isinstance(base, str):
+        raise UsageError(f"{path}: extends is {base!r}; expected the path of one recipe")
+    merged = _read(path.parent / base, [*extending, path.resolve()])
+    for part, own in values.items():
+        replaces = not isinstance(own, dict) or not isinstance(merged.get(part), dict)
+        replaces = replaces or (part in ("model", "objective") and "name" in own)
+        merged[part] = own if replaces else {**merged[part], **own}
+    return merged
+
+
 def recipe_from_dict(values: dict[str, Any], origin: str) -> Recipe:
     """Check every key and type; `origin` names the file in messages."""
-    recipe: Recipe = _fill(Recipe, values, origin, "")
+    try:
+        recipe = TypeAdapter(Recipe).validate_json(json.dumps(values, default=str))
+    except ValidationError as error:
+        raise UsageError(f"{origin}: {_first(error, values)}") from None
     for part in ("model", "objective"):
         if "name" not in getattr(recipe, part):
             raise UsageError(f"{origin}: {part} lacks its name")
@@ -136,71 +169,20 @@ def recipe_from_dict(values: dict[str, Any], origin: str) -> Recipe:
     return recipe
 
 
-def _fill(cls: Any, values: dict[str, Any], origin: str, prefix: str) -> Any:
-    if not isinstance(values, dict):
-        raise UsageError(f"{origin}: {prefix.rstrip('.')} must hold keys, not {values!r}")
-    types = typing.get_type_hints(cls, include_extras=True)
-    for key in values:
-        if key not in types:
-            raise UsageError(
-                f"{origin}: unknown key '{prefix}{key}'; known are {', '.join(prefix + name for name in types)}"
-            )
-    lacking = [
-        prefix + entry.name
-        for entry in fields(cls)
-        if entry.default is entry.default_factory is MISSING and entry.name not in values
-    ]
-    if lacking:
-        raise UsageError(f"{origin}: lacks {' and '.join(lacking)}")
-    filled = {}
-    for key, value in values.items():
-        if is_dataclass(types[key]):
-            filled[key] = _fill(types[key], value, origin, f"{prefix}{key}.")
-        elif (wanted := _wanted(value, types[key])) is not None:
-            raise UsageError(f"{origin}: {prefix}{key} is {value!r}; expected {wanted}")
-        else:
-            filled[key] = value
-    return cls(**filled)
-
-
-def _wanted(value: Any, expected: Any) -> str | None:
-    """None if `value` is of the type `expected` and in its range; otherwise what it should be, in words."""
-    origin, arguments = typing.get_origin(expected), typing.get_args(expected)
-    if origin is Annotated:
-        kind, allowed = arguments
-        wanted = _wanted(value, kind)
-        numbers = value if isinstance(value, list) else [value]
-        if (
-            wanted is None
-            and (allowed.length or len(numbers)) == len(numbers)
-            and all(allowed.least <= number <= allowed.most for number in numbers)
-        ):
-            return None if numbers == sorted(numbers) else "the lower number first"
-        length = f", {allowed.length} of them" if allowed.length else ""
-        least, most = (
-            "above 0" if 0 < allowed.least < 1e-6 else f"of at least {allowed.least:g}",
-            f" and at most {allowed.most:g}",
-        )
-        return f"{_wanted(None, kind)} {least}{most if allowed.most < float('inf') else ''}{length}"
-    if origin is Literal:
-        return None if value in arguments else "one of " + ", ".join(map(str, arguments))
-    if origin is list:
-        fits = isinstance(value, list) and all(_wanted(item, arguments[0]) is None for item in value)
-        return None if fits else f"a list, each {_wanted(None, arguments[0])}"
-    if origin is dict:
-        fits = isinstance(value, dict) and all(
-            _wanted(key, arguments[0]) is _wanted(item, arguments[1]) is None for key, item in value.items()
-        )
-        return None if fits else "keys with a value each"
-    if origin is UnionType or origin is typing.Union:  # with None, of what may be left out
-        return None if value is None else _wanted(value, arguments[0])
-    if expected is Any:
-        return None
-    fits = isinstance(value, int | float if expected is float else expected) and (
-        expected is bool or not isinstance(value, bool)
-    )
-    return (
-        None
-        if fits
-        else {int: "a whole number", float: "a number", str: "text", bool: "true or false"}[expected]
-    )
+def _first(error: ValidationError, values: dict[str, Any]) -> str:
+    """The first thing that is wrong with a recipe, in words."""
+    found = error.errors(include_url=False)[0]
+    *parents, last = map(str, found["loc"])
+    key = ".".join([*parents, last])
+    if found["type"] == "unexpected_keyword_argument":
+        parts: dict[str, Any] = {"data": DataRecipe, "optimizer": OptimizerRecipe, "trainer": TrainerRecipe}
+        part = parts[parents[0]] if parents else Recipe
+        known = ", ".join(".".join([*parents, field.name]) for field in fields(part))
+        return f"unknown key '{key}'; known are {known}"
+    if found["type"] in ("missing", "missing_argument"):
+        return f"lacks {key}"
+    name = ".".join(map(str, found["loc"][:2]))
+    section, _, entry = name.partition(".")
+    value = values[section][entry] if entry else values[section]
+    wrong = found["msg"].removeprefix("Value error, ").replace("Input should be ", "expected ")
+    return f"{name} is {value!r}; {wrong}"
