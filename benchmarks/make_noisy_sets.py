@@ -27,8 +27,9 @@ import numpy as np
 import report
 
 from unmingle.data.corpora import Recording, read_mono, read_recordings
-from unmingle.data.mixer import TONE, level_gain
-from unmingle.data.sets import heard_in_room, noise_passage
+from unmingle.data.entries import in_room as heard_in_room
+from unmingle.data.entries import noise_passage
+from unmingle.data.mixer import TONE, gain_to_level
 
 SEED, N_NOISY, N_TASK = 1, 200, 40
 RATE, FRAME = 16_000, 320  # [Hz], [samples]
@@ -82,7 +83,7 @@ def draw(
     noise = f"{TONE}:{rng.uniform(*TONE_HZ):.1f}" if kind == TONE else next(noises[kind])
     start = 0 if kind == TONE else int(rng.integers(len(read_mono(noise, RATE))))
     passage = noise_passage(noise, start, len(voice), RATE)
-    gain = float(level_gain(heard, rng.uniform(*LEVEL_DB)))
+    gain = float(gain_to_level(heard, rng.uniform(*LEVEL_DB)))
     energies = [float(np.square(samples, dtype=np.float64).sum()) for samples in (gain * heard, passage)]
     if not all(energies):
         raise ValueError(f"{noise}: silent from sample {start} on, or {path} is; leave it out")

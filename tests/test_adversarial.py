@@ -2,6 +2,7 @@
 
 import csv
 import doctest
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,7 @@ import torch
 from test_data import voices  # noqa: F401
 from test_training import recipe_path  # noqa: F401
 
+from unmingle.data.batch import Batch
 from unmingle.errors import UsageError
 from unmingle.objectives import OBJECTIVES, adversarial
 from unmingle.objectives.adversarial import AdversarialObjective
@@ -33,15 +35,13 @@ class Gain(torch.nn.Module):
         return self.gain * mixture
 
 
-def tones(seed: int, n_src: int = 1) -> dict[str, Any]:
+def tones(seed: int, n_src: int = 1) -> Batch:
     """Sines between 750 and 3000 Hz in noise."""
     random = torch.Generator().manual_seed(seed)
     frequencies = 750 + 2250 * torch.rand(4, n_src, 1, generator=random)
     sources = 0.3 * torch.sin(2 * torch.pi * frequencies * torch.arange(1000) / 8000)
-    return {
-        "mixture": sources.sum(1, keepdim=True) + 0.1 * torch.randn(4, 1, 1000, generator=random),
-        "sources": sources,
-    }
+    noise = 0.1 * torch.randn(4, 1, 1000, generator=random)
+    return Batch(sources.sum(1, keepdim=True) + noise, sources)
 
 
 def test_the_example_in_the_docstring_is_true() -> None:
@@ -61,7 +61,7 @@ def test_the_discriminator_learns_to_tell_tones_from_noisy_ones() -> None:
         n_blocks=1,
         growth=4,
     )
-    said = [objective(Gain(), {**tones(seed), "share_done": 0.0}) for seed in range(30)]
+    said = [objective(Gain(), replace(tones(seed), share_done=0.0)) for seed in range(30)]
     accuracy = torch.stack([parts["accuracy"] for parts in said])
     assert accuracy[:3].mean() < 0.7
     assert accuracy[-5:].mean() > 0.9
@@ -78,7 +78,7 @@ def test_first_the_separator_learns_then_the_discriminator_then_both(n_src: int)
     learners = []
     for share in (0.0, 0.29, 0.3, 0.49, 0.5, 1.0):
         before = [parameter.clone() for parameter in objective.parameters()]
-        parts = objective(separator, {**tones(0, n_src), "share_done": share})
+        parts = objective(separator, replace(tones(0, n_src), share_done=share))
         taught = any(
             not torch.equal(one, other) for one, other in zip(before, objective.parameters(), strict=True)
         )
@@ -118,7 +118,7 @@ def test_the_loss_is_the_weighted_sum_and_teaches_the_separator_alone() -> None:
 @pytest.mark.parametrize("level", [0.0, 1e-6])
 def test_silence_is_no_trouble(level: float) -> None:
     objective, separator = AdversarialObjective(terms=TERMS, **TINY), Gain()
-    loss = objective(separator, {key: level * value for key, value in tones(0).items()})["loss"]
+    loss = objective(separator, Batch(level * tones(0).mixture, level * tones(0).sources))["loss"]
     loss.backward()
     assert loss.isfinite()
     assert separator.gain.grad is not None and separator.gain.grad.isfinite().all()
@@ -153,7 +153,7 @@ def test_a_resumed_adversarial_training_equals_one_in_a_single_run_and_ships_no_
     class Interrupted(AdversarialObjective):
         left = 5  # steps
 
-        def forward(self, separator: Any, batch: dict[str, Any]) -> dict[str, torch.Tensor]:
+        def forward(self, separator: Any, batch: Batch) -> dict[str, torch.Tensor]:
             Interrupted.left -= self.training
             if Interrupted.left == 0:
                 raise RuntimeError("the lights went out")

@@ -15,6 +15,7 @@ from scipy.cluster.vq import kmeans2
 
 from unmingle import catalog
 from unmingle.catalog import Card
+from unmingle.data.batch import Batch
 from unmingle.errors import UsageError
 from unmingle.facts import Facts
 from unmingle.inference.files import separate_file
@@ -166,9 +167,7 @@ def test_a_network_that_was_trained_on_two_voices_separates_three() -> None:
     optimizer, sources = torch.optim.Adam(model.parameters(), 1e-2), torch.from_numpy(voices(2, 4_000))[None]
     for _ in range(5):
         optimizer.zero_grad()
-        DeepClusteringObjective()(model, {"mixture": sources.sum(1, keepdim=True), "sources": sources})[
-            "loss"
-        ].backward()
+        DeepClusteringObjective()(model, Batch(sources.sum(1, keepdim=True), sources))["loss"].backward()
         optimizer.step()
 
     def infer(mixture: np.ndarray) -> np.ndarray:

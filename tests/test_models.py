@@ -9,6 +9,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from unmingle.data.batch import Batch
 from unmingle.models import MODELS, build
 from unmingle.objectives.clustering import DeepClusteringObjective
 from unmingle.objectives.one_and_rest import OneAndRestObjective
@@ -256,7 +257,7 @@ def test_it_learns_two_mixtures_by_heart(name: str) -> None:
     sources = heard[:, : model.facts.n_src]
     first = None
     for _ in range(300):
-        parts = objective(model, {"mixture": heard.sum(1, keepdim=True), "sources": sources})
+        parts = objective(model, Batch(heard.sum(1, keepdim=True), sources))
         first = first or float(parts["loss"].detach())
         # Deep clustering has no estimates to measure while it learns.
         if parts["si_sdri"] >= 10 if "si_sdri" in parts else parts["loss"] <= first / 10:
@@ -277,7 +278,7 @@ def test_chimera_learns_two_mixtures_by_heart_and_exports_its_masks(tmp_path: Pa
     )
     sources = voices(3000)
     for _ in range(300):
-        parts = objective(model, {"mixture": sources.sum(1, keepdim=True), "sources": sources})
+        parts = objective(model, Batch(sources.sum(1, keepdim=True), sources))
         if parts["si_sdri"] >= 10:
             break
         optimizer.zero_grad()

@@ -16,8 +16,9 @@ from test_metrics import RATE, talk
 
 from unmingle.cli import main
 from unmingle.data.corpora import read_recordings
+from unmingle.data.entries import noise_passage
 from unmingle.data.mixer import convolve, room
-from unmingle.data.sets import noise_passage, read_plain, read_set, tasks
+from unmingle.data.sets import read_plain, read_set, tasks
 from unmingle.errors import InputError, UsageError
 from unmingle.evaluation import baselines
 from unmingle.evaluation.baselines import BASELINES, baseline
@@ -136,10 +137,10 @@ def test_a_room_leaves_the_reference_dry_and_what_it_adds_is_noise(corpora: Path
     dry = soundfile.read(corpora / "speech/p0/0-0.flac", dtype="float32")[0][:40_000]
     assert np.array_equal(item.sources[0], 0.5 * dry)
     assert np.allclose(
-        item.mixture, 0.5 * convolve(dry, room(np.random.default_rng(7), RATE, 0.2)), atol=1e-6
+        item.mixture[0], 0.5 * convolve(dry, room(np.random.default_rng(7), RATE, 0.2)), atol=1e-6
     )
     assert np.array_equal(item.mixture, entry.read().mixture)
-    assert 0 < snr(item.mixture, item.sources[0]) < 30
+    assert 0 < snr(item.mixture[0], item.sources[0]) < 30
 
 
 def test_a_csv_s_tasks_are_chosen_the_first_by_default_or_all(
@@ -231,13 +232,13 @@ def test_the_builder_of_the_noisy_lists_gives_the_same_bytes_for_the_same_seed(
                     RATE,
                 ),
             )
-            heard = voice if not row.get("t60_s") else item.mixture - noise
+            heard = voice if not row.get("t60_s") else item.mixture[0] - noise
             ratio = 10 * np.log10(
                 np.square(heard, dtype=np.float64).sum() / np.square(noise, dtype=np.float64).sum()
             )
             assert ratio == pytest.approx(float(row["snr_db"]), abs=0.01)
             if not row.get("t60_s"):
-                assert snr(item.mixture, voice) == pytest.approx(float(row["snr_db"]), abs=0.01)
+                assert snr(item.mixture[0], voice) == pytest.approx(float(row["snr_db"]), abs=0.01)
 
 
 @pytest.mark.parametrize(("name", "n_tasks"), [("valid-noisy", 1), ("valid-tasks", 5)])
@@ -310,7 +311,7 @@ def test_the_baseline_of_one_voice_is_the_mixture_s_own_ratio(noisy: Path) -> No
     rows, _ = evaluate("oracle-irm", noisy, task="all", measures=("si-sdr",))
     for row, entry in zip(rows, read_set(noisy, task="all"), strict=True):
         item = entry.read()
-        assert row["si_sdr"] - row["si_sdri"] == pytest.approx(si_sdr(item.mixture, item.sources[0]))
+        assert row["si_sdr"] - row["si_sdri"] == pytest.approx(si_sdr(item.mixture[0], item.sources[0]))
         assert row["si_sdri"] > 5
         assert (row["task"], row["snr_db"]) == (entry.about["task"], entry.about["snr_db"])
 

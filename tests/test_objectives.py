@@ -1,6 +1,7 @@
 """Objectives: closed forms, brute force, an independent library, and silence."""
 
 import doctest
+from dataclasses import replace
 from itertools import permutations
 from types import SimpleNamespace
 from typing import Any
@@ -9,6 +10,7 @@ import fast_bss_eval
 import pytest
 import torch
 
+from unmingle.data.batch import Batch
 from unmingle.facts import Facts
 from unmingle.layers.stft import STFT
 from unmingle.metrics import ratios
@@ -75,18 +77,15 @@ def test_loss_does_not_depend_on_the_order_of_the_references() -> None:
     sources, estimates = voices(2, 2, 4000), voices(2, 2, 4000, seed=1)
     objective = WaveformPIT(si_sdr=0.5, snr=0.5)
     mixture = sources.sum(1, keepdim=True)
-    losses = [
-        objective(lambda _: estimates, {"mixture": mixture, "sources": s})["loss"]
-        for s in (sources, sources.flip(1))
-    ]
+    losses = [objective(lambda _: estimates, Batch(mixture, s))["loss"] for s in (sources, sources.flip(1))]
     assert float(losses[0]) == pytest.approx(float(losses[1]), abs=1e-5)
 
 
 def test_perfect_estimates_reach_the_threshold() -> None:
     sources = voices(2, 2, 4000)
-    loss = WaveformPIT(si_sdr=0.0, snr=1.0)(
-        lambda _: sources, {"mixture": sources.sum(1, keepdim=True), "sources": sources}
-    )["loss"]
+    loss = WaveformPIT(si_sdr=0.0, snr=1.0)(lambda _: sources, Batch(sources.sum(1, keepdim=True), sources))[
+        "loss"
+    ]
     assert float(loss) == pytest.approx(-30.0, abs=0.01)
 
 
@@ -98,7 +97,7 @@ def test_loss_and_gradient_are_finite_on_silence(silent: str) -> None:
         sources[:] = 0
     estimates = voices(2, 2, 4000, seed=1).requires_grad_()
     loss = WaveformPIT(si_sdr=0.5, snr=0.5)(
-        lambda _: estimates, {"mixture": sources.sum(1, keepdim=True), "sources": sources}
+        lambda _: estimates, Batch(sources.sum(1, keepdim=True), sources)
     )["loss"]
     loss.backward()
     assert loss.isfinite()
@@ -166,9 +165,7 @@ def test_deep_clustering_has_finite_gradients_for_every_parameter_on_silence(
     torch.manual_seed(0)
     model = build("deep-clustering", n_src=n_src, hidden=4, n_layers=1, n_embedding=3)
     sources = level * voices(2, 2, 2000)
-    parts = DeepClusteringObjective(masks=1.0)(
-        model, {"mixture": sources.sum(1, keepdim=True), "sources": sources}
-    )
+    parts = DeepClusteringObjective(masks=1.0)(model, Batch(sources.sum(1, keepdim=True), sources))
     parts["loss"].backward()
     assert ("si_sdri" in parts) == (n_src == 2)
     assert all(
@@ -191,7 +188,7 @@ def test_in_validation_deep_clustering_measures_what_its_head_separates() -> Non
             None,
         ),
     )
-    parts = DeepClusteringObjective()(ideal, {"mixture": sources.sum(1, keepdim=True), "sources": sources})
+    parts = DeepClusteringObjective()(ideal, Batch(sources.sum(1, keepdim=True), sources))
     assert float(parts["loss"]) == pytest.approx(0, abs=1e-6)
     assert parts["si_sdri"] > 15
 
@@ -245,9 +242,7 @@ def test_one_and_rest_has_finite_gradients_on_silent_sources(recursions: int) ->
     sources = voices(4, 3, 2000)
     for b in range(4):
         sources[b, b:] = 0
-    parts = OneAndRestObjective(recursions=recursions)(
-        model, {"mixture": sources.sum(1, keepdim=True), "sources": sources}
-    )
+    parts = OneAndRestObjective(recursions=recursions)(model, Batch(sources.sum(1, keepdim=True), sources))
     parts["loss"].backward()
     assert ("counted" in parts) == (recursions > 1)
     assert all(
@@ -269,7 +264,7 @@ def test_a_perfect_recursion_is_measured_as_such() -> None:
         return torch.where(samples.square().mean((1, 2)) > 0.01, 20.0, -20.0)
 
     perfect = SimpleNamespace(training=False, network=take_one, classifier=speech)
-    parts = OneAndRestObjective()(perfect, {"mixture": sources.sum(1, keepdim=True), "sources": sources})
+    parts = OneAndRestObjective()(perfect, Batch(sources.sum(1, keepdim=True), sources))
     assert float(parts["counted"]) == 1
     assert float(parts["stop"]) < 1e-6
     assert parts["si_sdri"] > 30
@@ -322,14 +317,14 @@ def test_masks_are_compared_with_the_sources_in_the_order_that_suits_the_whole_u
         build("upit", n_src=3, hidden=8, n_layers=1, dropout=0.0),
         SpectrogramPIT(target=target),
     )  # type: ignore[arg-type]
-    batch = {"mixture": sources.sum(1, keepdim=True), "sources": sources}
+    batch = Batch(sources.sum(1, keepdim=True), sources)
     parts = objective(separator, batch)
     fixed = {
-        order: objective(separator, {**batch, "order": torch.tensor([order] * 3)})
+        order: objective(separator, replace(batch, order=torch.tensor([order] * 3)))
         for order in permutations(range(3))
     }
     assert all(torch.equal(one["order"], torch.tensor([order] * 3)) for order, one in fixed.items())
-    swapped = objective(separator, {**batch, "sources": sources[:, [2, 0, 1]]})
+    swapped = objective(separator, replace(batch, sources=sources[:, [2, 0, 1]]))
     assert torch.equal(swapped["order"], parts["order"][:, [2, 0, 1]])
     for name in ("loss", "si_sdri"):
         assert torch.allclose(swapped[name], parts[name], atol=1e-5)
@@ -346,7 +341,7 @@ def test_the_best_masks_have_the_least_loss_and_the_gain_of_their_waveforms() ->
     )
     ideal = phase_sensitive_target(references, spectrum) / spectrum.square().sum(2).sqrt()
     separator.masks = lambda _: ideal
-    parts = SpectrogramPIT()(separator, {"mixture": mixture, "sources": sources})
+    parts = SpectrogramPIT()(separator, Batch(mixture, sources))
     estimates = separator.stft.inverse((ideal[:, :, None] * spectrum).flatten(0, 1), 4000).unflatten(
         0, (2, 2)
     )
@@ -365,7 +360,7 @@ def test_spectral_loss_and_gradient_are_finite_on_silence(objective: Spectrogram
     if silent == "everything":
         sources[:] = 0
     separator = build("upit", hidden=8, n_layers=1, dropout=0.0)
-    loss = objective(separator, {"mixture": sources.sum(1, keepdim=True), "sources": sources})["loss"]
+    loss = objective(separator, Batch(sources.sum(1, keepdim=True), sources))["loss"]
     loss.backward()
     assert loss.isfinite()
     assert all(parameter.grad.isfinite().all() for parameter in separator.parameters())

@@ -12,6 +12,7 @@ from pystoi.utils import resample_oct
 from test_objectives import voices
 from torchmetrics.functional.image import structural_similarity_index_measure
 
+from unmingle.data.batch import Batch
 from unmingle.facts import Facts
 from unmingle.layers.resample import resample
 from unmingle.layers.stft import STFT
@@ -39,16 +40,14 @@ class Says:
     def __init__(self, estimates: torch.Tensor) -> None:
         self.estimates, self.n_asked = estimates, 0
 
-    def __call__(self, mixture: torch.Tensor) -> torch.Tensor:
+    def __call__(self, mixture: torch.Tensor, **cues: torch.Tensor) -> torch.Tensor:
         self.n_asked += 1
         return self.estimates
 
 
-def noisy(sources: torch.Tensor, level: float = 0.3) -> dict[str, torch.Tensor]:
-    return {
-        "mixture": sources.sum(1, keepdim=True) + level * voices(len(sources), 1, sources.shape[2], seed=9),
-        "sources": sources,
-    }
+def noisy(sources: torch.Tensor, level: float = 0.3) -> Batch:
+    noise = level * voices(len(sources), 1, sources.shape[2], seed=9)
+    return Batch(sources.sum(1, keepdim=True) + noise, sources)
 
 
 def test_the_examples_in_the_docstrings_are_true() -> None:
@@ -110,7 +109,7 @@ def test_a_term_does_not_see_the_level_of_a_recording(name: str) -> None:
     sources = 0.3 * voices(2, 1, 6000)
     batch, estimates = noisy(sources, 0.1), sources + 0.05 * voices(2, 1, 6000, seed=1)
     loud, faint = (
-        build_objective(name)(Says(g * estimates), {key: g * x for key, x in batch.items()})["loss"]
+        build_objective(name)(Says(g * estimates), Batch(g * batch.mixture, g * batch.sources))["loss"]
         for g in (1.0, 0.1)
     )
     assert float(faint) == pytest.approx(float(loud), rel=1e-3)
@@ -129,12 +128,12 @@ def test_bins_have_half_the_squared_error_of_samples() -> None:
 def test_an_error_where_there_is_no_noise_has_no_weight() -> None:
     sources = voices(2, 1, 4000)
     batch = noisy(sources)
-    batch["mixture"][..., :2000] = sources[..., :2000]
+    batch.mixture[..., :2000] = sources[..., :2000]
     estimates = sources.clone()
     estimates[..., :2000] += 1
     assert float(build_objective("noise-weighted-mse")(Says(estimates), batch)["loss"]) == 0
     estimates[..., 2000:] += 2
-    noise = (batch["mixture"] - sources)[..., 2000:]
+    noise = (batch.mixture - sources)[..., 2000:]
     expected = float(4 * noise.abs().sum()) / (2 * 4000)
     assert float(build_objective("noise-weighted-mse")(Says(estimates), batch)["loss"]) == pytest.approx(
         expected, rel=1e-5
@@ -143,10 +142,10 @@ def test_an_error_where_there_is_no_noise_has_no_weight() -> None:
 
 def test_a_separator_that_predicts_the_noise_is_taken_at_its_word_and_not_asked_for_estimates() -> None:
     batch = noisy(voices(2, 1, 4000))
-    separator: Any = Says(batch["sources"])
+    separator: Any = Says(batch.sources)
     separator.stft = STFT(n_fft=128, hop=32)
     separator.noise_db = lambda mixture: (
-        noise_huber.scaled_db(separator.stft((mixture - batch["sources"])[:, 0])) + 0.5
+        noise_huber.scaled_db(separator.stft((mixture - batch.sources)[:, 0])) + 0.5
     )
     objective = build_objective("noise-huber")
     parts = objective(separator, batch)

@@ -16,12 +16,13 @@ from typer import Typer
 from typer.testing import CliRunner
 
 from unmingle.cli.bench import register
+from unmingle.data.batch import Batch
 from unmingle.errors import InputError, UsageError
 from unmingle.models import build
 from unmingle.objectives import OBJECTIVES, build_objective
 from unmingle.objectives.pit import WaveformPIT
 from unmingle.results.pictures import plot_curves
-from unmingle.training.batches import EpochBatchSampler, segmented
+from unmingle.training.batches import EpochBatchSampler
 from unmingle.training.optimizers import MuonAndAdamW
 from unmingle.training.recipe import read_recipe
 from unmingle.training.trainer import train
@@ -121,8 +122,8 @@ class Listening(WaveformPIT):
         super().__init__()
         self.heard: list[tuple[int, ...]] = []
 
-    def forward(self, separator: Any, batch: dict[str, Any]) -> dict[str, torch.Tensor]:
-        self.heard.append(tuple(batch["sources"].shape))
+    def forward(self, separator: Any, batch: Batch) -> dict[str, torch.Tensor]:
+        self.heard.append(tuple(batch.sources.shape))
         return super().forward(separator, batch)
 
 
@@ -146,7 +147,7 @@ def test_a_curriculum_cuts_every_mixture_into_segments_until_it_is_resumed_with_
 
 def test_segments_are_the_items_cut_into_pieces() -> None:
     samples = torch.arange(2 * 3 * 10).reshape(2, 3, 10)
-    pieces = segmented({"mixture": samples}, 4)["mixture"]
+    pieces = Batch(samples, samples).segmented(4).mixture
     assert torch.equal(
         pieces, torch.stack([samples[0, :, :4], samples[0, :, 4:8], samples[1, :, :4], samples[1, :, 4:8]])
     )
@@ -352,11 +353,12 @@ class Told(WaveformPIT):
         super().__init__(fix_after=fix_after)
         self.swapped, self.n_batches, self.given = swapped, 0, []
 
-    def forward(self, separator: Any, batch: dict[str, Any]) -> dict[str, torch.Tensor]:
+    def forward(self, separator: Any, batch: Batch) -> dict[str, torch.Tensor]:
         if separator.training:
-            self.given.append(batch.get("order"))
+            self.given.append(batch.order)
             swap = self.swapped[self.n_batches]
-            batch = {"order": torch.tensor([[1, 0] if swap else [0, 1]] * len(batch["mixture"])), **batch}
+            if batch.order is None:
+                batch.order = torch.tensor([[1, 0] if swap else [0, 1]] * len(batch))
             self.n_batches += 1
         return super().forward(separator, batch)
 

@@ -1,6 +1,7 @@
 """What a separator declares about itself; everybody reads these facts instead of asking its type."""
 
 from dataclasses import asdict, dataclass, fields
+from math import ceil
 from typing import Any, Literal
 
 Task = Literal["separate", "enhance"]
@@ -20,6 +21,30 @@ def task_for(n_src: int | None) -> Task:
 
 
 @dataclass(frozen=True)
+class Cue:
+    """What a separator needs to be told besides the mixture.
+
+    Attributes:
+        name: such as "faces" or "voice".
+        rate: values per second on the cue's last axis [Hz]; None for one that has no time axis.
+    """
+
+    name: str
+    rate: float | None = None
+
+    def cut(self, values: Any, start: int, length: int, sample_rate: int) -> Any:
+        """The values `(…, n)` of the samples `start` to `start + length`; the last is repeated at the end."""
+        if self.rate is None:
+            return values
+        import numpy as np
+
+        first = min(round(start * self.rate / sample_rate), max(values.shape[-1] - 1, 0))
+        n = ceil(length * self.rate / sample_rate)
+        part = values[..., first : first + n]
+        return np.pad(part, [(0, 0)] * (part.ndim - 1) + [(0, n - part.shape[-1])], mode="edge")
+
+
+@dataclass(frozen=True)
 class Facts:
     """Declared facts of a separator; the PyTorch model and the compiled one declare the same.
 
@@ -28,7 +53,7 @@ class Facts:
         task: what it is for: "separate" tells speakers apart, "enhance" takes a voice out of noise.
         n_src: number of estimates; None = any.
         n_mics: number of microphones; None = any.
-        cues: what it needs besides the mixture, such as "faces" or "voice".
+        cues: what it needs besides the mixture.
         order: "free" (the objective permutes and the stitcher aligns), "cued" or "fixed".
         causal: no estimate depends on a later sample than `latency` allows.
         latency: algorithmic delay of a causal separator [samples].
@@ -44,7 +69,7 @@ class Facts:
     task: Task = "separate"
     n_src: int | None = 2
     n_mics: int | None = 1
-    cues: tuple[str, ...] = ()
+    cues: tuple[Cue, ...] = ()
     order: Literal["free", "cued", "fixed"] = "free"
     causal: bool = False
     latency: int = 0
@@ -75,7 +100,7 @@ class Facts:
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values, for a weights file's header."""
-        return {**asdict(self), "cues": list(self.cues)}
+        return {**asdict(self), "cues": [asdict(cue) for cue in self.cues]}
 
     @classmethod
     def from_dict(cls, values: dict[str, Any]) -> "Facts":
@@ -87,4 +112,4 @@ class Facts:
             )
         if values.get("head", "") not in HEADS:
             raise ValueError(f"unknown head {values['head']!r}; known are {', '.join(filter(None, HEADS))}")
-        return cls(**{**values, "cues": tuple(values.get("cues", ()))})
+        return cls(**{**values, "cues": tuple(Cue(**cue) for cue in values.get("cues", ()))})

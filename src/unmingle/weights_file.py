@@ -17,6 +17,7 @@ from unmingle.models import build
 from unmingle.results.folders import replacing
 
 FORMAT = "unmingle-1"
+OPTIMIZER = "optimizer/"  # how the names of an optimizer's tensors begin, in the file of a trunk
 
 
 def save_weights(
@@ -61,7 +62,13 @@ def load_state(path: str | Path) -> dict[str, Tensor]:
     """The tensors of a weights file in float32 (a shipped one holds them as float16)."""
     read_header(path)
     with safe_open(path, "pt") as file:
-        return {key: file.get_tensor(key).float() for key in file.keys()}  # noqa: SIM118 (a safetensors file is no dict)
+        return {key: file.get_tensor(key).float() for key in file.keys() if not key.startswith(OPTIMIZER)}
+
+
+def load_optimizer(path: str | Path) -> dict[str, Tensor]:
+    """The state of the optimizer in a trunk's file; empty where there is none."""
+    with safe_open(path, "pt") as file:
+        return {key: file.get_tensor(key) for key in file.keys() if key.startswith(OPTIMIZER)}
 
 
 def load_model(path: str | Path) -> Any:

@@ -2,39 +2,14 @@
 
 from collections import defaultdict
 from collections.abc import Sequence
-from dataclasses import dataclass, field
 
 import numpy as np
 import soxr
 
 from unmingle.data.corpora import Corpus
+from unmingle.data.mixture import Mixture
 
 TONE = "tone"  # the kind of noise that is made, not recorded
-
-
-@dataclass
-class Mixture:
-    """Voices and noise, and their sum. The only thing that the data side yields.
-
-    Attributes:
-        sources: each voice as it is in the mixture, float32 `(S, T)`; a row of zeros is a voice that is
-            absent.
-        noise: what else is in the mixture, float32 `(T,)`.
-        sample_rate: [Hz].
-        id: name of the mixture, unique in its set.
-        speakers: who speaks, one name per source; "" for one that is absent.
-    """
-
-    sources: np.ndarray
-    noise: np.ndarray
-    sample_rate: int
-    id: str
-    speakers: list[str] = field(default_factory=list)
-
-    @property
-    def mixture(self) -> np.ndarray:
-        """The sum `(T,)` of sources and noise."""
-        return self.sources.sum(axis=0) + self.noise
 
 
 def level_db(samples: np.ndarray) -> float:
@@ -48,7 +23,7 @@ def level_db(samples: np.ndarray) -> float:
     return float(10 * np.log10(power[power > power.max() * 1e-4].mean()))
 
 
-def level_gain(samples: np.ndarray, target_db: float) -> np.float32:
+def gain_to_level(samples: np.ndarray, target_db: float) -> np.float32:
     """Factor that brings `level_db` of `samples` to `target_db`; 1 for silence."""
     present = level_db(samples)
     return np.float32(1.0 if present == -np.inf else 10 ** ((target_db - present) / 20))
@@ -56,7 +31,7 @@ def level_gain(samples: np.ndarray, target_db: float) -> np.float32:
 
 def at_level(samples: np.ndarray, target_db: float) -> np.ndarray:
     """Scale `samples` so that `level_db` of them is `target_db`; silence stays silence."""
-    return samples * level_gain(samples, target_db)
+    return samples * gain_to_level(samples, target_db)
 
 
 def tilt(samples: np.ndarray, rng: np.random.Generator, max_db: float) -> np.ndarray:
@@ -222,7 +197,7 @@ class Mixer:
             voice = self._voice(file, rng, partial)
             heard = convolve(voice, room(rng, self.speech.sample_rate, t60_s)) if in_room else voice
             if row not in absent:
-                gain = level_gain(heard, loudest_db - (rng.uniform(0, self.difference_db) if row else 0.0))
+                gain = gain_to_level(heard, loudest_db - (rng.uniform(0, self.difference_db) if row else 0.0))
                 sources[row] = gain * (voice if self.dry else heard)
                 noise += gain * heard - sources[row]
         if self._kinds and rng.random() < self.p_noise:
@@ -232,7 +207,8 @@ class Mixer:
         names = [
             "" if row in absent else self.speech.recordings[file].speaker for row, file in enumerate(files)
         ]
-        return Mixture(sources * gain, noise * gain, self.speech.sample_rate, f"{index:06d}", names)
+        rate = self.speech.sample_rate
+        return Mixture.of_sources(sources * gain, noise * gain, rate, f"{index:06d}", names)
 
     def _cut(self, corpus: Corpus, file: int, length: int, rng: np.random.Generator) -> np.ndarray:
         """A random passage of a file; a shorter file is put at a random place in silence."""

@@ -9,16 +9,16 @@ import os
 import re
 import shutil
 from collections.abc import Callable, Iterator
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import numpy as np
 import soundfile
 
 from unmingle.console import track
-from unmingle.data.corpora import AUDIO_SUFFIXES, read_mono
-from unmingle.data.mixer import TONE, Mixer, Mixture, convolve, room
+from unmingle.data.corpora import AUDIO_SUFFIXES
+from unmingle.data.entries import CUES, MixedEntry, MixtureEntry, RecordedEntry
+from unmingle.data.mixer import TONE, Mixer
 from unmingle.errors import InputError, UsageError
 
 if TYPE_CHECKING:
@@ -40,21 +40,6 @@ TASKS = (
 )
 ALL = "all"  # the task that is every task of a CSV
 DEPTH = 4  # of a set below the folder in which a corpus lies: Libri2Mix/wav16k/min/test
-
-
-@dataclass(frozen=True)
-class MixtureEntry:
-    """One mixture of a set, read when it is asked for.
-
-    Attributes:
-        id: its name, unique in the set.
-        read: reads it.
-        about: what its CSV says of it, where it does: `task`, `kind` of the noise, `snr_db` [dB].
-    """
-
-    id: str
-    read: Callable[[], Mixture]
-    about: dict[str, str | float] = field(default_factory=dict)
 
 
 def read_set(
@@ -109,14 +94,7 @@ def read_plain(path: str | Path, first: int | None = None) -> list[MixtureEntry]
     if not files or any(_sets_below(path)):
         return []
 
-    def entry(file: Path) -> MixtureEntry:
-        def read() -> Mixture:
-            samples, rate = _read(file)
-            return Mixture(np.zeros((0, len(samples)), np.float32), samples, rate, file.name)
-
-        return MixtureEntry(file.name, read)
-
-    return [entry(file) for file in files[:first]]
+    return [RecordedEntry(file.name, file) for file in files[:first]]
 
 
 def tasks(path: str | Path) -> list[str]:
@@ -128,36 +106,6 @@ def tasks(path: str | Path) -> list[str]:
         return [name for name in TASKS if (path / name).is_dir()]
     names = list(dict.fromkeys(row["task"] for row in _rows(path) if row.get("task")))
     return [*names, ALL] if len(names) > 1 else names
-
-
-def noise_passage(noise: str | Path, start: int, length: int, sample_rate: int) -> np.ndarray:
-    """Noise of a mixture before its gain, `(T,)` float32.
-
-    Args:
-        noise: a recording, read in a circle: after its last sample comes its first one; or "tone:1234.5", a
-            sine of that many Hz, amplitude 1 and phase 0.
-        start: of the passage in the recording [samples at `sample_rate`].
-        length: [samples].
-        sample_rate: to which the recording is resampled [Hz].
-
-    Raises:
-        ValueError: the recording is empty or cannot be decoded, or the tone has no frequency.
-    """
-    kind, _, frequency = str(noise).partition(":")
-    if kind == TONE:
-        return np.sin(2 * np.pi * float(frequency) / sample_rate * np.arange(length)).astype(np.float32)
-    samples = read_mono(Path(noise), sample_rate)
-    if not len(samples):
-        raise ValueError(f"{noise}: no samples in it")
-    return np.take(samples, np.arange(start, start + length), mode="wrap")
-
-
-def heard_in_room(voices: np.ndarray, seed: int, sample_rate: int, t60_s: float) -> np.ndarray:
-    """Voices `(S, T)` through a simple room, a response for each (see `unmingle.data.mixer.room`); the same
-    seed gives the same room.
-    """
-    rng = np.random.default_rng(seed)
-    return np.stack([convolve(voice, room(rng, sample_rate, t60_s)) for voice in voices])
 
 
 def _rows(path: Path) -> list[dict[str, str]]:
@@ -214,31 +162,25 @@ def _csv_row(row: dict[str, str], n_src: int, find: Callable[[str], Path]) -> Mi
     there.
     """
     paths = [find(row[f"source_{k}_path"]) for k in range(1, n_src + 1)]
-    gains = np.array([[float(row[f"source_{k}_gain"])] for k in range(1, n_src + 1)], np.float32)
-    length = int(row["samples"])
-    noise: str | Path = row.get("noise_path") or ""
-    if noise and not str(noise).startswith(f"{TONE}:"):
-        noise = find(str(noise))
-    noise_gain, noise_start = np.float32(row.get("noise_gain") or 1), int(row.get("noise_start") or 0)
-    t60_s, seed = float(row.get("t60_s") or 0), int(row.get("room_seed") or 0)
+    gains = tuple(float(row[f"source_{k}_gain"]) for k in range(1, n_src + 1))
+    noise = row.get("noise_path") or ""
+    if noise and not noise.startswith(f"{TONE}:"):
+        noise = str(find(noise))
     about: dict[str, str | float] = {key: row[key] for key in ("task", "kind") if row.get(key)}
     if row.get("snr_db"):
         about["snr_db"] = float(row["snr_db"])
-
-    def read() -> Mixture:
-        voices, rates = zip(*(_read(path) for path in paths), strict=True)
-        dry = np.stack([voice[:length] for voice in voices])
-        sources, rest = dry * gains, np.zeros(length, np.float32)
-        if t60_s:
-            rest += (heard_in_room(dry, seed, rates[0], t60_s) * gains - sources).sum(axis=0)
-        if noise:
-            try:
-                rest += noise_gain * noise_passage(noise, noise_start, length, rates[0])
-            except ValueError as error:
-                raise InputError(f"{row['mixture_id']}: {error}") from None
-        return Mixture(sources, rest, rates[0], row["mixture_id"], [path.parent.name for path in paths])
-
-    return MixtureEntry(row["mixture_id"], read, about)
+    return MixedEntry(
+        row["mixture_id"],
+        tuple(paths),
+        gains,
+        int(row["samples"]),
+        noise,
+        float(row.get("noise_gain") or 1),
+        int(row.get("noise_start") or 0),
+        float(row.get("t60_s") or 0),
+        int(row.get("room_seed") or 0),
+        about=about,
+    )
 
 
 def _librimix_row(row: dict[str, str], n_src: int, path: Path, root: Path) -> MixtureEntry:
@@ -305,27 +247,12 @@ def _entry(id: str, file: Path, sources: list[Path], named_in: Path) -> MixtureE
     if missing is not None:
         raise InputError(f"{missing}: not there, though {named_in} is; the set is incomplete")
 
-    def read() -> Mixture:
-        mixture, rate = _read(file)
-        voices = [_read(path)[0] for path in sources]
-        odd = next(
-            (path for path, voice in zip(sources, voices, strict=True) if len(voice) != len(mixture)), None
-        )
-        if odd is not None:
-            raise InputError(
-                f"{odd}: not as long as {file} ({len(mixture)} samples); the set is damaged, build it again"
-            )
-        return Mixture(np.stack(voices), mixture - np.sum(voices, axis=0), rate, id)
-
-    return MixtureEntry(id, read)
-
-
-def _read(path: Path) -> tuple[np.ndarray, int]:
-    try:
-        samples, rate = soundfile.read(path, dtype="float32", always_2d=True)
-    except soundfile.LibsndfileError as error:
-        raise InputError(f"{path}: cannot be decoded ({error.error_string})") from None
-    return samples.mean(axis=1), rate
+    cues = {
+        folder.name: folder / f"{id}.npy"
+        for folder in sorted((file.parent.parent / CUES).glob("*"))
+        if (folder / f"{id}.npy").is_file()
+    }
+    return RecordedEntry(id, file, tuple(sources), cues)
 
 
 def write_set(data: "DataRecipe", out: Path, n_items: int, *, overwrite: bool = False) -> None:
@@ -355,7 +282,7 @@ def write_set(data: "DataRecipe", out: Path, n_items: int, *, overwrite: bool = 
         for index in track(range(n_items), "mixing"):
             item = mixer[index]
             parts = {
-                mixtures: item.mixture,
+                mixtures: item.mixture.T,
                 **{beside / f"s{row + 1}": source for row, source in enumerate(item.sources)},
             }
             if noise is not None:

@@ -17,7 +17,7 @@ from rich.console import Console
 from rich.table import Table
 
 from unmingle.console import track
-from unmingle.data.mixer import Mixture
+from unmingle.data.mixture import Mixture
 from unmingle.data.sets import MixtureEntry, read_plain, read_set, tasks
 from unmingle.errors import InputError, UsageError
 from unmingle.evaluation.baselines import BASELINES, baseline
@@ -56,18 +56,18 @@ def system(model: str, speakers: int, backend: str = "auto") -> System:
         backend: see `unmingle.runtime.load`.
     """
     if model == MIXTURE:
-        return System(model, lambda item: np.stack([item.mixture] * speakers))
+        return System(model, lambda item: np.repeat(item.mixture[:1], speakers, axis=0))
     if model in BASELINES:
         if speakers != 1:
             raise UsageError(
                 f"{model} returns one voice, and this set has {speakers}; take it on a set of one voice and noise"
             )
         run = baseline(model)
-        return System(model, lambda item: run(item.mixture, item.sample_rate)[None])
+        return System(model, lambda item: run(item.mixture[0], item.sample_rate)[None])
     if model.startswith("oracle") and model not in ORACLES:
         raise UsageError(f"no {model!r}; there are {', '.join(ORACLES)}")
     if model in ORACLES:
-        return System(model, lambda item: oracle(model, item.mixture, item.sources, item.sample_rate))
+        return System(model, lambda item: oracle(model, item.mixture[0], item.sources, item.sample_rate))
     separator = load(model, task="enhance" if speakers == 1 else None, speakers=speakers, backend=backend)
     if separator.facts.task == "enhance":
         return System(
@@ -108,13 +108,15 @@ def measured_rows(
         estimates = system.run(item)
         took_s = time.perf_counter() - began
         if entry.id not in mixtures:
-            mixtures[entry.id] = of_mixture(item.mixture, item.sources, item.sample_rate, measures)
+            mixtures[entry.id] = of_mixture(item.mixture[0], item.sources, item.sample_rate, measures)
         yield {
             "mixture_id": entry.id,
             **entry.about,
-            "seconds": round(len(item.mixture) / item.sample_rate, 3),
+            "seconds": round(item.mixture.shape[1] / item.sample_rate, 3),
             "separation_s": None if system.separator is None else took_s,
-            **measure(estimates, item.sources, item.mixture, item.sample_rate, measures, mixtures[entry.id]),
+            **measure(
+                estimates, item.sources, item.mixture[0], item.sample_rate, measures, mixtures[entry.id]
+            ),
         }
 
 
@@ -122,10 +124,15 @@ def resampled(item: Mixture, sample_rate: int | None) -> Mixture:
     """The mixture with its sources and noise at another rate [Hz]; itself if that is None or its own."""
     if sample_rate in (None, item.sample_rate):
         return item
-    parts = np.stack(
-        [soxr.resample(part, item.sample_rate, sample_rate) for part in (*item.sources, item.noise)]
+
+    def at_rate(rows: np.ndarray) -> np.ndarray:
+        return np.stack([soxr.resample(row, item.sample_rate, sample_rate) for row in rows])
+
+    parts = at_rate(np.concatenate([item.sources, item.noise[None]]))
+    mixture = np.concatenate(
+        [parts.sum(axis=0)[None], *(at_rate(item.mixture[c : c + 1]) for c in range(1, len(item.mixture)))]
     )
-    return replace(item, sources=parts[:-1], noise=parts[-1], sample_rate=sample_rate)
+    return replace(item, mixture=mixture, sources=parts[:-1], noise=parts[-1], sample_rate=sample_rate)
 
 
 def evaluate(

@@ -4,6 +4,7 @@ is never a number.
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from functools import partial
 from importlib.util import find_spec
 from typing import Any
 
@@ -171,10 +172,10 @@ def _values(
             ratios = sdr_sir_sar(estimates, references)
         except Undefined as error:
             return dict.fromkeys(names, error)
-        return {
-            name: mean(lambda k, row=row: bounded(float(row[k])))
-            for name, row in zip(names, ratios, strict=True)
-        }  # type: ignore[misc]
+        return {name: mean(partial(bounded_at, row)) for name, row in zip(names, ratios, strict=True)}
+
+    def bounded_at(row: np.ndarray, k: int) -> float:
+        return bounded(float(row[k]))
 
     def per_voice(function: Callable[..., float], *arguments: Any, **options: Any) -> Value:
         return mean(lambda k: function(estimates[k], references[k], *arguments, **options))

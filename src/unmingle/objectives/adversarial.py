@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from unmingle.data.batch import Batch
 from unmingle.layers.dense_block import DenseBlock
 from unmingle.layers.stft import STFT
 from unmingle.objectives.compressed import compressed
@@ -111,14 +112,14 @@ class AdversarialObjective(nn.Module):
         self.optimizer = torch.optim.Adam(self.discriminator.parameters(), lr)
         self.restored: dict[str, Any] | None = None
 
-    def forward(self, separator: Any, batch: dict[str, Any]) -> dict[str, Tensor]:
+    def forward(self, separator: Any, batch: Batch) -> dict[str, Tensor]:
         """`batch` as for `WeightedSum`, and in training `share_done`, the part of the budget that is spent.
 
         Returns what `WeightedSum` does, and the generator's term `adversarial`, the loss of the
         `discriminator`, and its `accuracy` on voices and estimates, 0.5 being chance; not a number before it
         is taught. While the separator rests, the loss has no gradient.
         """
-        inputs, done = LossInputs(separator, batch), batch.get("share_done", 1.0)
+        inputs, done = LossInputs(separator, batch), batch.share_done
         rests = self.teach_from <= done < self.alternate_from
         with torch.set_grad_enabled(torch.is_grad_enabled() and not rests):
             parts = self.sum.compare(inputs)

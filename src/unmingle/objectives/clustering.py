@@ -7,6 +7,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from unmingle.data.batch import Batch
 from unmingle.objectives.pit import WaveformPIT
 from unmingle.runtime.heads import HEADS, SILENT_DB
 
@@ -64,14 +65,14 @@ class DeepClusteringObjective(nn.Module):
         self.affinity, self.masks = affinity, masks
         self.waveform = WaveformPIT(si_sdr=si_sdr, snr=snr)
 
-    def forward(self, separator: Any, batch: dict[str, Any]) -> dict[str, Tensor]:
+    def forward(self, separator: Any, batch: Batch) -> dict[str, Tensor]:
         """`batch` holds `mixture` `(B, 1, T)` and `sources` `(B, S, T)`."""
-        mixture, sources = batch["mixture"], batch["sources"]
+        mixture, sources = batch.mixture, batch.sources
         embeddings, estimates = separator.forward_both(mixture)
         targets, weights = self.targets(separator, mixture, sources)
         affinity = affinity_loss(embeddings.flatten(2).transpose(1, 2), targets, weights).mean()
         if estimates is not None:
-            parts = self.waveform(lambda _: estimates, batch)
+            parts = self.waveform(lambda _, **cues: estimates, batch)
             return {
                 "loss": self.affinity * affinity + self.masks * parts["loss"],
                 "affinity": affinity,
@@ -85,7 +86,10 @@ class DeepClusteringObjective(nn.Module):
         ):
             clustered.append(head(partial(lambda said, _: said[None], said), samples, sources.shape[1]))
         found = torch.from_numpy(np.stack(clustered)).to(sources.device)
-        return {"loss": self.affinity * affinity, "si_sdri": self.waveform(lambda _: found, batch)["si_sdri"]}
+        return {
+            "loss": self.affinity * affinity,
+            "si_sdri": self.waveform(lambda _, **cues: found, batch)["si_sdri"],
+        }
 
     def targets(self, separator: Any, mixture: Tensor, sources: Tensor) -> tuple[Tensor, Tensor]:
         """Ideal binary masks `(B, M, S)` and weights `(B, M)` of the bins, in the separator's own STFT."""

@@ -19,8 +19,9 @@ def compressed(spectrum: Tensor, exponent: float = 0.3) -> Tensor:
 def compressed_distance(estimate: Tensor, reference: Tensor, exponent: float = 0.3) -> Tensor:
     """`mean |Ŝ|Ŝ|^(p − 1) − S|S|^(p − 1)|²` over bins: `(…, 2, F, N)` → `(…)`.
 
-    >>> float(compressed_distance(torch.tensor([[9.0], [0.0]])[..., None], torch.tensor([[0.0], [16.0]])[...,
-    None], 0.5)) 25.0
+    >>> estimate, source = torch.tensor([[9.0], [0.0]])[..., None], torch.tensor([[0.0], [16.0]])[..., None]
+    >>> float(compressed_distance(estimate, source, 0.5))
+    25.0
 
     References:
         A. Ephrat et al., "Looking to listen at the cocktail party", 2018.

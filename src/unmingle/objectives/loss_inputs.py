@@ -1,4 +1,4 @@
-"""What the terms of an objective compare: a batch, and what the separator says of it."""
+"""What the terms of an objective compare: a batch, and the separator's estimates."""
 
 from functools import cached_property
 from typing import Any
@@ -6,14 +6,15 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from unmingle.data.batch import Batch
+
 
 class LossInputs:
-    """One batch in float32, and the separator's estimates, for which it is asked once, when the first term
-    wants them.
+    """One batch in float32, and the separator's estimates, computed once, when the first term needs them.
 
     Args:
-        separator: `(B, C, T)` → `(B, S, T)`.
-        batch: `mixture` `(B, C, T)` and `sources` `(B, S, T)`.
+        separator: turns `(B, C, T)`, and the batch's cues, into `(B, S, T)`.
+        batch: what it is trained on.
 
     Attributes:
         mixture: at the first microphone `(B, T)`.
@@ -22,16 +23,16 @@ class LossInputs:
         noise: what it holds besides all of them `(B, T)`.
     """
 
-    def __init__(self, separator: Any, batch: dict[str, Any]) -> None:
-        self.separator, self.given = separator, batch["mixture"]
-        self.mixture, self.sources = batch["mixture"][:, 0].float(), batch["sources"].float()
+    def __init__(self, separator: Any, batch: Batch) -> None:
+        self.separator, self.batch = separator, batch
+        self.mixture, self.sources = batch.mixture[:, 0].float(), batch.sources.float()
         self.others = self.mixture[:, None] - self.sources
         self.noise = self.mixture - self.sources.sum(1)
 
     @cached_property
     def estimates(self) -> Tensor:
         """`(B, S, T)`."""
-        return self.separator(self.given).float()
+        return self.separator(self.batch.mixture, **self.batch.cues).float()
 
     @property
     def separator_ran(self) -> bool:

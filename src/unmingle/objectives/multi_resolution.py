@@ -10,8 +10,9 @@ from unmingle.objectives.loss_inputs import LossInputs, power, spectra
 def spectral_convergence(estimate: Tensor, reference: Tensor, mixture: Tensor) -> Tensor:
     """`‖ŝ − s‖ / ‖s‖` of magnitudes `(…, F, N)` → `(…)`; `‖ŝ‖ / ‖x‖` where the reference is silent.
 
-    >>> round(float(spectral_convergence(torch.tensor([[0.0, 4.0]]), torch.tensor([[3.0, 4.0]]),
-    torch.tensor([[5.0, 5.0]]))), 4) 0.6
+    >>> estimate, reference = torch.tensor([[0.0, 4.0]]), torch.tensor([[3.0, 4.0]])
+    >>> round(float(spectral_convergence(estimate, reference, torch.tensor([[5.0, 5.0]]))), 4)
+    0.6
     """
     error, energy, whole = (x.square().sum((-2, -1)) for x in (estimate - reference, reference, mixture))
     return ((error + 1e-10) / (torch.where(energy > 1e-6 * whole, energy, whole) + 1e-10)).sqrt()

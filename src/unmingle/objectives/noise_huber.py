@@ -53,7 +53,7 @@ class NoiseHuber(nn.Module):
         separator = inputs.separator
         if hasattr(separator, "noise_db"):
             said, noise = (
-                separator.noise_db(inputs.given).float(),
+                separator.noise_db(inputs.batch.mixture).float(),
                 scaled_db(spectra(separator.stft, inputs.noise)),
             )
             return noise_huber(said, noise, self.delta)[:, None, None]

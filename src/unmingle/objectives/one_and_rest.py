@@ -7,6 +7,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from unmingle.data.batch import Batch
 from unmingle.objectives.pit import WaveformPIT
 
 SILENT = 1e-6  # energy, relative to the mixture, below which a source is absent
@@ -39,8 +40,10 @@ def one_and_rest_loss(
 
     >>> def score(estimate, reference, mixture):
     ...     return -(estimate[:, :, None] - reference[:, None]).square().sum(-1)
-    >>> loss, one = one_and_rest_loss(torch.zeros(1, 2, 4), torch.tensor([[[0.0] * 4, [0.5] * 4]]),
-    torch.full((1, 4), 0.5), score) >>> float(loss), int(one) (1.0, 1)
+    >>> voices, mixture = torch.tensor([[[0.0] * 4, [0.5] * 4]]), torch.full((1, 4), 0.5)
+    >>> loss, one = one_and_rest_loss(torch.zeros(1, 2, 4), voices, mixture, score)
+    >>> float(loss), int(one)
+    (1.0, 1)
 
     References:
         N. Takahashi et al., "Recursive speech separation for unknown number of speakers", 2019.
@@ -84,13 +87,13 @@ class OneAndRestObjective(nn.Module):
         self.recursions, self.classifier = recursions, classifier
         self.waveform = WaveformPIT(si_sdr=si_sdr, snr=snr, max_db=max_db)
 
-    def forward(self, separator: Any, batch: dict[str, Any]) -> dict[str, Tensor]:
+    def forward(self, separator: Any, batch: Batch) -> dict[str, Tensor]:
         """`batch` holds `mixture` `(B, 1, T)` and `sources` `(B, S, T)`, any of which may be silent.
 
         Returns the loss, `stop` (the cross-entropy) and, where the passes suffice for all voices, `si_sdri`
         [dB] and `counted` (share of items whose voices were counted right).
         """
-        mixture, left = batch["mixture"], batch["sources"]
+        mixture, left = batch.mixture, batch.sources
         n_batch, n_src, _ = left.shape
         whole = mixture[:, 0].float()
         n_passes = self.recursions if separator.training else max(self.recursions, n_src - 1)
@@ -112,7 +115,7 @@ class OneAndRestObjective(nn.Module):
         if n_passes >= n_src - 1:
             with torch.no_grad():
                 found = torch.cat([*voices[: n_src - 1], rests[n_src - 1]], 1)
-                parts["si_sdri"] = self.waveform(lambda _: found, batch)["si_sdri"]
+                parts["si_sdri"] = self.waveform(lambda _, **cues: found, batch)["si_sdri"]
                 count = (torch.stack(said[:n_src]) > 0).long().cumprod(0).sum(0)
-                parts["counted"] = (count == voiced(batch["sources"], whole).sum(1)).float().mean()
+                parts["counted"] = (count == voiced(batch.sources, whole).sum(1)).float().mean()
         return parts

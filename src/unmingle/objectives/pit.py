@@ -1,6 +1,5 @@
 """Permutation-invariant training: the order of the estimates is the one that suits them best."""
 
-from collections.abc import Callable
 from itertools import permutations
 from typing import Any
 
@@ -9,6 +8,7 @@ import torch
 from scipy.optimize import linear_sum_assignment
 from torch import Tensor, nn
 
+from unmingle.data.batch import Batch
 from unmingle.objectives.si_sdr import Energies, energies, si_sdr_of
 
 BRUTE_FORCE_UP_TO = 3
@@ -44,6 +44,17 @@ def best_permutation(scores: Tensor, given: Tensor | None = None) -> tuple[Tenso
         rows = [linear_sum_assignment(table[b].T, maximize=True)[1] for b in range(n_batch)]
         permutation = torch.as_tensor(np.array(rows), device=scores.device)
     return scores.gather(1, permutation[:, None]).squeeze(1).mean(-1), permutation
+
+
+def given_order(separator: Any, batch: Batch) -> Tensor | None:
+    """The order of the sources that is not chosen `(B, S)`: the batch's, or the references' own where the
+    separator declares that its outputs have one; None where the best order is to be taken.
+    """
+    facts = getattr(separator, "facts", None)
+    if batch.order is not None or facts is None or facts.order == "free":
+        return batch.order
+    n_batch, n_src, _ = batch.sources.shape
+    return torch.arange(n_src, device=batch.sources.device).expand(n_batch, -1)
 
 
 def thresholded_snr(estimate: Tensor, reference: Tensor, mixture: Tensor, max_db: float = 30.0) -> Tensor:
@@ -133,19 +144,18 @@ class WaveformPIT(nn.Module):
             silent, snr, si_sdr_of(centred).clamp(max=self.max_db)
         )
 
-    def forward(self, separator: Callable[[Tensor], Tensor], batch: dict[str, Any]) -> dict[str, Tensor]:
-        """`separator`: `(B, C, T)` → `(B, S, T)`; `batch` holds `mixture` `(B, C, T)` and `sources` `(B, S,
-        T)`, perhaps an `order` `(B, S)` to keep.
+    def forward(self, separator: Any, batch: Batch) -> dict[str, Tensor]:
+        """`separator` turns `(B, C, T)`, and the batch's cues, into `(B, S, T)`.
 
         Returns loss, `si_sdri` [dB] and the `order` that was taken `(B, S)`.
         """
-        mixture, sources = batch["mixture"], batch["sources"]
+        mixture, sources = batch.mixture, batch.sources
         whole = mixture[:, 0].float().square().sum(-1)
         if self.stages and hasattr(separator, "forward_stages"):
-            *earlier, estimates = separator.forward_stages(mixture)
+            *earlier, estimates = separator.forward_stages(mixture, **batch.cues)
         else:
-            earlier, estimates = [], separator(mixture)
-        given = batch.get("order")
+            earlier, estimates = [], separator(mixture, **batch.cues)
+        given = given_order(separator, batch)
         raw, centred = energies(estimates, sources)
         value, order = best_permutation(self._scores(raw, centred, whole), given)
         loss = -value.mean()

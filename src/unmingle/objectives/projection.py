@@ -21,8 +21,10 @@ class Projection(NamedTuple):
 def project(estimate: Tensor, voice: Tensor, noise: Tensor) -> Projection:
     """Least-squares projection of an estimate on the voice and the noise: three times `(…, T)`.
 
-    >>> found = project(torch.tensor([3.0, 2.0, 1.0]), torch.tensor([1.0, 0.0, 0.0]), torch.tensor([1.0, 1.0,
-    0.0])) >>> round(float(found.a), 4), round(float(found.b), 4), float(found.rest[2]) (1.0, 2.0, 1.0)
+    >>> voice, noise = torch.tensor([1.0, 0.0, 0.0]), torch.tensor([1.0, 1.0, 0.0])
+    >>> found = project(torch.tensor([3.0, 2.0, 1.0]), voice, noise)
+    >>> round(float(found.a), 4), round(float(found.b), 4), float(found.rest[2])
+    (1.0, 2.0, 1.0)
     """
     ridge = RIDGE * (voice + noise).square().sum(-1) + 1e-8
     vv, nn_, vn = voice.square().sum(-1) + ridge, noise.square().sum(-1) + ridge, (voice * noise).sum(-1)
@@ -41,8 +43,9 @@ def projection_loss(estimate: Tensor, voice: Tensor, noise: Tensor) -> Tensor:
 
     The mixture itself, given back where voice and noise are orthogonal, has a = b = 1:
 
-    >>> round(float(projection_loss(torch.tensor([1.0, 1.0]), torch.tensor([1.0, 0.0]), torch.tensor([0.0,
-    1.0]))), 4) 1.0
+    >>> voice, noise = torch.tensor([1.0, 0.0]), torch.tensor([0.0, 1.0])
+    >>> round(float(projection_loss(torch.tensor([1.0, 1.0]), voice, noise)), 4)
+    1.0
     """
     found = project(estimate, voice, noise)
     energy, whole = voice.square().sum(-1), (voice + noise).square().sum(-1)

@@ -7,7 +7,8 @@ from typing import Any, Literal
 import torch
 from torch import Tensor, nn
 
-from unmingle.objectives.pit import best_permutation, si_sdr_improvement
+from unmingle.data.batch import Batch
+from unmingle.objectives.pit import best_permutation, given_order, si_sdr_improvement
 from unmingle.objectives.si_sdr import pairwise_si_sdr
 
 
@@ -84,12 +85,12 @@ class SpectrogramPIT(nn.Module):
             raise ValueError("clamp is for the phase-sensitive target; leave it out")
         self.target, self.clamp, self.fix_after = target, clamp, fix_after
 
-    def forward(self, separator: Any, batch: dict[str, Any]) -> dict[str, Tensor]:
+    def forward(self, separator: Any, batch: Batch) -> dict[str, Tensor]:
         """`batch` as for `WaveformPIT`. Returns the loss, `si_sdri` of the waveforms in the best order [dB],
         and that `order` `(B, S)`.
         """
-        mixture, sources = batch["mixture"], batch["sources"]
-        masks = separator.masks(mixture).float()
+        mixture, sources = batch.mixture, batch.sources
+        masks = separator.masks(mixture, **batch.cues).float()
         with torch.autocast(mixture.device.type, enabled=False), torch.no_grad():
             whole = mixture[:, 0].float()
             spectrum = separator.stft(whole)[:, None]  # B 1 2 F N
@@ -102,7 +103,7 @@ class SpectrogramPIT(nn.Module):
                 else references.square().sum(2).sqrt()
             )
         losses = magnitude_loss((masks * magnitude)[:, :, None], targets[:, None], magnitude[:, :, None])
-        value, order = best_permutation(-losses, batch.get("order"))
+        value, order = best_permutation(-losses, given_order(separator, batch))
         with torch.autocast(mixture.device.type, enabled=False), torch.no_grad():
             voices = separator.stft.inverse(
                 (masks[:, :, None] * spectrum).flatten(0, 1), mixture.shape[-1]

@@ -21,8 +21,9 @@ def mse(estimate: Tensor, reference: Tensor) -> Tensor:
 def noise_weighted_mse(estimate: Tensor, reference: Tensor, noise: Tensor) -> Tensor:
     """`mean(|ŝ − s|² |n|)` of `(…, P, M)` → `(…)`: errors count where the noise was. See `mse`.
 
-    >>> float(noise_weighted_mse(torch.tensor([[3.0, 5.0]]), torch.tensor([[1.0, 0.0]]), torch.tensor([[-0.5,
-    0.0]]))) 1.0
+    >>> estimate, source = torch.tensor([[3.0, 5.0]]), torch.tensor([[1.0, 0.0]])
+    >>> float(noise_weighted_mse(estimate, source, torch.tensor([[-0.5, 0.0]])))
+    1.0
     """
     return ((estimate - reference).square().sum(-2) * noise.square().sum(-2).sqrt()).mean(-1)
 

@@ -6,11 +6,12 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from unmingle.data.batch import Batch
 from unmingle.objectives.compressed import CompressedSpectrum
 from unmingle.objectives.loss_inputs import LossInputs
 from unmingle.objectives.multi_resolution import MultiResolutionSTFT
 from unmingle.objectives.noise_huber import NoiseHuber
-from unmingle.objectives.pit import WaveformPIT, best_permutation, si_sdr_improvement
+from unmingle.objectives.pit import WaveformPIT, best_permutation, given_order, si_sdr_improvement
 from unmingle.objectives.projection import ProjectionLoss
 from unmingle.objectives.si_sdr import pairwise_si_sdr
 from unmingle.objectives.squares import MSE, NoiseWeightedMSE
@@ -98,7 +99,7 @@ class WeightedSum(nn.Module):
             )
             self.weights[key] = weight
 
-    def forward(self, separator: Any, batch: dict[str, Any]) -> dict[str, Tensor]:
+    def forward(self, separator: Any, batch: Batch) -> dict[str, Tensor]:
         """`batch` holds `mixture` `(B, C, T)` and `sources` `(B, S, T)`. See `compare`."""
         return self.compare(LossInputs(separator, batch))
 
@@ -111,8 +112,9 @@ class WeightedSum(nn.Module):
         """
         n_batch, n_src, _ = inputs.sources.shape
         losses = {name: term(inputs).expand(n_batch, n_src, n_src) for name, term in self.terms.items()}
+        given = given_order(inputs.separator, inputs.batch)
         value, order = best_permutation(
-            -torch.stack([self.weights[name] * loss for name, loss in losses.items()]).sum(0)
+            -torch.stack([self.weights[name] * loss for name, loss in losses.items()]).sum(0), given
         )
         parts = {name: loss.detach().gather(1, order[:, None]).mean() for name, loss in losses.items()}
         parts = {"loss": -value.mean(), **parts, "order": order}

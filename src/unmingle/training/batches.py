@@ -3,27 +3,25 @@ run goes on with.
 """
 
 import hashlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import numpy as np
-import torch
-from torch import Tensor
 from torch.utils.data import Dataset, Sampler
 
 from unmingle.data.corpora import Recording
 from unmingle.data.mixer import Mixer
+from unmingle.data.mixture import Mixture
 from unmingle.data.recipe import DataRecipe
 from unmingle.data.segments import SegmentDataset
 from unmingle.data.sets import read_set
 from unmingle.errors import InputError, UsageError
+from unmingle.facts import Cue
 
 ENDLESS = 10**9
 
 
 class MixtureDataset(Dataset):
-    """The mixtures of a Mixer, or SegmentDataset of a set, as tensors: `mixture` `(1, T)` and `sources` `(S,
-    T)`; and which it is, `index`.
-    """
+    """The mixtures of a Mixer, or segments of a set, each with its place in it; `collate` makes batches."""
 
     def __init__(self, mixer: Mixer | SegmentDataset) -> None:
         self.mixer = mixer
@@ -31,13 +29,8 @@ class MixtureDataset(Dataset):
     def __len__(self) -> int:
         return len(self.mixer)
 
-    def __getitem__(self, index: int) -> dict[str, Tensor]:
-        item = self.mixer[index]
-        return {
-            "mixture": torch.from_numpy(item.mixture[None]),
-            "sources": torch.from_numpy(item.sources),
-            "index": torch.tensor(index),
-        }
+    def __getitem__(self, index: int) -> tuple[int, Mixture]:
+        return index, self.mixer[index]
 
 
 class ResumableSampler(Sampler[int]):
@@ -51,17 +44,6 @@ class ResumableSampler(Sampler[int]):
 
     def __len__(self) -> int:
         return self.stop - self.start
-
-
-def segmented(batch: dict[str, Tensor], length: int) -> dict[str, Tensor]:
-    """Cut items `(B, C, T)` into segments of `length` samples, `(B · T // length, C, length)`; what is left
-    over is dropped.
-    """
-    if length >= batch["mixture"].shape[-1]:
-        return batch
-    return {
-        key: values.unfold(-1, length, length).transpose(1, 2).flatten(0, 1) for key, values in batch.items()
-    }
 
 
 class EpochBatchSampler(Sampler[list[int]]):
@@ -101,7 +83,7 @@ def hold_out(recordings: list[Recording], n_speakers: int) -> tuple[list[Recordi
     return [r for r in recordings if r.speaker not in held], [r for r in recordings if r.speaker in held]
 
 
-def build_segments(data: DataRecipe) -> tuple[SegmentDataset, SegmentDataset]:
+def build_segments(data: DataRecipe, cues: Sequence[Cue] = ()) -> tuple[SegmentDataset, SegmentDataset]:
     """What `build_mixers` returns where mixtures lie on disk: endless passages of `data.set`, and `n_valid`
     of `data.valid_set`.
 
@@ -131,12 +113,14 @@ def build_segments(data: DataRecipe) -> tuple[SegmentDataset, SegmentDataset]:
             seed=data.seed,
             n_items=data.n_items or ENDLESS,
             length=round(data.length_s * data.sample_rate),
+            cues=cues,
         ),
         SegmentDataset(
             for_choosing,
             seed=data.seed,
             n_items=data.n_valid,
             length=round(data.valid_length_s * data.sample_rate),
+            cues=cues,
         ),
     )
 

@@ -5,6 +5,9 @@ from typing import Any
 import torch
 from torch import nn
 
+from unmingle.errors import InputError
+from unmingle.weights_file import OPTIMIZER
+
 
 class MuonAndAdamW(torch.optim.Optimizer):
     """Muon for matrices (linear, recurrent and dense convolution weights, flattened), AdamW for everything
@@ -59,3 +62,42 @@ class MuonAndAdamW(torch.optim.Optimizer):
         for part, state in zip(self.parts, state_dict["parts"], strict=True):
             part.load_state_dict(state)
         self.param_groups = [group for part in self.parts for group in part.param_groups]
+
+
+def optimizer_tensors(optimizer: Any) -> dict[str, torch.Tensor]:
+    """An optimizer's state as named tensors, moments in bfloat16, which has their range in half the space."""
+    found = {}
+    for number, part in enumerate(_parts(optimizer)):
+        for index, state in part.state_dict()["state"].items():
+            for key, value in state.items():
+                tensor = torch.as_tensor(value)
+                moment = tensor.is_floating_point() and tensor.ndim
+                name = f"{OPTIMIZER}{number}/{index}/{key}"
+                found[name] = tensor.to(torch.bfloat16) if moment else tensor
+    return found
+
+
+def restore_optimizer(optimizer: Any, tensors: dict[str, torch.Tensor]) -> None:
+    """Give a fresh optimizer the state that `optimizer_tensors` returned.
+
+    Raises:
+        InputError: it is of another kind of optimizer, or of other parameters.
+    """
+    for number, part in enumerate(_parts(optimizer)):
+        state: dict[int, dict[str, torch.Tensor]] = {}
+        shapes = [p.shape for group in part.param_groups for p in group["params"]]
+        for name, value in tensors.items():
+            number_of, index, key = name.removeprefix(OPTIMIZER).split("/")
+            if int(number_of) == number:
+                if int(index) >= len(shapes) or (value.ndim and value.shape != shapes[int(index)]):
+                    raise InputError(
+                        "this trunk's optimizer has other parameters; start with its weights only"
+                    )
+                state.setdefault(int(index), {})[key] = value
+        part.load_state_dict({"state": state, "param_groups": part.state_dict()["param_groups"]})
+
+
+def _parts(optimizer: Any) -> list[Any]:
+    """The optimizers that one is made of, or itself."""
+    optimizer = getattr(optimizer, "optimizer", optimizer)  # Lightning wraps it
+    return getattr(optimizer, "parts", [optimizer])

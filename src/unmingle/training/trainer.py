@@ -1,6 +1,5 @@
 """`train`: a recipe becomes weights, with Lightning underneath."""
 
-import csv
 import json
 import logging
 import time
@@ -11,39 +10,51 @@ from typing import Any
 
 import lightning
 import torch
-from lightning.pytorch.callbacks import Callback
 from lightning.pytorch.loggers import TensorBoardLogger
 from torch import Tensor, nn
+from torch.optim.swa_utils import AveragedModel
 from torch.utils.data import DataLoader
 
 from unmingle.console import say
+from unmingle.data.batch import Batch, collate
 from unmingle.data.mixer import Mixer
 from unmingle.data.segments import SegmentDataset
 from unmingle.errors import InputError, UsageError
 from unmingle.models import build
 from unmingle.objectives import build_objective
-from unmingle.results.folders import replacing
 from unmingle.training.batches import (
     EpochBatchSampler,
     MixtureDataset,
     ResumableSampler,
     build_mixers,
     build_segments,
-    segmented,
 )
-from unmingle.training.optimizers import MuonAndAdamW
+from unmingle.training.callbacks import CheckpointWriter, ProgressBar
+from unmingle.training.optimizers import MuonAndAdamW, restore_optimizer
+from unmingle.training.precision import choose_precision
 from unmingle.training.recipe import Recipe
-from unmingle.weights_file import load_state, read_header, save_weights
+from unmingle.weights_file import load_optimizer, load_state, read_header
+
+LOG_EVERY = 50  # steps between two looks at what lies on the device
 
 
 class Training(lightning.LightningModule):
     """One model, one objective, and the averaged weights that are evaluated and saved.
 
+    Nothing in a step waits for the device: figures stay there until a validation, or every `LOG_EVERY` steps.
+
     Args:
         recipe: resolved.
         model, objective: as the recipe names them.
         mixers: from `build_mixers` or `build_segments`.
+
+    Attributes:
+        earlier: the headers' `training` of the trainings whose weights this one began with.
+        optimizer_state: of the trunk that it goes on with.
+        warm: the optimizer has a state from before, so that the learning rate needs no warm-up.
     """
+
+    average: Any
 
     def __init__(
         self,
@@ -54,25 +65,36 @@ class Training(lightning.LightningModule):
     ) -> None:
         super().__init__()
         self.recipe, self.model, self.objective, self.mixers = recipe, model, objective, mixers
+        # Not one of the training's modules: it is neither trained nor put into training mode.
+        average = AveragedModel(model, multi_avg_fn=self._update_average, use_buffers=True).eval()
+        self.__dict__["average"] = average.requires_grad_(False)
         if recipe.trainer.compile:
             model.compile()
-        self.average = {key: value.clone() for key, value in model.state_dict().items()}
         self.minutes_before = 0.0
-        self.items_seen, self.hours_heard = 0, 0.0
-        self.earlier: list[
-            dict[str, Any]
-        ] = []  # what the trainings before this one, whose weights it began with, said of themselves
-        # Of a fixed set: the order of the voices that every item had when the last epoch ended, and the last
+        self.items_seen, self.hours_of_audio = 0, 0.0
+        self.earlier: list[dict[str, Any]] = []
+        self.optimizer_state: dict[str, Tensor] = {}
+        self.warm = False
+        # Of a fixed set: the order of the sources that every item had when the last epoch ended, and the last
         # one it had; −1 is none yet.
         self.orders = torch.full((2, recipe.data.n_items or 0, recipe.data.n_src), -1)
         self.started = self._now()
-        self.compiled = (
-            not recipe.trainer.compile
-        )  # the first step compiles, which takes about a minute and does not count
-        self.since_validation: defaultdict[str, list[float]] = defaultdict(list)
+        # The first step compiles, which takes about a minute and does not count.
+        self.compiled = not recipe.trainer.compile
+        self.since_validation: defaultdict[str, list[Tensor]] = defaultdict(list)
 
     def _now(self) -> float:
         return time.process_time() if self.recipe.trainer.clock == "cpu" else time.perf_counter()
+
+    @property
+    def is_trunk(self) -> bool:
+        """Whether the learning rate stays, so that other trainings go on from here."""
+        return self.recipe.optimizer.decay == 0
+
+    @property
+    def hours_before(self) -> float:
+        """Audio of the trainings whose weights it began with [h]."""
+        return sum(training["hours_of_audio"] for training in self.earlier)
 
     @property
     def minutes(self) -> float:
@@ -102,60 +124,76 @@ class Training(lightning.LightningModule):
             )
         return MuonAndAdamW(self.model, lr=optimizer.lr, muon_lr=optimizer.muon_lr, weight_decay=decay)
 
+    def on_fit_start(self) -> None:
+        self.average.module.to(self.device)
+
+    def on_train_start(self) -> None:
+        if self.optimizer_state:
+            restore_optimizer(self.trainer.optimizers[0], self.optimizer_state)
+
     def learning_rate_factor(self) -> float:
-        """Warm-up over steps, then flat, then linear decay over the last share of the budget."""
+        """Warm-up over steps unless the optimizer is warm, then flat, then linear decay to 0 over the last
+        share of the budget.
+        """
         optimizer = self.recipe.optimizer
-        warm = min(1.0, (self.global_step + 1) / max(optimizer.warm_up, 1))
+        warm = 1.0 if self.warm else min(1.0, (self.global_step + 1) / max(optimizer.warm_up, 1))
         left = max(0.0, 1 - self.share_done)
         return warm * (min(1.0, left / optimizer.decay) if optimizer.decay else 1.0)
 
-    def training_step(self, batch: dict[str, Tensor], batch_idx: int) -> Tensor | None:
+    def training_step(self, batch: Batch, batch_idx: int) -> Tensor | None:
         factor = self.learning_rate_factor()
         for group in self.trainer.optimizers[0].param_groups:
             group.setdefault("highest_lr", group["lr"])
             group["lr"] = group["highest_lr"] * factor
-        index, n_items, fix_after = (
-            batch.pop("index"),
-            self.recipe.data.n_items,
-            getattr(self.objective, "fix_after", None),
-        )
-        if n_items and fix_after and self.items_seen >= fix_after * n_items:
-            batch["order"] = self.orders[0, index.cpu()].to(index.device)
-        heard = segmented(batch, round(self.segment_s * self.recipe.data.sample_rate))
-        parts = self.objective(self.model, {**heard, "share_done": self.share_done})
+        data, fix_after = self.recipe.data, getattr(self.objective, "fix_after", None)
+        index = batch.index.cpu() if data.n_items and batch.index is not None else None
+        n_items = len(batch)
+        if index is not None and fix_after and self.items_seen >= fix_after * len(self.orders[0]):
+            batch.order = self.orders[0, index].to(batch.mixture.device)
+        batch = batch.segmented(round(self.segment_s * data.sample_rate))
+        batch.share_done = self.share_done
+        parts = self.objective(self.model, batch)
         order = parts.pop("order", None)
-        if n_items and order is not None:
-            self.orders[1, index.cpu()] = order.cpu()
-        self.items_seen += len(batch["mixture"])
-        self.hours_heard += len(batch["mixture"]) * self.recipe.data.length_s / 3600
+        if index is not None and order is not None:
+            self.orders[1, index] = order.cpu()
+        self.items_seen += n_items
+        self.hours_of_audio += n_items * data.length_s / 3600
         for key, value in parts.items():
-            values = self.since_validation[
-                f"train_{key}"
-            ]  # made even if it stays empty: the columns of curves.csv keep their order
-            if value.isfinite():
-                values.append(float(value.detach()))
-        self.log_dict({f"train_{key}": value for key, value in parts.items()})
-        self.log("hours", self.hours_heard)
+            self.since_validation[f"train_{key}"].append(value.detach())
+        if self.global_step % LOG_EVERY == 0:
+            self.log_dict({f"train_{key}": value for key, value in parts.items()})
+            self.log("hours", self.hours_of_audio)
         # Without a gradient, the model rests in this step while the objective learns.
         return parts["loss"] if parts["loss"].requires_grad else None
+
+    def means_since_validation(self) -> dict[str, float | str]:
+        """Means of the steps' figures since the last validation, without those that are not finite."""
+        means: dict[str, float | str] = {}
+        for key, values in self.since_validation.items():
+            figures = torch.stack(values).float() if values else torch.zeros(0)
+            finite = figures[figures.isfinite()]
+            means[key] = round(float(finite.mean()), 4) if len(finite) else ""
+            values.clear()  # the key stays, so that the columns of curves.csv keep their order
+        return means
 
     def on_before_optimizer_step(self, optimizer: Any) -> None:
         # A batch whose gradient is not finite is left out instead of ending the run.
         norm = torch.nn.utils.clip_grad_norm_(self.model.parameters(), self.recipe.optimizer.clip)
-        if not torch.isfinite(norm):
-            optimizer.zero_grad()
+        finite = norm.isfinite()
+        for parameter in self.model.parameters():
+            if parameter.grad is not None:
+                parameter.grad.copy_(torch.where(finite, parameter.grad, 0.0))
+
+    def _update_average(self, averages: Any, values: Any, n_averaged: Any) -> None:
+        """Move the averages towards the values, faster at the beginning."""
+        keep = min(self.recipe.trainer.ema, (1 + self.global_step) / (10 + self.global_step))
+        if averages[0].is_floating_point():
+            torch._foreach_lerp_(averages, values, 1 - keep)
+        else:
+            torch._foreach_copy_(averages, values)
 
     def on_train_batch_end(self, *_: Any) -> None:
-        decay = min(self.recipe.trainer.ema, (1 + self.global_step) / (10 + self.global_step))
-        with torch.no_grad():
-            for key, value in self.model.state_dict().items():
-                mean = self.average[key]
-                if mean.device != value.device:
-                    mean = self.average[key] = mean.to(value.device)
-                if value.is_floating_point():
-                    mean.lerp_(value, 1 - decay)
-                else:
-                    mean.copy_(value)
+        self.average.update_parameters(self.model)
         if not self.compiled:
             self.compiled, self.started = True, self._now()
         if self.recipe.data.n_items and self.items_seen % self.recipe.data.n_items == 0:
@@ -167,187 +205,61 @@ class Training(lightning.LightningModule):
         """Log the share of items whose order is another than an epoch ago, if there was one."""
         before, now = self.orders
         if (before >= 0).all():
-            switches = float((before != now).any(1).float().mean())
+            switches = (before != now).any(1).float().mean()
             self.since_validation["order_switches"].append(switches)
             for logger in self.loggers:
-                logger.log_metrics({"order_switches": switches}, self.global_step)
+                logger.log_metrics({"order_switches": float(switches)}, self.global_step)
         self.orders[0] = now
 
-    def on_validation_start(self) -> None:
-        self._live = {key: value.clone() for key, value in self.model.state_dict().items()}
-        self.model.load_state_dict(self.average)
-
-    def on_validation_epoch_end(self) -> None:
-        # Before callbacks write their checkpoints, which must hold the live weights.
-        self.model.load_state_dict(self._live)
-        del self._live
-
-    def validation_step(self, batch: dict[str, Tensor], batch_idx: int) -> None:
-        with torch.compiler.set_stance(
-            "force_eager"
-        ):  # items differ in length, and each length would be compiled anew
-            parts = self.objective(self.model, batch)
+    def validation_step(self, batch: Batch, batch_idx: int) -> None:
+        parts = self.objective(self.average.module, batch)
         parts.pop("order", None)
-        self.log_dict(
-            {f"valid_{key}": value for key, value in parts.items()}, batch_size=len(batch["mixture"])
-        )
+        self.log_dict({f"valid_{key}": value for key, value in parts.items()}, batch_size=len(batch))
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         checkpoint["unmingle"] = {
             "minutes": self.minutes,
             "items_seen": self.items_seen,
-            "hours_heard": self.hours_heard,
-            "average": self.average,
+            "hours_of_audio": self.hours_of_audio,
+            "average": self.average.state_dict(),
             "orders": self.orders,
             "earlier": self.earlier,
+            "warm": self.warm,
         }
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         kept = checkpoint["unmingle"]
-        self.minutes_before, self.items_seen, self.hours_heard = (
-            kept["minutes"],
-            kept["items_seen"],
-            kept["hours_heard"],
-        )
-        self.average, self.earlier, orders = kept["average"], kept["earlier"], kept["orders"]
+        self.minutes_before, self.items_seen = kept["minutes"], kept["items_seen"]
+        self.hours_of_audio, self.earlier, orders = kept["hours_of_audio"], kept["earlier"], kept["orders"]
+        self.average.load_state_dict(kept["average"])
+        self.warm, self.optimizer_state = kept["warm"], {}
         if orders.shape != self.orders.shape:
-            raise UsageError(
-                f"data.n_items was {orders.shape[1] or 'not set'}; go on with the same, or start anew with --init"
-            )
+            before = f"data.n_items was {orders.shape[1] or 'not set'}"
+            raise UsageError(f"{before}; go on with the same, or start anew with --init")
         self.orders = orders
         self.started = self._now()
 
     def _loader(self, mixer: Mixer | SegmentDataset, **batches: Any) -> DataLoader:
         workers = self.recipe.trainer.workers
         return DataLoader(
-            MixtureDataset(mixer), num_workers=workers, persistent_workers=workers > 0, **batches
+            MixtureDataset(mixer),
+            num_workers=workers,
+            persistent_workers=workers > 0,
+            collate_fn=collate,
+            pin_memory=torch.cuda.is_available(),
+            **batches,
         )
 
     def train_dataloader(self) -> DataLoader:
         data, batch_size = self.recipe.data, self.recipe.trainer.batch_size
         if data.n_items:
-            return self._loader(
-                self.mixers[0],
-                batch_sampler=EpochBatchSampler(self.items_seen, data.n_items, batch_size, data.seed),
-            )
-        return self._loader(
-            self.mixers[0],
-            batch_size=batch_size,
-            sampler=ResumableSampler(self.items_seen, len(self.mixers[0])),
-        )
+            sampler = EpochBatchSampler(self.items_seen, data.n_items, batch_size, data.seed)
+            return self._loader(self.mixers[0], batch_sampler=sampler)
+        following = ResumableSampler(self.items_seen, len(self.mixers[0]))
+        return self._loader(self.mixers[0], batch_size=batch_size, sampler=following)
 
     def val_dataloader(self) -> DataLoader:
         return self._loader(self.mixers[1], batch_size=self.recipe.trainer.batch_size)
-
-
-class ProgressBar(Callback):
-    """Share of the budget that is spent, time left, and what the objective and the last validation say."""
-
-    def __init__(self) -> None:
-        from rich.console import Console
-        from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
-
-        console = Console(stderr=True)
-        columns = (
-            TextColumn("training"),
-            BarColumn(),
-            TaskProgressColumn(),
-            TimeRemainingColumn(),
-            TextColumn("left {task.description}"),
-        )
-        self.bar = Progress(*columns, console=console, disable=not console.is_terminal, refresh_per_second=2)
-
-    def on_train_start(self, trainer: lightning.Trainer, module: Any) -> None:
-        self.bar.start()
-        self.task = self.bar.add_task("", total=1)
-
-    def on_train_batch_end(self, trainer: lightning.Trainer, module: Any, *_: Any) -> None:
-        numbers = {
-            key.replace("_", " "): float(value)
-            for key, value in trainer.callback_metrics.items()
-            if key in ("train_loss", "valid_si_sdri")
-        }
-        said = [f"step {module.global_step}", *(f"{key} {value:.2f}" for key, value in numbers.items())]
-        self.bar.update(self.task, completed=module.share_done, description=", ".join(said))
-
-    def teardown(self, trainer: lightning.Trainer, module: Any, stage: str) -> None:
-        self.bar.stop()
-
-
-class CheckpointWriter(Callback):
-    """After every validation: a row of `curves.csv`, `last.ckpt` to resume from, averaged weights as
-    `last.safetensors` and the best of them.
-    """
-
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
-        self.best = -float("inf")
-
-    def on_validation_end(self, trainer: lightning.Trainer, module: Any) -> None:
-        if trainer.sanity_checking:
-            return
-        score = float(trainer.callback_metrics["valid_si_sdri"])
-        training = {
-            "steps": module.global_step,
-            "hours_of_audio": round(module.hours_heard, 3),
-            "minutes": round(module.minutes, 2),
-            "clock": module.recipe.trainer.clock,
-            "threads": torch.get_num_threads(),
-            "held_out_si_sdri_db": round(score, 3),
-            "corpora": list(module.mixers[0].corpora),
-            **({"earlier": module.earlier} if module.earlier else {}),
-        }
-        row = {
-            "step": module.global_step,
-            "minutes": training["minutes"],
-            "hours_of_audio": training["hours_of_audio"],
-            # Empty where no epoch ended since the last row, so that every row has the same columns.
-            **({"order_switches": ""} if (module.orders >= 0).any() else {}),
-            **{
-                key: round(sum(values) / len(values), 4) if values else ""
-                for key, values in module.since_validation.items()
-            },
-            **{
-                key: round(float(value), 4)
-                for key, value in trainer.callback_metrics.items()
-                if key.startswith("valid_")
-            },
-        }
-        module.since_validation.clear()
-        curves = self.folder / "curves.csv"
-        with curves.open("a", newline="", encoding="utf-8") as file:
-            writer = csv.DictWriter(file, row)
-            if not file.tell():
-                writer.writeheader()
-            writer.writerow(row)
-        names = ["last"]
-        if score > self.best:
-            self.best = score
-            names.append("best")
-        for name in names:
-            save_weights(
-                self.folder / f"{name}.safetensors",
-                module.model,
-                module.average,
-                recipe=module.recipe.to_dict(),
-                training=training,
-            )
-        with replacing(self.folder / "last.ckpt") as beside:
-            trainer.save_checkpoint(beside)
-
-    def state_dict(self) -> dict[str, Any]:
-        return {"best": self.best}
-
-    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        self.best = state_dict["best"]
-
-
-def computes_bfloat16() -> bool:
-    """Whether this machine multiplies bfloat16 faster than float32."""
-    if torch.cuda.is_available():
-        return torch.cuda.is_bf16_supported()
-    capabilities = torch.cpu.get_capabilities() if hasattr(torch.cpu, "get_capabilities") else {}
-    return bool(capabilities.get("avx512_bf16") or capabilities.get("amx_bf16"))
 
 
 def initialise_from(model: Any, init: Path) -> None:
@@ -433,24 +345,28 @@ def train(
         raise UsageError(
             f"recipe: the model works at {model.facts.sample_rate} Hz, data.sample_rate is {recipe.data.sample_rate}; make them equal"
         )
+    if names := ", ".join(cue.name for cue in model.facts.cues):
+        if not recipe.data.set or recipe.data.curriculum:
+            remedy = "set data.set, and leave data.curriculum out"
+            raise UsageError(f"recipe: the model is told {names}, which only sets on disk have; {remedy}")
     if init is not None:
         initialise_from(model, init)
-    mixers = build_segments(recipe.data) if recipe.data.set else build_mixers(recipe.data)
+    mixers = build_segments(recipe.data, model.facts.cues) if recipe.data.set else build_mixers(recipe.data)
     module = Training(recipe, model, objective, mixers)
     if init is not None:
-        before = read_header(init)["training"]
+        header = read_header(init)
+        before = header["training"]
         module.earlier = [*before.pop("earlier", []), before]
+        module.optimizer_state = load_optimizer(init)
+        module.warm = bool(module.optimizer_state)
+        if module.warm and header["recipe"]["data"]["seed"] == recipe.data.seed and not recipe.data.n_items:
+            module.items_seen = before.get("items_seen", 0)  # a trunk hears no mixture twice
     out.mkdir(parents=True, exist_ok=True)
     (out / "recipe.json").write_text(json.dumps(recipe.to_dict(), indent=1), encoding="utf-8")
-    precision = (
-        settings.precision
-        if settings.precision != "auto"
-        else ("bf16-mixed" if computes_bfloat16() else "32-true")
-    )
     trainer = lightning.Trainer(
         accelerator=settings.device,
         devices=1,
-        precision=precision,
+        precision=choose_precision(settings.precision),  # type: ignore[arg-type]
         max_epochs=-1,
         check_val_every_n_epoch=None,
         val_check_interval=settings.validate_every,

@@ -1,0 +1,145 @@
+"""Mixtures that lie on disk, by the paths and numbers that are needed to read them."""
+
+from abc import ABC, abstractmethod
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+import soundfile
+
+from unmingle.data.corpora import read_mono
+from unmingle.data.mixer import TONE, convolve, room
+from unmingle.data.mixture import Mixture
+from unmingle.errors import InputError
+
+CUES = "cues"  # a folder beside those of the mixtures; in it a folder per cue, in it ID.npy
+
+
+@dataclass(frozen=True)
+class MixtureEntry(ABC):
+    """One mixture of a set; `read` makes it. Plain values, so that it goes to any process.
+
+    Attributes:
+        id: name of the mixture.
+        about: what its set says of it, where it does: `task`, `kind` of the noise, `snr_db` [dB].
+    """
+
+    id: str
+    about: dict[str, str | float] = field(default_factory=dict, kw_only=True)
+
+    @abstractmethod
+    def read(self) -> Mixture:
+        """Read and decode it; InputError names the file that is not as it should be."""
+
+
+@dataclass(frozen=True)
+class MixedEntry(MixtureEntry):
+    """A mixture that is made when it is read, of voices and noise.
+
+    Attributes:
+        sources: a file per voice, of which the first `length` samples count.
+        gains: of the voices.
+        length: [samples].
+        noise: a file or "tone:HZ" (see `noise_passage`); "" for none.
+        noise_gain, noise_start: of it, the start in samples.
+        t60_s: reverberation time of the room [s]; 0 for none. What a room adds to a voice is noise.
+        room_seed: the same seed gives the same room.
+    """
+
+    sources: tuple[Path, ...]
+    gains: tuple[float, ...]
+    length: int
+    noise: str = ""
+    noise_gain: float = 1.0
+    noise_start: int = 0
+    t60_s: float = 0.0
+    room_seed: int = 0
+
+    def read(self) -> Mixture:
+        voices, rates = zip(*(read_channels(path) for path in self.sources), strict=True)
+        rate, gains = rates[0], np.array(self.gains, np.float32)[:, None]
+        dry = np.stack([voice.mean(axis=0)[: self.length] for voice in voices])
+        sources, noise = dry * gains, np.zeros(self.length, np.float32)
+        if self.t60_s:
+            noise += (in_room(dry, self.room_seed, rate, self.t60_s) * gains - sources).sum(axis=0)
+        if self.noise:
+            try:
+                passage = noise_passage(self.noise, self.noise_start, self.length, rate)
+            except ValueError as error:
+                raise InputError(f"{self.id}: {error}") from None
+            noise += np.float32(self.noise_gain) * passage
+        speakers = [path.parent.name for path in self.sources]
+        return Mixture.of_sources(sources, noise, rate, self.id, speakers)
+
+
+@dataclass(frozen=True)
+class RecordedEntry(MixtureEntry):
+    """A mixture that lies in a file, of any number of channels, beside a file per voice.
+
+    Attributes:
+        mixture: the file.
+        sources: a file per voice, as long as the mixture, which is read at its first channel; what they do
+            not explain of it is noise. None where nothing is known of the voices.
+        cues: a `.npy` file per cue, by name.
+    """
+
+    mixture: Path
+    sources: tuple[Path, ...] = ()
+    cues: dict[str, Path] = field(default_factory=dict)
+
+    def read(self) -> Mixture:
+        mixture, rate = read_channels(self.mixture)
+        length = mixture.shape[1]
+        sources = np.zeros((len(self.sources), length), np.float32)
+        for row, path in enumerate(self.sources):
+            voice = read_channels(path)[0][0]
+            if len(voice) != length:
+                expected = f"not as long as {self.mixture} ({length} samples)"
+                raise InputError(f"{path}: {expected}; the set is damaged, build it again")
+            sources[row] = voice
+        cues = {name: _read_cue(path) for name, path in self.cues.items()}
+        return Mixture(mixture, sources, mixture[0] - sources.sum(axis=0), rate, self.id, cues=cues)
+
+
+def _read_cue(path: Path) -> np.ndarray:
+    try:
+        return np.load(path, allow_pickle=False)
+    except (OSError, ValueError) as error:
+        raise InputError(f"{path}: not a cue ({error}); expected an array written by numpy.save") from None
+
+
+def read_channels(path: Path) -> tuple[np.ndarray, int]:
+    """Decode a file to float32 `(C, T)`, and its sample rate [Hz]."""
+    try:
+        samples, rate = soundfile.read(path, dtype="float32", always_2d=True)
+    except soundfile.LibsndfileError as error:
+        raise InputError(f"{path}: cannot be decoded ({error.error_string})") from None
+    return np.ascontiguousarray(samples.T), rate
+
+
+def noise_passage(noise: str | Path, start: int, length: int, sample_rate: int) -> np.ndarray:
+    """Noise of a mixture before its gain, `(T,)` float32.
+
+    Args:
+        noise: a recording, read in a circle: after its last sample comes its first one; or "tone:1234.5", a
+            sine of that many Hz, amplitude 1 and phase 0.
+        start: of the passage in the recording [samples at `sample_rate`].
+        length: [samples].
+        sample_rate: to which the recording is resampled [Hz].
+
+    Raises:
+        ValueError: the recording is empty or cannot be decoded, or the tone has no frequency.
+    """
+    kind, _, frequency = str(noise).partition(":")
+    if kind == TONE:
+        return np.sin(2 * np.pi * float(frequency) / sample_rate * np.arange(length)).astype(np.float32)
+    samples = read_mono(Path(noise), sample_rate)
+    if not len(samples):
+        raise ValueError(f"{noise}: no samples in it")
+    return np.take(samples, np.arange(start, start + length), mode="wrap")
+
+
+def in_room(voices: np.ndarray, seed: int, sample_rate: int, t60_s: float) -> np.ndarray:
+    """Voices `(S, T)` through a simple room, a response for each (see `unmingle.data.mixer.room`)."""
+    rng = np.random.default_rng(seed)
+    return np.stack([convolve(voice, room(rng, sample_rate, t60_s)) for voice in voices])
