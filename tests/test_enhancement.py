@@ -119,7 +119,7 @@ def test_a_model_for_the_other_job_is_refused_with_those_for_this_one(weights: P
         match=r"model tiny takes one voice out of noise, it does not separate; choose from: .*duet",
     ):
         separate(noise(100), RATE, model=weights)
-    with pytest.raises(UsageError, match="an enhancer returns one"):
+    with pytest.raises(UsageError, match="tells voices apart, it does not enhance"):
         enhance(noise(100), RATE, Fake(lambda mixture: np.stack([mixture] * 2)))
     with pytest.raises(UsageError, match="tiny takes one voice out of noise"):
         load(weights, task="separate")

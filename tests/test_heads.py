@@ -209,7 +209,7 @@ def test_the_count_of_a_recording_is_that_of_most_of_its_active_chunks() -> None
         def __call__(self, mixture: np.ndarray) -> np.ndarray:
             return np.zeros((next(heard), mixture.shape[1]))
 
-    assert count_speakers(separator(halving, "one-and-rest", cls=Hearing), [recording], RATE) == 2
+    assert count_speakers(separator(halving, "one-and-rest", cls=Hearing), [recording[None]], RATE) == 2
 
 
 def test_separation_counts_first_and_then_keeps_the_number() -> None:

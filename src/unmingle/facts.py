@@ -1,8 +1,11 @@
 """What a separator declares about itself; everybody reads these facts instead of asking its type."""
 
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
 from math import ceil
 from typing import Any, Literal
+
+from unmingle.errors import UsageError
 
 Task = Literal["separate", "enhance"]
 Speakers = int | Literal["auto"]
@@ -27,10 +30,12 @@ class Cue:
     Attributes:
         name: such as "faces" or "voice".
         rate: values per second on the cue's last axis [Hz]; None for one that has no time axis.
+        shape: of one value; a cue of N values is `(*shape, N)`.
     """
 
     name: str
     rate: float | None = None
+    shape: tuple[int, ...] = ()
 
     def cut(self, values: Any, start: int, length: int, sample_rate: int) -> Any:
         """The values `(…, n)` of the samples `start` to `start + length`; the last is repeated at the end."""
@@ -92,6 +97,29 @@ class Facts:
         """
         return self.latency + 1 - self.hop
 
+    def arranged(self, cues: Mapping[str, Any] | None) -> dict[str, Any]:
+        """The cues as float32 arrays, in the order in which they are declared.
+
+        Raises:
+            UsageError: one is missing or unknown, or it has not the declared shape.
+        """
+        import numpy as np
+
+        given, names = dict(cues or {}), [cue.name for cue in self.cues]
+        if set(given) != set(names):
+            wanted, got = (", ".join(sorted(some)) or "none" for some in (names, given))
+            raise UsageError(f"this separator needs the cues: {wanted}; given are: {got}")
+        arrays = {}
+        for cue in self.cues:
+            values = np.asarray(given[cue.name], np.float32)
+            shape = values.shape if cue.rate is None else values.shape[:-1]
+            if shape != cue.shape or (cue.rate is not None and not values.size):
+                timed = "" if cue.rate is None else f" and {cue.rate:g} values a second on the last axis"
+                expected = f"expected {cue.shape}{timed}"
+                raise UsageError(f"the cue {cue.name} is of shape {values.shape}; {expected}")
+            arrays[cue.name] = values
+        return arrays
+
     def behind(self, length: int) -> int:
         """Zeros that a stream is fed after the last of `length` samples, so that all of their estimates come
         out [samples].
@@ -100,7 +128,7 @@ class Facts:
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values, for a weights file's header."""
-        return {**asdict(self), "cues": [asdict(cue) for cue in self.cues]}
+        return {**asdict(self), "cues": [{**asdict(cue), "shape": list(cue.shape)} for cue in self.cues]}
 
     @classmethod
     def from_dict(cls, values: dict[str, Any]) -> "Facts":
@@ -112,4 +140,11 @@ class Facts:
             )
         if values.get("head", "") not in HEADS:
             raise ValueError(f"unknown head {values['head']!r}; known are {', '.join(filter(None, HEADS))}")
-        return cls(**{**values, "cues": tuple(Cue(**cue) for cue in values.get("cues", ()))})
+        return cls(
+            **{
+                **values,
+                "cues": tuple(
+                    Cue(**{**cue, "shape": tuple(cue.get("shape", ()))}) for cue in values.get("cues", ())
+                ),
+            }
+        )

@@ -2,7 +2,7 @@
 
 import re
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass
 from importlib.util import find_spec
@@ -25,13 +25,13 @@ from unmingle.inference.pipeline import (
     as_enhancer,
     as_separator,
     count_speakers,
+    name_of,
     report,
 )
 from unmingle.inference.queue import Queue
-from unmingle.media.recording import StereoCall, one_channel, pick_channel
+from unmingle.media.recording import StereoCall, at_microphones, pick_channel
 from unmingle.results.folders import OutputFolder
 from unmingle.results.tracks import Tracks
-from unmingle.runtime.separator import Separator
 
 SILENT_DB = -40.0
 
@@ -96,6 +96,7 @@ def separate_file(
     overwrite: bool = False,
     progress: Progress | None = None,
     stem: str | None = None,
+    cues: Mapping[str, Any] | None = None,
 ) -> FileResult:
     """Separate a file into `out/<stem>/speaker-1.wav`, `speaker-2.wav`, …: read, separated and written block
     by block.
@@ -103,7 +104,7 @@ def separate_file(
     Args:
         source: path, or binary file object.
         out: folder for the outputs; all of them appear, or none.
-        speakers, model, progress: as for `separate`. To count, the file is read twice.
+        speakers, model, progress, cues: as for `separate`. To count, the file is read twice.
         format: "wav" (32-bit float), "flac", "mp3", "m4a" or "opus".
         channel: "mix", or the number of the one channel to separate, from 1.
         start_s, end_s: passage [s].
@@ -122,10 +123,10 @@ def separate_file(
 
     def choose(blocks: Iterator[np.ndarray], sample_rate: int) -> Choice:
         chosen, counted = separator, None
-        if isinstance(separator, Separator) and separator.n_src is None:
+        if speakers == "auto" and separator.facts.n_src is None:
             counted = count_speakers(separator, blocks, sample_rate)
             chosen = after_counting(separator, counted, model)
-        separation = Separation(chosen, sample_rate)
+        separation = Separation(chosen, sample_rate, cues)
         return Choice(
             separation, chosen, [f"speaker-{index + 1}" for index in range(separation.n_src)], counted
         )
@@ -150,12 +151,13 @@ def enhance_file(
     overwrite: bool = False,
     progress: Progress | None = None,
     stem: str | None = None,
+    cues: Mapping[str, Any] | None = None,
 ) -> FileResult:
     """Take the voice of a file out of its noise, into `out/<stem>/voice.wav`: read, enhanced and written
     block by block.
 
     Args:
-        source, format, channel, start_s, end_s, overwrite, progress, stem: as for `separate_file`.
+        source, format, channel, start_s, end_s, overwrite, progress, stem, cues: as for `separate_file`.
         out: folder for the outputs; all of them appear, or none.
         model, keep: as for `enhance`.
         rest: also write `rest.wav`: what was removed.
@@ -169,7 +171,7 @@ def enhance_file(
     enhancer = as_enhancer(model)
 
     def choose(blocks: Iterator[np.ndarray], sample_rate: int) -> Choice:
-        return Choice(Enhancement(enhancer, sample_rate, keep), enhancer, ["voice"])
+        return Choice(Enhancement(enhancer, sample_rate, keep, cues), enhancer, ["voice"])
 
     return _process(
         source, out, choose, format, channel, start_s, end_s, rest, plot, overwrite, progress, stem
@@ -222,13 +224,13 @@ def _process(
         name, rate, estimated = reader.name, reader.sample_rate, reader.n_samples
         pick = pick_channel(channel, reader.n_channels, name)
         folder = Path(out) / (stem or output_stems([name])[0])
-        choice = choose((one_channel(block, pick) for block in reader.blocks(BLOCK_S * rate)), rate)
+        blocks = (at_microphones(block, 1, pick) for block in reader.blocks(BLOCK_S * rate))
+        choice = choose(blocks, rate)
+        n_mics = choice.separator.facts.n_mics
         if choice.counted is not None:  # which has read it to its end
             reader = stack.enter_context(open_audio(reader.file, start_s=start_s, end_s=end_s))
         process, separator, n_src = choice.process, choice.separator, choice.process.n_src
-        clusters = (
-            separator if isinstance(separator, Separator) and separator.facts.head in CLUSTERING else None
-        )
+        clusters: Any = separator if separator.facts.head in CLUSTERING else None
         names = [*choice.names, *["rest"] * rest]
         staged = stack.enter_context(OutputFolder(folder, overwrite))
         paths = [staged / f"{name}.{format}" for name in names]
@@ -248,17 +250,18 @@ def _process(
 
         for block in reader.blocks(BLOCK_S * rate):
             report(progress, n_read / rate, None if estimated is None else max(estimated, n_read) / rate)
-            mono = one_channel(block, pick)
+            mixture = at_microphones(block, n_mics, pick, name)
             if pick is None and reader.n_channels == 2:
                 stereo.feed(block)
-            waiting.push(mono)
-            write(process.feed(mono))
+            waiting.push(mixture[0])
+            write(process.feed(mixture))
             n_read += block.shape[1]
         write(process.flush())
         gain = tracks.finish()
         report(progress, n_read / rate, n_read / rate)
         if drawn:
-            from unmingle.results.pictures import plot_clusters, plot_separation
+            from unmingle.inference.embeddings import plot_clusters
+            from unmingle.results.pictures import plot_separation
 
             drawn.close()
             plot_separation(drawn.path, paths[:n_src], staged / "spectrogram.png")
@@ -270,7 +273,7 @@ def _process(
     notes = list(reader.warnings)
     if (counted := choice.counted) is not None:
         notes.append(f"{counted or 'no'} voice{'' if counted == 1 else 's'} counted")
-    if pick is None and reader.n_channels > 1:
+    if pick is None and reader.n_channels > 1 and n_mics == 1:
         notes.append(f"{reader.n_channels} channels were mixed to mono")
     if n_src > 1 and stereo.recognised():
         notes.append(
@@ -294,7 +297,7 @@ def _process(
         silent=[files[index] for index in silent],
         duration_s=n_read / rate,
         sample_rate=tracks.sample_rate,
-        model=getattr(separator, "name", type(separator).__name__),
+        model=name_of(separator),
         real_time_factor=(time.perf_counter() - began) * rate / n_read,
         rest=files[-1] if rest else None,
         plot=folder / "spectrogram.png" if plot else None,

@@ -1,7 +1,7 @@
 """separate() and enhance(): the one path from samples to samples, for any length and sample rate."""
 
 from collections import Counter
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, Protocol
@@ -12,17 +12,15 @@ import soxr
 from unmingle.catalog import check
 from unmingle.errors import Cancelled, InputError, UsageError
 from unmingle.facts import SAMPLE_RATES, Speakers
-from unmingle.inference.chunking import SeparatorLike, Stitcher, level_gain
+from unmingle.inference.chunking import SeparatorLike, Stitcher, chunk_gain
 from unmingle.inference.queue import Queue
-from unmingle.media.recording import as_mono, as_whole
+from unmingle.media.recording import as_channels, as_whole, at_microphones
 from unmingle.runtime.loading import load
-from unmingle.runtime.separator import Separator
 
 BLOCK_S = 5
 
-Progress = Callable[
-    [float, float | None], bool | None
-]  # done [s], total [s] or None if unknown; False cancels
+# done [s], total [s] or None if unknown; False cancels
+Progress = Callable[[float, float | None], bool | None]
 Model = str | Path | SeparatorLike | None
 
 
@@ -34,7 +32,7 @@ class Process(Protocol):
     n_src: int
 
     def feed(self, samples: np.ndarray) -> np.ndarray:
-        """Take `(T,)` float32; return the outputs `(n_src, t)` that are ready, often none."""
+        """Take `(C, T)` float32; return the outputs `(n_src, t)` that are ready, often none."""
 
     def flush(self) -> np.ndarray:
         """Return the outputs `(n_src, t)` that are left. Nothing can be fed afterwards."""
@@ -48,45 +46,60 @@ class Separation:
     they share the highest band that it does hold.
 
     Args:
-        separator: anything that declares `facts` and turns `(1, T)` into `(n_src, T)`.
+        separator: anything that declares `facts` and turns `(C, T)` into `(n_src, T)`.
         sample_rate: of what will be fed [Hz].
+        cues: those that the separator declares, of the whole recording, by name.
 
     Raises:
         InputError: sample rate out of range.
         UsageError: the separator does not say how many voices it returns.
     """
 
-    def __init__(self, separator: SeparatorLike, sample_rate: int) -> None:
-        if not SAMPLE_RATES[0] <= sample_rate <= SAMPLE_RATES[1]:
-            raise InputError(
-                f"sample rate {sample_rate} Hz is out of range; resample to {SAMPLE_RATES[0]} to {SAMPLE_RATES[1]} Hz"
-            )
+    def __init__(
+        self, separator: SeparatorLike, sample_rate: int, cues: Mapping[str, Any] | None = None
+    ) -> None:
+        lowest, highest = SAMPLE_RATES
+        if not lowest <= sample_rate <= highest:
+            remedy = f"resample to {lowest} to {highest} Hz"
+            raise InputError(f"sample rate {sample_rate} Hz is out of range; {remedy}")
         inside = separator.facts.sample_rate
         same = inside == sample_rate
-        self._stitcher = Stitcher(separator, None if same else min(inside, sample_rate) / 2)
+        self._stitcher = Stitcher(separator, None if same else min(inside, sample_rate) / 2, cues)
         self.n_src, self.sample_rate, self._ratio = self._stitcher.n_src, sample_rate, inside / sample_rate
-        self._in = None if same else soxr.ResampleStream(sample_rate, inside, 1, dtype="float32")
+        self._inside = inside
+        self._in: soxr.ResampleStream | None = None  # made when the number of channels is known
         self._out = (
             None if same else soxr.ResampleStream(inside, sample_rate, self.n_src + 1, dtype="float32")
         )
+        self._n_channels = 0
         self._mixture, self._shares = Queue(), Queue()
-        self._n_done, self._n_shares_gone = 0, 0
+        self._n_done, self._n_shares_dropped = 0, 0
 
     def feed(self, samples: np.ndarray) -> np.ndarray:
-        """Take `(T,)` float32; return the voices `(n_src, t)` that are ready, often none."""
+        """Take `(C, T)` float32; return the voices `(n_src, t)` that are ready, often none."""
         samples = np.array(samples, np.float32)  # a copy: the caller may use its buffer again
-        if self._in is None:
+        if self._out is None:
             return self._stitcher.feed(samples)[: self.n_src]
-        self._mixture.push(samples)
-        return self._full_band(self._stitcher.feed(self._in.resample_chunk(samples)))
+        self._mixture.push(samples[0])
+        return self._full_band(self._stitcher.feed(self._resampled(samples)))
 
     def flush(self) -> np.ndarray:
         """Return the voices `(n_src, t)` that are left. Nothing can be fed afterwards."""
-        if self._in is None:
+        if self._out is None:
             return self._stitcher.flush()[: self.n_src]
-        end = np.zeros(int(1 / self._ratio) + 1, np.float32)  # so that even one sample is one inside
-        rows = self._stitcher.feed(self._in.resample_chunk(end, last=True))
+        # So that even one sample is one inside.
+        end = np.zeros((self._n_channels or 1, int(1 / self._ratio) + 1), np.float32)
+        rows = self._stitcher.feed(self._resampled(end, last=True))
         return self._full_band(np.concatenate([rows, self._stitcher.flush()], axis=1), last=True)
+
+    def _resampled(self, samples: np.ndarray, last: bool = False) -> np.ndarray:
+        """`(C, T)` at the separator's rate."""
+        if self._in is None:
+            self._n_channels = len(samples)
+            rates = self.sample_rate, self._inside
+            self._in = soxr.ResampleStream(*rates, self._n_channels, dtype="float32")
+        inside = self._in.resample_chunk(np.ascontiguousarray(samples.T), last)
+        return np.ascontiguousarray(inside.T)
 
     def _full_band(self, rows: np.ndarray, last: bool = False) -> np.ndarray:
         """From estimates, shares and the mixture at the separator's rate `(2 n_src + 1, t)` to the voices at
@@ -99,17 +112,16 @@ class Separation:
         n = min(low.shape[1], len(self._mixture))
         if not n:
             return np.zeros((self.n_src, 0), np.float32)
-        at = (
-            self._n_done + np.arange(n)
-        ) * self._ratio - self._n_shares_gone  # where the samples lie among the shares that are kept
+        # Where the samples lie among the shares that are kept.
+        at = (self._n_done + np.arange(n)) * self._ratio - self._n_shares_dropped
         kept = self._shares.peek(len(self._shares))
         high = self._mixture.take(n) - low[-1, :n]
         voices = np.stack(
             [low[s, :n] + np.interp(at, np.arange(kept.shape[1]), kept[s]) * high for s in range(self.n_src)]
         )
-        gone = min(int(at[-1]), kept.shape[1] - 1)
-        self._shares.take(gone)
-        self._n_done, self._n_shares_gone = self._n_done + n, self._n_shares_gone + gone
+        dropped = min(int(at[-1]), kept.shape[1] - 1)
+        self._shares.take(dropped)
+        self._n_done, self._n_shares_dropped = self._n_done + n, self._n_shares_dropped + dropped
         return voices.astype(np.float32)
 
 
@@ -118,8 +130,9 @@ class Enhancement:
     which some may stay.
 
     Args:
-        enhancer: anything that declares `facts` and turns `(1, T)` into `(1, T)`.
+        enhancer: anything that declares `facts` and turns `(C, T)` into `(1, T)`.
         sample_rate: of what will be fed [Hz].
+        cues: as for `Separation`.
         keep: share of the noise that stays, 0 to 1.
 
     Raises:
@@ -129,15 +142,23 @@ class Enhancement:
 
     n_src = 1
 
-    def __init__(self, enhancer: SeparatorLike, sample_rate: int, keep: float = 0.0) -> None:
+    def __init__(
+        self,
+        enhancer: SeparatorLike,
+        sample_rate: int,
+        keep: float = 0.0,
+        cues: Mapping[str, Any] | None = None,
+    ) -> None:
         if not isinstance(keep, int | float) or not 0 <= keep <= 1:
-            raise UsageError(
-                f"keep is {keep!r:.80}; give the share of the noise that stays, from 0 (none) to 1 (all)"
-            )
-        self._separation, self._keep = Separation(VoiceAndNoise(enhancer), sample_rate), np.float32(keep)
+            remedy = "give the share of the noise that stays, from 0 (none) to 1 (all)"
+            raise UsageError(f"keep is {keep!r:.80}; {remedy}")
+        self._separation, self._keep = (
+            Separation(VoiceAndNoise(enhancer), sample_rate, cues),
+            np.float32(keep),
+        )
 
     def feed(self, samples: np.ndarray) -> np.ndarray:
-        """Take `(T,)` float32; return the voice `(1, t)` that is ready, often none."""
+        """Take `(C, T)` float32; return the voice `(1, t)` that is ready, often none."""
         return self._remix(self._separation.feed(samples))
 
     def flush(self) -> np.ndarray:
@@ -156,9 +177,9 @@ class VoiceAndNoise:
         self.facts = replace(enhancer.facts, n_src=2, order="fixed")
         self._enhancer = enhancer
 
-    def __call__(self, mixture: np.ndarray) -> np.ndarray:
-        voice = self._enhancer(mixture)
-        return np.concatenate([voice, mixture - voice])
+    def __call__(self, mixture: np.ndarray, *cues: Any) -> np.ndarray:
+        voice = self._enhancer(mixture, *cues)
+        return np.concatenate([voice, mixture[:1] - voice])
 
 
 def separate(
@@ -167,18 +188,20 @@ def separate(
     speakers: Speakers = 2,
     model: Model = None,
     progress: Progress | None = None,
+    cues: Mapping[str, Any] | None = None,
 ) -> np.ndarray:
     """Separate an array into one row per voice, in the level that each has in the mixture.
 
     Args:
         samples: `(T,)` or `(channels, T)`, whatever converts to a NumPy array; never changed. Channels are
-            averaged. Integers of up to 32 bits are scaled by their type's full range (int16 by 1/32768).
+            averaged for a model of one microphone. Integers of up to 32 bits are scaled by their type's full range (int16 by 1/32768).
         sample_rate: [Hz], 8,000 to 192,000.
         speakers: number of voices; "auto" counts them first, with `model` if it can, else with one that can,
             and takes a recording in which nobody is heard for one voice; then `model` separates, or the best
             for that number.
         model: as for `load`; or a separator: one that was loaded, or any callable with `facts`.
         progress: called with the seconds done and in all; returning False cancels.
+        cues: what the model is told besides, by name, for one that declares cues.
 
     Returns:
         `(n_src, T)` float32.
@@ -188,22 +211,29 @@ def separate(
         UsageError: no such model, or none for this number of speakers.
         Cancelled: by `progress`.
     """
-    mixture, sample_rate = as_mono(samples), as_whole(sample_rate, "sample_rate")
+    channels, sample_rate = as_channels(samples), as_whole(sample_rate, "sample_rate")
     separator = as_separator(model, speakers)
-    if isinstance(separator, Separator) and separator.n_src is None:
-        separator = after_counting(separator, count_speakers(separator, [mixture], sample_rate), model)
-    return _through(Separation(separator, sample_rate), mixture, sample_rate, progress)
+    if speakers == "auto" and separator.facts.n_src is None:
+        single = at_microphones(channels, separator.facts.n_mics)
+        separator = after_counting(separator, count_speakers(separator, [single], sample_rate), model)
+    mixture = at_microphones(channels, separator.facts.n_mics)
+    return _through(Separation(separator, sample_rate, cues), mixture, sample_rate, progress)
 
 
 def enhance(
-    samples: Any, sample_rate: int, model: Model = None, keep: float = 0.0, progress: Progress | None = None
+    samples: Any,
+    sample_rate: int,
+    model: Model = None,
+    keep: float = 0.0,
+    progress: Progress | None = None,
+    cues: Mapping[str, Any] | None = None,
 ) -> np.ndarray:
     """Take the voice of an array out of its noise, in the level that it has there.
 
     Args:
-        samples, sample_rate, progress: as for `separate`.
-        model: as for `load`, one that enhances; or an enhancer: one that was loaded, or any callable with
-            `facts` whose `n_src` is 1.
+        samples, sample_rate, progress, cues: as for `separate`.
+        model: as for `load`, one that enhances; or an enhancer: one that was loaded, or any callable whose
+            `facts` declare that task.
         keep: share of the noise that stays, 0 to 1; a little of it sounds more natural than silence.
 
     Returns:
@@ -213,28 +243,29 @@ def enhance(
         InputError, Cancelled: as `separate`.
         UsageError: no such model, or none that enhances, or `keep` is out of range.
     """
-    mixture, sample_rate = as_mono(samples), as_whole(sample_rate, "sample_rate")
-    return _through(Enhancement(as_enhancer(model), sample_rate, keep), mixture, sample_rate, progress)[0]
+    channels, sample_rate = as_channels(samples), as_whole(sample_rate, "sample_rate")
+    enhancer = as_enhancer(model)
+    mixture = at_microphones(channels, enhancer.facts.n_mics)
+    return _through(Enhancement(enhancer, sample_rate, keep, cues), mixture, sample_rate, progress)[0]
 
 
 def _through(
     process: Process, mixture: np.ndarray, sample_rate: int, progress: Progress | None
 ) -> np.ndarray:
-    """`(T,)` → `(n_src, T)`, fed in blocks."""
-    outputs = np.empty((process.n_src, len(mixture)), np.float32)
-    filled = 0
-    block = BLOCK_S * sample_rate
-    for start in range(0, len(mixture), block):
-        report(progress, start / sample_rate, len(mixture) / sample_rate)
-        ready = process.feed(mixture[start : start + block])
+    """`(C, T)` → `(n_src, T)`, fed in blocks."""
+    length, block, filled = mixture.shape[1], BLOCK_S * sample_rate, 0
+    outputs = np.empty((process.n_src, length), np.float32)
+    for start in range(0, length, block):
+        report(progress, start / sample_rate, length / sample_rate)
+        ready = process.feed(mixture[:, start : start + block])
         outputs[:, filled : filled + ready.shape[1]] = ready
         filled += ready.shape[1]
     outputs[:, filled:] = process.flush()
-    report(progress, len(mixture) / sample_rate, len(mixture) / sample_rate)
+    report(progress, length / sample_rate, length / sample_rate)
     return outputs
 
 
-def count_speakers(separator: Separator, blocks: Iterable[np.ndarray], sample_rate: int) -> int:
+def count_speakers(separator: SeparatorLike, blocks: Iterable[np.ndarray], sample_rate: int) -> int:
     """How many voices a recording holds, in constant memory.
 
     It is cut into chunks of the separator's length, each at the level at which chunks are separated; the
@@ -242,8 +273,8 @@ def count_speakers(separator: Separator, blocks: Iterable[np.ndarray], sample_ra
     fainter than the loudest do not count.
 
     Args:
-        separator: one that counts: its `n_src` is None, and it returns as many voices as it hears.
-        blocks: the recording, `(T,)` each, at `sample_rate` [Hz].
+        separator: one that counts: its `n_src` is None, and it returns as many voices as it finds.
+        blocks: the recording at one microphone, `(1, T)` each, at `sample_rate` [Hz].
     """
     facts, ahead = separator.facts, Queue()
     stream = (
@@ -251,28 +282,26 @@ def count_speakers(separator: Separator, blocks: Iterable[np.ndarray], sample_ra
         if sample_rate == facts.sample_rate
         else soxr.ResampleStream(sample_rate, facts.sample_rate, 1, dtype="float32")
     )
-    heard: list[tuple[float, int]] = []  # energy and number of voices of each chunk
+    found: list[tuple[float, int]] = []  # energy and number of voices of each chunk
 
-    def listen(chunk: np.ndarray) -> None:
-        level = np.float32(level_gain(chunk, facts.sample_rate))
-        heard.append((float(np.vdot(chunk, chunk)), len(separator(level * chunk[None]))))
+    def count(chunk: np.ndarray) -> None:
+        level = np.float32(chunk_gain(chunk, facts.sample_rate))
+        found.append((float(np.vdot(chunk, chunk)), len(separator(level * chunk[None]))))
 
     for block in blocks:
-        ahead.push(
-            block if stream is None else stream.resample_chunk(np.ascontiguousarray(block, np.float32))
-        )
+        ahead.push(block[0] if stream is None else stream.resample_chunk(np.array(block[0], np.float32)))
         while len(ahead) >= facts.chunk:
-            listen(ahead.take(facts.chunk))
+            count(ahead.take(facts.chunk))
     if stream is not None:
         ahead.push(stream.resample_chunk(np.zeros(0, np.float32), last=True))
-    if len(ahead) >= facts.sample_rate // 2 or not heard:
-        listen(np.pad(ahead.take(len(ahead)), (0, 0 if len(ahead) else 1)))
-    loudest = max(energy for energy, _ in heard)
-    counts = Counter(n for energy, n in heard if energy >= 1e-3 * loudest)
+    if len(ahead) >= facts.sample_rate // 2 or not found:
+        count(np.pad(ahead.take(len(ahead)), (0, 0 if len(ahead) else 1)))
+    loudest = max(energy for energy, _ in found)
+    counts = Counter(n for energy, n in found if energy >= 1e-3 * loudest)
     return max(counts, key=lambda n: (counts[n], n))
 
 
-def after_counting(counter: Separator, counted: int, model: Model) -> SeparatorLike:
+def after_counting(counter: SeparatorLike, counted: int, model: Model) -> SeparatorLike:
     """What separates so many voices: `model`, or the best for that number; the one that counted them if there
     is but one.
 
@@ -280,7 +309,7 @@ def after_counting(counter: Separator, counted: int, model: Model) -> SeparatorL
         UsageError: `model` has another number.
     """
     if counted <= 1:
-        return counter.for_speakers(1)
+        return for_speakers(counter, 1)
     try:
         return as_separator(model, counted)
     except UsageError as error:
@@ -288,47 +317,49 @@ def after_counting(counter: Separator, counted: int, model: Model) -> SeparatorL
 
 
 def as_separator(model: Model, speakers: Speakers) -> SeparatorLike:
-    """What `model` names, or itself if it is a separator; with "auto" one that counts; UsageError if it is
-    neither, or returns another number.
+    """The separator that `model` names or is; with "auto" one that counts.
+
+    Raises:
+        UsageError: there is none, it is for another task, or it returns another number of voices.
     """
-    model = _opened(model)
-    if isinstance(model, Separator):
-        check(model.facts, model.name, task="separate")
-    if speakers == "auto" and not (isinstance(model, Separator) and model.facts.serves("auto")):
-        return load(speakers="auto")
-    speakers = speakers if speakers == "auto" else as_whole(speakers, "speakers")
-    if model is None:
+    separator = opened(model)
+    if speakers != "auto":
+        speakers = as_whole(speakers, "speakers")
+    if separator is not None:
+        check(separator.facts, name_of(separator), task="separate")
+    if separator is None or (speakers == "auto" and not separator.facts.serves("auto")):
         return load(speakers=speakers)
-    if isinstance(model, Separator):
-        return model.for_speakers(speakers)
-    if model.facts.n_src != speakers:
-        raise UsageError(
-            f"this separator returns {model.facts.n_src} voices, not {speakers}; ask for speakers={model.facts.n_src}"
-        )
-    return model
+    return for_speakers(separator, speakers)
 
 
 def as_enhancer(model: Model) -> SeparatorLike:
-    """What `model` names, the default enhancer if it is None, or itself if it is an enhancer; UsageError if
-    it is none.
-    """
-    model = _opened(model)
-    if model is None:
+    """The enhancer that `model` names or is, the default one if it is None; UsageError if it is none."""
+    enhancer = opened(model)
+    if enhancer is None:
         return load(task="enhance")
-    if isinstance(model, Separator):
-        check(model.facts, model.name, task="enhance")
-    elif model.facts.task != "enhance":
-        raise UsageError(f"this separator returns {model.facts.n_src} voices; an enhancer returns one")
-    return model
+    check(enhancer.facts, name_of(enhancer), task="enhance")
+    return enhancer
 
 
-def _opened(model: Model) -> SeparatorLike | None:
+def for_speakers(separator: SeparatorLike, speakers: Speakers) -> SeparatorLike:
+    """The separator, returning so many voices; UsageError if it has another number."""
+    check(separator.facts, name_of(separator), speakers=speakers)
+    bind = getattr(separator, "for_speakers", None)
+    return bind(speakers) if bind else separator
+
+
+def name_of(separator: SeparatorLike) -> str:
+    """What messages and results call it."""
+    return getattr(separator, "name", None) or type(separator).__name__
+
+
+def opened(model: Model) -> SeparatorLike | None:
+    """The separator that a name stands for, or the separator itself; UsageError if it is something else."""
     if isinstance(model, str | Path):
         return load(model)
     if model is not None and (not callable(model) or not hasattr(model, "facts")):
-        raise UsageError(
-            f"model is {model!r:.80}; give a name, a path, or a separator, such as unmingle.load() returns"
-        )
+        remedy = "give a name, a path, or a separator, such as unmingle.load() returns"
+        raise UsageError(f"model is {model!r:.80}; {remedy}")
     return model
 
 

@@ -12,6 +12,11 @@ class Queue:
     def __len__(self) -> int:
         return sum(block.shape[-1] for block in self._blocks)
 
+    @property
+    def n_channels(self) -> int:
+        """Rows of what was pushed `(C, t)`; 0 before anything was."""
+        return len(self._blocks[0]) if self._blocks else 0
+
     def push(self, block: np.ndarray) -> None:
         """Append `(..., t)`."""
         self._blocks.append(block)

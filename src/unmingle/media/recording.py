@@ -75,10 +75,8 @@ def as_whole(number: Any, name: str) -> int:
     return int(number)
 
 
-def as_mono(samples: Any) -> np.ndarray:
-    """Check an array `(T,)` or `(channels, T)` and average its channels to float32 `(T,)`; InputError says
-    what is wrong with it.
-    """
+def as_channels(samples: Any) -> np.ndarray:
+    """Check an array `(T,)` or `(C, T)` and make it float32 `(C, T)`; InputError says what is wrong with it."""
     array = np.asarray(samples)
     if array.ndim not in (1, 2) or array.dtype.kind not in "iuf":
         raise InputError(
@@ -99,12 +97,27 @@ def as_mono(samples: Any) -> np.ndarray:
         array = array / half - (array.dtype.kind == "u")
     if not np.isfinite(array).all():
         raise InputError("samples hold NaN or infinite values; remove them first")
-    return np.array(array if array.ndim == 1 else array.mean(axis=0), np.float32)
+    return np.array(np.atleast_2d(array), np.float32)
 
 
-def one_channel(block: np.ndarray, pick: int | None) -> np.ndarray:
-    """The channel of that index of `(channels, T)`, or the mean of all."""
-    return block.mean(axis=0) if pick is None else block[pick]
+def at_microphones(
+    block: np.ndarray, n_mics: int | None, pick: int | None = None, name: str = "samples"
+) -> np.ndarray:
+    """The channels `(C, T)` that a separator gets: the one of index `pick`, or for a single microphone the
+    mean of all. This is the only place where channels are mixed.
+
+    Raises:
+        InputError: another number of channels than the separator has microphones.
+    """
+    if pick is not None:
+        block = block[pick : pick + 1]
+    elif n_mics == 1 and len(block) > 1:
+        block = block.mean(axis=0, keepdims=True)
+    if n_mics not in (None, len(block)):
+        has = f"{len(block)} channel{'' if len(block) == 1 else 's'}"
+        remedy = f"give a recording of {n_mics}, or choose another model"
+        raise InputError(f"{name}: {has}, and this separator takes {n_mics} microphones; {remedy}")
+    return block
 
 
 def pick_channel(channel: str | int, n_channels: int, name: str) -> int | None:

@@ -20,7 +20,7 @@ N_POINTS, N_RESTARTS, N_ROUNDS, SEED = (
 SHARPNESS = 2.0  # of soft masks; the best of 2, 5 and 10 on the first 60 mixtures of valid-2mix
 TINY = 1e-30
 
-Infer = Callable[[np.ndarray], np.ndarray]  # a network: (1, C, T) to what it says
+Infer = Callable[..., np.ndarray]  # a network: (1, C, T), and its cues, to its outputs
 Head = Callable[[Infer, np.ndarray, int | None], np.ndarray]
 
 

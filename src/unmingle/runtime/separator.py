@@ -1,6 +1,6 @@
 """A separator that runs, with the facts that it declares."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from copy import copy
 from dataclasses import replace
 from functools import partial
@@ -13,9 +13,9 @@ from unmingle.catalog import Card, check
 from unmingle.facts import Facts, Speakers
 from unmingle.runtime.heads import HEADS, Infer
 
-Run = Callable[
-    ..., Sequence[np.ndarray]
-]  # a network's inputs to its outputs: (1, C, T), and the state (1, n) of one that streams
+# A network's inputs to its outputs: (1, C, T), each cue, and the state (1, n) of one that streams.
+Run = Callable[..., Sequence[np.ndarray]]
+Cues = Mapping[str, Any]
 
 
 class Separator:
@@ -33,33 +33,40 @@ class Separator:
         self.facts = card.facts
         self._run, self._infer, self._lock = run, whole(run, self.facts), Lock()
 
-    def __call__(self, mixture: np.ndarray) -> np.ndarray:
+    def __call__(self, mixture: np.ndarray, cues: Cues | None = None) -> np.ndarray:
         """Turn a mixture `(C, T)` at `sample_rate` into estimates `(S, T)`; float32. Threads take turns.
+
+        `cues` are those that the facts declare, by name, for just these samples.
 
         Where `n_src` is None it returns as many voices as it counts, or two if it does not count;
         `for_speakers` fixes the number.
         """
+        values = [value[None] for value in self.facts.arranged(cues).values()]
         with self._lock:
             return HEADS[self.facts.head](
-                self._infer, np.ascontiguousarray(mixture, np.float32), self.facts.n_src
+                lambda samples: self._infer(samples, *values),
+                np.ascontiguousarray(mixture, np.float32),
+                self.facts.n_src,
             )
 
-    def separate_batch(self, mixtures: np.ndarray) -> np.ndarray:
-        """Turn `(B, C, T)` into estimates `(B, S, T)`: as one mixture after the other, but where `batch` says
-        so in one pass of the network.
+    def separate_batch(self, mixtures: np.ndarray, cues: Sequence[Cues] | None = None) -> np.ndarray:
+        """Turn `(B, C, T)`, and the cues of each, into estimates `(B, S, T)`: as one mixture after the other,
+        but where the facts' `batch` is above 1 in one pass of the network.
         """
+        each = [self.facts.arranged(its) for its in cues or [{}] * len(mixtures)]
         if self.facts.batch == 1:
-            return np.stack([self(mixture) for mixture in mixtures])
+            return np.stack([self(mixture, its) for mixture, its in zip(mixtures, each, strict=True)])
         head = HEADS[self.facts.head]
+        values = [np.stack([its[cue.name] for its in each]) for cue in self.facts.cues]
         with self._lock:
-            output = self._infer(np.ascontiguousarray(mixtures, np.float32))
+            output = self._infer(np.ascontiguousarray(mixtures, np.float32), *values)
         parts = zip(np.split(output, len(output)), mixtures, strict=True)
         return np.stack(
             [head(partial(lambda own, _: own, own), mixture, self.facts.n_src) for own, mixture in parts]
         )
 
     def outputs(self, mixture: np.ndarray) -> np.ndarray:
-        """What the network itself says of a mixture `(C, T)`, before its head."""
+        """The network's own outputs for a mixture `(C, T)`, before its head."""
         with self._lock:
             return self._infer(np.ascontiguousarray(mixture, np.float32)[None])[0]
 
@@ -76,12 +83,15 @@ class Separator:
         bound.facts = replace(self.facts, n_src=speakers)
         return bound
 
-    def step(self, samples: np.ndarray, state: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    def step(
+        self, samples: np.ndarray, state: np.ndarray, cues: Cues | None = None
+    ) -> tuple[np.ndarray, np.ndarray]:
         """Go on with a stream: `(C, t)`, `t` a multiple of `hop`, and a state `(n,)`, zeros at first →
         estimates `(S, t)`, late by `delay`, and the next state. `Stream` does the bookkeeping.
         """
+        values = [value[None] for value in self.facts.arranged(cues).values()]
         with self._lock:
-            estimates, state = self._run(samples[None], state[None])
+            estimates, state = self._run(samples[None], *values, state[None])
             return estimates[0], state[0]
 
     def __getattr__(self, name: str) -> Any:
@@ -94,17 +104,20 @@ class Separator:
 
 
 def whole(run: Run, facts: Facts) -> Infer:
-    """How a whole mixture goes through a network: one that streams starts from a state of zeros, and what it
-    says late is put in step again.
+    """How a whole mixture goes through a network: one that streams starts from a state of zeros, and its
+    late outputs are put in step again.
     """
     if not facts.state:
-        return lambda mixture: run(mixture)[0]
+        return lambda mixture, *cues: run(mixture, *cues)[0]
 
-    def infer(mixture: np.ndarray) -> np.ndarray:
+    def infer(mixture: np.ndarray, *cues: np.ndarray) -> np.ndarray:
         n_batch, _, length = mixture.shape
         padded = np.pad(mixture, ((0, 0), (0, 0), (0, facts.behind(length))))
-        return run(padded, np.zeros((n_batch, facts.state), np.float32))[0][
-            ..., facts.delay : facts.delay + length
+        longer = [
+            cue.cut(values, 0, padded.shape[-1], facts.sample_rate)
+            for cue, values in zip(facts.cues, cues, strict=True)
         ]
+        outputs = run(padded, *longer, np.zeros((n_batch, facts.state), np.float32))[0]
+        return outputs[..., facts.delay : facts.delay + length]
 
     return infer
