@@ -128,7 +128,7 @@ def counterpart(card: Card) -> dict[str, Any]:
             "bidirectional": not of["causal"],
         }
     if card.model in ("upit", "deep-clustering"):
-        clusters = bool(card.facts["head"])
+        clusters = bool(card.facts.head)
         sizes = {key: of[key] for key in ("n_fft", "hidden", "n_layers")} | {
             "hop": of["n_fft"] // (4 if "n_embedding" in of else 2)
         }

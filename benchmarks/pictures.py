@@ -10,17 +10,17 @@ import csv
 from pathlib import Path
 
 import numpy as np
+import onnx
 import report
 import soundfile
 import soxr
 
 import unmingle
-from unmingle.catalog import WEIGHTS, cards
+from unmingle.catalog import cards
 from unmingle.evaluation.oracles import HOP_S, ORACLES, OVERLAP
 from unmingle.metrics.ratios import best_order
 from unmingle.results.pictures import magnitude_shares, new_figure, plot_filters
 from unmingle.runtime.heads import stft
-from unmingle.weights_file import load_model
 
 PICTURES = report.HERE.parent / "docs/pictures"
 SAMPLE_RATE = 8_000
@@ -57,7 +57,7 @@ def mask_panels() -> list[tuple[str, np.ndarray]]:
         if name != "oracle-cirm":  # it is complex
             panels.append((name, np.where(whole > floor, masks(mixed, parts)[0], np.nan)))
     for card in cards():
-        if card.facts["n_src"] in (None, 2):
+        if card.facts.n_src in (None, 2):
             found = unmingle.separate(
                 mixture, SAMPLE_RATE, speakers=2, model=unmingle.load(card.name, speakers=2)
             )
@@ -125,10 +125,10 @@ def main() -> None:
         draw_switches(options.switches, PICTURES / "switches.png")
         return
     draw_masks(PICTURES / "masks.png")
-    model = load_model(WEIGHTS / "conv-tasnet.safetensors")
-    plot_filters(
-        model.filterbank.analysis.weight[:, 0].detach().numpy(), SAMPLE_RATE, PICTURES / "filters.png"
-    )
+    graph = onnx.load(next(card.path for card in cards() if card.name == "conv-tasnet")).graph
+    stored = next(t for t in graph.initializer if t.name.startswith("filterbank.analysis.weight"))
+    filters = onnx.numpy_helper.to_array(stored)[:, 0].astype(np.float32)
+    plot_filters(filters, SAMPLE_RATE, PICTURES / "filters.png")
 
 
 if __name__ == "__main__":

@@ -2,6 +2,7 @@
 import encode`.
 """
 
+import os
 from collections.abc import Iterator
 from fractions import Fraction
 from pathlib import Path
@@ -10,6 +11,9 @@ from typing import Any
 import av
 import numpy as np
 import pytest
+
+if "PYTEST_XDIST_WORKER" in os.environ:  # processes side by side, each with a thread of its own
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 
 @pytest.fixture(scope="module")

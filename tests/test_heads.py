@@ -299,7 +299,7 @@ def test_a_shipped_network_serves_any_number_and_keeps_none(
     )
     monkeypatch.setattr(catalog, "WEIGHTS", tmp_path)
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
-    for kept in (catalog.cards, loading._shipped):
+    for kept in (catalog.cards, loading._catalogued):
         kept.cache_clear()
     try:
         for n_src in (3, 2, None, 4):
@@ -317,5 +317,5 @@ def test_a_shipped_network_serves_any_number_and_keeps_none(
         with pytest.raises(UsageError, match="no model counts speakers; there are: any"):
             load(speakers="auto")
     finally:
-        for kept in (catalog.cards, loading._shipped):
+        for kept in (catalog.cards, loading._catalogued):
             kept.cache_clear()

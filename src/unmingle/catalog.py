@@ -3,6 +3,8 @@
 from dataclasses import MISSING, asdict, dataclass, field, fields
 from difflib import get_close_matches
 from functools import lru_cache
+from importlib.metadata import entry_points
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +12,7 @@ from unmingle.errors import InputError, UsageError
 from unmingle.facts import MOST_SPEAKERS, Facts, Speakers, Task
 
 WEIGHTS = Path(__file__).parent / "weights"
+ENTRY_POINTS = "unmingle.weights"  # the group in which data packages name themselves
 
 
 @dataclass(frozen=True)
@@ -18,6 +21,7 @@ class Card:
 
     Attributes:
         name: by which `resolve` finds it.
+        path: of the ONNX file that it stands beside.
         model: its architecture, a name in MODELS.
         facts: see `Facts`.
         parameters: number of trained values.
@@ -41,6 +45,7 @@ class Card:
     licence: dict[str, str] = field(default_factory=dict)
     default: bool = False
     config: dict[str, Any] = field(default_factory=dict)
+    path: Path = field(default=Path(), compare=False)
 
     @classmethod
     def read(cls, path: Path) -> "Card":
@@ -58,7 +63,7 @@ class Card:
             raise InputError(
                 f"{path}: cannot read this card ({reason:.100}); 'unmingle export' writes it beside the .onnx"
             ) from None
-        known = {entry.name: entry for entry in fields(cls)}
+        known = {entry.name: entry for entry in fields(cls) if entry.name != "path"}
         needed = {
             name
             for name, entry in known.items()
@@ -79,17 +84,60 @@ class Card:
             raise InputError(
                 f"{path}: {error}; export it again, or use the version of unmingle that wrote it"
             ) from None
-        return cls(**{**values, "facts": facts})
+        return cls(**{**values, "facts": facts, "path": path.with_suffix(".onnx")})
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values, as the YAML file has them."""
-        return {**asdict(self), "facts": self.facts.to_dict()}
+        values = {**asdict(self), "facts": self.facts.to_dict()}
+        return {key: value for key, value in values.items() if key != "path"}
 
 
 @lru_cache
 def cards() -> list[Card]:
-    """The cards of all weights in the package, sorted by name."""
-    return [Card.read(path) for path in sorted(WEIGHTS.glob("*.yaml"))]
+    """The cards of all weights that are installed, in this package and in data packages, sorted by name."""
+    files = [path for folder in folders() for path in folder.glob("*.onnx")]
+    return sorted((Card.read(path.with_suffix(".yaml")) for path in files), key=lambda card: card.name)
+
+
+def folders() -> list[Path]:
+    """Where weights lie: here, and in every installed package that names itself in `ENTRY_POINTS`."""
+    found = [WEIGHTS]
+    for entry in entry_points(group=ENTRY_POINTS):
+        spec = find_spec(entry.value)
+        found += map(Path, spec.submodule_search_locations or ()) if spec else ()
+    return found
+
+
+@dataclass(frozen=True)
+class Elsewhere:
+    """A model that a data package of the repository holds.
+
+    Attributes:
+        name, model: as a card has them.
+        task, n_src: as its facts have them.
+        package: which holds it.
+    """
+
+    name: str
+    model: str
+    task: Task
+    n_src: int | None
+    package: str
+
+    @property
+    def remedy(self) -> str:
+        """How to get it."""
+        return f"pip install ./packages/{self.package} (in a clone of unmingle's repository)"
+
+
+def not_installed() -> list[Elsewhere]:
+    """The models of the repository's data packages that are not installed."""
+    import yaml
+
+    installed = {card.name for card in cards()}
+    table = yaml.safe_load((WEIGHTS / "packages.yaml").read_text(encoding="utf-8"))
+    every = [Elsewhere(**row, package=package) for package, rows in table.items() for row in rows]
+    return [model for model in every if model.name not in installed]
 
 
 def fitting(
@@ -150,12 +198,22 @@ def resolve(
                 if speakers is None
                 else f"{wish} {speakers} speakers"
             )
-            raise UsageError(f"no model {wish}{' as it hears' * streaming}; there are: {offered(task)}")
-        return WEIGHTS / f"{found[0].name}.onnx"
+            elsewhere = [
+                model
+                for model in not_installed()
+                if model.task == (task or "separate") and speakers == model.n_src and not streaming
+            ]
+            hint = f"; {elsewhere[0].name} does: {elsewhere[0].remedy}" if elsewhere else ""
+            wish += " as samples come" * streaming
+            raise UsageError(f"no model {wish}; there are: {offered(task)}{hint}")
+        return found[0].path
     by_name = {card.name: card for card in cards()}
     if str(name) in by_name:
         check(by_name[str(name)].facts, str(name), task=task, speakers=speakers, streaming=streaming)
-        return WEIGHTS / f"{name}.onnx"
+        return by_name[str(name)].path
+    for model in not_installed():
+        if model.name == str(name):
+            raise UsageError(f"model {name} is in the package {model.package}; {model.remedy}")
     path = Path(name)
     if path.suffix not in (".onnx", ".safetensors"):
         similar = "".join(

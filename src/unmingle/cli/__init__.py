@@ -208,17 +208,28 @@ def live(
     say(str(watch))
 
 
-@app.command(epilog="Example: unmingle models --json")
+@app.command(epilog="Example: unmingle models duet")
 def models(
-    as_json: Annotated[bool, typer.Option("--json", help="Print all that the cards say, as JSON.")] = False,
+    name: Annotated[str | None, typer.Argument(help="Of a model, whose card is printed.")] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the cards as JSON.")] = False,
 ) -> None:
-    """List the models that come with unmingle: what they do, how well, and under which licences."""
-    from unmingle.catalog import cards
+    """List the models: for what, how good, how large; or print one card, with its licences."""
+    from unmingle.catalog import cards, not_installed, resolve
 
+    chosen = cards()
+    if name is not None:
+        path = resolve(name)
+        chosen = [card for card in chosen if card.path == path]
+        if not chosen:
+            raise UsageError(f"{name}: not in the catalogue; 'unmingle models' lists what is")
     if as_json:
-        print(json.dumps({"models": [card.to_dict() for card in cards()]}, indent=1))
+        print(json.dumps({"models": [card.to_dict() for card in chosen]}, indent=1))
+    elif name is not None:
+        print(describe(chosen[0]))
     else:
-        print("\n\n".join(describe(card) for card in cards()))
+        from unmingle.cli.table import model_table
+
+        print(model_table(chosen, not_installed()))
 
 
 @app.command(epilog="Example: unmingle serve --port 8000 --max-size-gb 0.5 --jobs 2")

@@ -5,8 +5,7 @@ from functools import lru_cache
 from importlib.util import find_spec
 from pathlib import Path
 
-from unmingle import catalog
-from unmingle.catalog import Card, check, resolve
+from unmingle.catalog import Card, cards, check, resolve
 from unmingle.errors import InputError, UsageError
 from unmingle.facts import Speakers, Task
 from unmingle.runtime.onnx import open_onnxruntime
@@ -39,13 +38,14 @@ def load(
     if backend not in ("auto", *BACKENDS):
         raise UsageError(f"no backend {backend!r}; choose auto, {', '.join(BACKENDS)}")
     path = resolve(name, task=task, speakers=speakers, streaming=streaming)
-    separator = _shipped(path, backend) if path.parent == catalog.WEIGHTS else _open(path, backend)
+    catalogued = any(card.path == path for card in cards())
+    separator = _catalogued(path, backend) if catalogued else _open(path, backend)
     check(separator.facts, separator.name, task=task, streaming=streaming)
     return separator if speakers is None else separator.for_speakers(speakers)
 
 
 @lru_cache(maxsize=4)
-def _shipped(path: Path, backend: str) -> Separator:
+def _catalogued(path: Path, backend: str) -> Separator:
     return _open(path, backend)
 
 

@@ -1,5 +1,5 @@
-"""`export`: trained weights become NAME.onnx, which runs without PyTorch, with its card NAME.yaml and its
-float16 weights NAME.safetensors.
+"""`export`: trained weights become NAME.onnx, which runs without PyTorch, with its
+card NAME.yaml.
 """
 
 import hashlib
@@ -15,6 +15,7 @@ import onnx
 import torch
 import yaml
 
+from unmingle.catalog import WEIGHTS
 from unmingle.errors import InputError, UsageError
 from unmingle.models import build
 from unmingle.results.folders import replacing
@@ -31,7 +32,6 @@ from unmingle.weights_file import (
 
 AGREEMENT_DB = 60.0
 LENGTHS = (1_000, 16_001, 56_789)
-SHIPPED = Path(__file__).parents[1] / "weights"
 DATA_LICENCES = {
     "esc10": "ESC-10: CC BY 3.0",
     "household": "household noises: CC0 or recorded by us",
@@ -49,8 +49,8 @@ def export(
     overwrite: bool = False,
     measured: list[dict[str, Any]] | None = None,
 ) -> Path:
-    """Write `name`.onnx, `name`.yaml and `name`.safetensors into `out` (the package's own weights folder
-    unless given).
+    """Write `name`.onnx and its card `name`.yaml into the package's own weights folder; or into `out`, and
+    there also `name`.safetensors, rounded likewise, which PyTorch runs and further trainings begin with.
 
     The weights are rounded to float16 and computed in float32; the ONNX graph is compared with PyTorch
     holding the same rounded weights.
@@ -65,7 +65,7 @@ def export(
     """
     if not re.fullmatch(r"[\w-]+", name):
         raise UsageError(f"name {name!r}: take letters, digits and hyphens; --out says where the files go")
-    header, folder = read_header(weights), out or SHIPPED
+    header, folder = read_header(weights), out or WEIGHTS
     summaries = [summarise(summary, name) for summary in measured or []]
     if (folder / f"{name}.onnx").exists() and not overwrite:
         raise InputError(
@@ -88,9 +88,9 @@ def export(
             raise InputError(
                 f"{weights}: ONNX and PyTorch agree to {worst:.0f} dB only, {AGREEMENT_DB:.0f} dB are asked for; nothing was written"
             )
-    save_weights(
-        folder / f"{name}.safetensors", model, state, recipe=header["recipe"], training=header["training"]
-    )
+    if out is not None:  # the package keeps one file per model
+        weights_path = folder / f"{name}.safetensors"
+        save_weights(weights_path, model, state, recipe=header["recipe"], training=header["training"])
     card = {
         "name": name,
         "model": header["model"],
@@ -102,7 +102,7 @@ def export(
         "sha256": hashlib.sha256(final.read_bytes()).hexdigest(),
         "measured": summaries,
         "training": describe(header),
-        "licence": licences(header, folder == SHIPPED),
+        "licence": licences(header, out is None),
     }
     with replacing(path) as beside:
         beside.write_text(
