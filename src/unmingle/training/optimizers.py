@@ -78,23 +78,33 @@ def optimizer_tensors(optimizer: Any) -> dict[str, torch.Tensor]:
 
 
 def restore_optimizer(optimizer: Any, tensors: dict[str, torch.Tensor]) -> None:
-    """Give a fresh optimizer the state that `optimizer_tensors` returned.
+    """Give a fresh optimizer the state that `optimizer_tensors` returned; its learning rates stay.
 
     Raises:
-        InputError: it is of another kind of optimizer, or of other parameters.
+        InputError: the state is that of another kind of optimizer, or of other parameters.
     """
-    for number, part in enumerate(_parts(optimizer)):
-        state: dict[int, dict[str, torch.Tensor]] = {}
-        shapes = [p.shape for group in part.param_groups for p in group["params"]]
-        for name, value in tensors.items():
-            number_of, index, key = name.removeprefix(OPTIMIZER).split("/")
-            if int(number_of) == number:
-                if int(index) >= len(shapes) or (value.ndim and value.shape != shapes[int(index)]):
-                    raise InputError(
-                        "this trunk's optimizer has other parameters; start with its weights only"
-                    )
-                state.setdefault(int(index), {})[key] = value
-        part.load_state_dict({"state": state, "param_groups": part.state_dict()["param_groups"]})
+    states: dict[int, dict[int, dict[str, torch.Tensor]]] = {}
+    for name, value in tensors.items():
+        number, index, key = name.removeprefix(OPTIMIZER).split("/")
+        states.setdefault(int(number), {}).setdefault(int(index), {})[key] = value
+    parts = _parts(optimizer)
+    misfit = InputError(
+        "--init: the optimizer state in this file belongs to another optimizer or model; take those of its "
+        "recipe, or a best.safetensors, which holds weights only"
+    )
+    if max(states, default=0) >= len(parts):
+        raise misfit
+    for number, part in enumerate(parts):
+        parameters = [parameter for group in part.param_groups for parameter in group["params"]]
+        for index, state in states.get(number, {}).items():
+            if index >= len(parameters):
+                raise misfit
+            parameter = parameters[index]
+            if any(value.ndim and value.shape != parameter.shape for value in state.values()):
+                raise misfit
+            part.state[parameter] = {
+                key: value.to(parameter) if value.ndim else value.clone() for key, value in state.items()
+            }
 
 
 def _parts(optimizer: Any) -> list[Any]:
