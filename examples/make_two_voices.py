@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 import soundfile
 
-from unmingle.media.audio import AudioWriter
+from unmingle.media.writer import AudioWriter
 
 LENGTH = 8 * 16_000
 SAMPLE_RATE = 16_000

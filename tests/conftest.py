@@ -42,11 +42,25 @@ def encode(
     *,
     container: str | None = None,
     video: bool = False,
+    late_s: float = 0.0,
+    without: tuple[float, float] = (0.0, 0.0),
     **options: str,
 ) -> Path:
     """Encode samples `(channels, T)` into a file, with a moving picture (25 per second) beside them if
-    `video`; `options` are the container's.
+    `video`; `options` are the container's. The sound's timestamps are moved by `late_s`, and its packets that
+    lie between the two times `without` are left out.
     """
+
+    def muxed(packets: list[Any]) -> None:
+        for packet in packets:
+            if packet.pts is not None and (late_s or without[1]):
+                at_s = float(packet.pts * packet.time_base)
+                packet.pts += round(late_s / packet.time_base)
+                packet.dts += round(late_s / packet.time_base)
+                if without[0] <= at_s < without[1]:
+                    continue
+            file.mux(packet)
+
     layout = {1: "mono", 2: "stereo", 6: "5.1"}.get(len(samples), f"{len(samples)} channels")
     with av.open(f"file:{path}", "w", format=container, options=options) as file:
         sound: Any = file.add_stream(codec, rate=sample_rate)
@@ -59,12 +73,12 @@ def encode(
             interleaved = samples[:, start : start + step].T.reshape(1, -1).astype(np.float32)
             frame = av.AudioFrame.from_ndarray(interleaved, format="flt", layout=layout)
             frame.sample_rate, frame.pts, frame.time_base = sample_rate, start, Fraction(1, sample_rate)
-            file.mux(sound.encode(frame))
+            muxed(sound.encode(frame))
             if video:
                 image = av.VideoFrame.from_ndarray(np.full((64, 64, 3), i % 255, np.uint8), format="rgb24")
                 image.pts = i
                 file.mux(picture.encode(image))
-        file.mux(sound.encode(None))
+        muxed(sound.encode(None))
         if video:
             file.mux(picture.encode(None))
     return path

@@ -15,7 +15,8 @@ import pytest
 from conftest import encode, encode_video_only, sweep
 
 from unmingle.errors import InputError, UnmingleError
-from unmingle.media.audio import AudioWriter, open_audio
+from unmingle.media.audio import open_audio
+from unmingle.media.writer import AudioWriter
 
 RATE = 48_000
 
@@ -171,11 +172,11 @@ def with_sample_rate(path: Path, rate: int) -> Path:
 
 
 def too_slow(folder: Path) -> Path:
-    return with_sample_rate(folder / "slow.wav", 4_000)
+    return with_sample_rate(folder / "slow.wav", 500)
 
 
 def too_fast(folder: Path) -> Path:
-    return with_sample_rate(folder / "fast.wav", 384_000)
+    return with_sample_rate(folder / "fast.wav", 800_000)
 
 
 def impossible_rate(folder: Path) -> Path:
@@ -198,23 +199,6 @@ def unknown_codec(folder: Path) -> Path:
     data[data.index(b"fmt ") + 8 : data.index(b"fmt ") + 10] = b"\x34\x12"
     (folder / "codec.wav").write_bytes(data)
     return folder / "codec.wav"
-
-
-def changes_its_channels(folder: Path) -> Path:
-    data = b"".join(
-        encode(folder / f"{n}.aac", sweep(0.5, RATE, n), RATE, "aac", container="adts").read_bytes()
-        for n in (1, 2)
-    )
-    (folder / "changing.aac").write_bytes(data)
-    return folder / "changing.aac"
-
-
-def damaged_in_the_middle(folder: Path) -> Path:
-    path = encode(folder / "damaged.flac", sweep(2, RATE), RATE, "flac")
-    data = bytearray(path.read_bytes())
-    data[len(data) // 2 : len(data) // 2 + 500] = bytes(500)
-    path.write_bytes(data)
-    return path
 
 
 BAD_FILES = {
@@ -242,14 +226,12 @@ BAD_FILES = {
     all_nan: r"NaN or infinite samples at 0\.000 s",
     infinite: r"NaN or infinite samples at 0\.500 s",
     too_large_for_float32: "NaN or infinite samples",
-    too_slow: "sample rate is 4000 Hz",
-    too_fast: "sample rate is 384000 Hz",
+    too_slow: "sample rate is 500 Hz",
+    too_fast: "sample rate is 800000 Hz",
     impossible_rate: "not a readable audio|sample rate",
     rate_zero: "not a readable audio|sample rate",
     no_channels: "not a readable audio|cannot be decoded|no audio samples",
     unknown_codec: "codec is unknown|not a readable audio|cannot be decoded",
-    changes_its_channels: "changes its sample rate or channels",
-    damaged_in_the_middle: "damaged",
 }
 
 

@@ -12,7 +12,7 @@ import pytest
 from conftest import sweep
 
 from unmingle.errors import InputError
-from unmingle.media.audio import FORMATS, AudioWriter
+from unmingle.media.writer import FORMATS, AudioWriter
 from unmingle.results.folders import OutputFolder
 
 RATE = 48_000

@@ -13,7 +13,7 @@ import soundfile
 import typer
 
 from unmingle.cli import app, main
-from unmingle.media.audio import AudioWriter
+from unmingle.media.writer import AudioWriter
 
 ROOT = Path(__file__).parents[1]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]

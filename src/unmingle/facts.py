@@ -15,7 +15,7 @@ HEADS = ("", "k-means", "soft-k-means", "one-and-rest")  # see runtime/heads.py
 COUNTING = ("one-and-rest",)  # heads that find the number of speakers where none is asked for
 CLUSTERING = ("k-means", "soft-k-means")  # heads of embeddings
 
-SAMPLE_RATES = (8_000, 192_000)  # lowest and highest that a recording may have [Hz]
+SAMPLE_RATES = (1_000, 768_000)  # lowest and highest that a recording may have [Hz]
 
 
 def task_for(n_src: int | None) -> Task:

@@ -324,7 +324,7 @@ def file_options(
     format: str, channel: str, start: str | None, end: str | None, rest: bool, plot: bool, overwrite: bool
 ) -> dict[str, Any]:
     """What `separate_file` and `enhance_file` are told alike; UsageError names the option that is wrong."""
-    from unmingle.media.audio import FORMATS
+    from unmingle.media.writer import FORMATS
 
     start_s, end_s, format = seconds("--start", start), seconds("--end", end), format.lower()
     if end_s is not None and end_s <= (start_s or 0):

@@ -212,7 +212,8 @@ def _process(
     """The rest of `separate_file` and `enhance_file`; `choose` may listen to the recording, block by block,
     before it goes through.
     """
-    from unmingle.media.audio import FORMATS, AudioWriter, open_audio
+    from unmingle.media.audio import open_audio
+    from unmingle.media.writer import FORMATS, AudioWriter
 
     if format not in FORMATS:
         raise UsageError(f"no format {format!r}; choose from {', '.join(FORMATS)}")

@@ -1,82 +1,59 @@
-"""Files to samples and back; the only module that knows codecs.
+"""Files to samples: whatever FFmpeg's libraries read, a block at a time.
 
-Reading: whatever FFmpeg's libraries read, through PyAV, a block at a time. Encoder delay and padding are left
-    out, so sample 0 is sample 0 of the
-recording. Writing: WAV, FLAC, MP3, M4A and Opus.
+Encoder delay and padding are left out, so sample 0 is sample 0 of the recording.
 """
 
-import math
 import os
 import re
 import shutil
 import stat
 import tempfile
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager, suppress
-from fractions import Fraction
+from contextlib import ExitStack
 from pathlib import Path
-from typing import Any, BinaryIO, NamedTuple, Self, cast
+from typing import Any, BinaryIO, Self, cast
 
 import av
 import numpy as np
-import soxr
+from av.stream import Disposition
 
 from unmingle.errors import InputError, UsageError
 from unmingle.facts import SAMPLE_RATES
 from unmingle.media.containers import (
     count_mp3_frames,
-    declare_mp3_length,
     is_cut_short,
     lacks_last_page,
     mp3_frame_size,
+    reason_of,
+    without_tag,
 )
 from unmingle.media.recording import what_is_in
 
 NO_ADDRESSES = "an address, not a file; download it first, and give the file"
+MIN_GAP_S, MAX_GAP_S = 0.01, 86_400.0  # between timestamps: less is their rounding, more is an error
+# Containers whose timestamps are stored, not counted.
+TIMED = {"matroska", "webm", "mov", "mp4", "mpegts", "mpeg", "flv", "asf", "avi", "nut"}
 PLAYS = "check that it plays, or convert it to WAV"
 
 
-class Format(NamedTuple):
-    """How a file of one format is written.
-
-    Attributes:
-        container: FFmpeg's name of the container.
-        codec: FFmpeg's name of the encoder.
-        samples: sample format that the encoder takes.
-        rates: sample rates that it takes [Hz]; empty = any.
-        bit_rate: per channel [bit/s]; 0 = lossless.
-        options: for the container.
-    """
-
-    container: str
-    codec: str
-    samples: str
-    rates: tuple[int, ...] = ()
-    bit_rate: int = 0
-    options: tuple[tuple[str, str], ...] = ()
-
-
-MP3_RATES = (8_000, 11_025, 12_000, 16_000, 22_050, 24_000, 32_000, 44_100, 48_000)
-FORMATS = {
-    "wav": Format("wav", "pcm_f32le", "flt", options=(("rf64", "auto"),)),
-    "flac": Format("flac", "flac", "s32"),
-    "mp3": Format("mp3", "libmp3lame", "fltp", MP3_RATES, 128_000),
-    "m4a": Format("ipod", "aac", "fltp", (*MP3_RATES, 64_000, 88_200, 96_000), 96_000),
-    "opus": Format("opus", "libopus", "flt", (8_000, 12_000, 16_000, 24_000, 48_000), 64_000),
-}
-
-
 def open_audio(
-    source: str | Path | BinaryIO, *, start_s: float | None = None, end_s: float | None = None
+    source: str | Path | BinaryIO,
+    *,
+    start_s: float | None = None,
+    end_s: float | None = None,
+    track: int | None = None,
+    strict: bool = False,
 ) -> "AudioReader":
-    """Open the first audio track of a file, or of a binary file object, which may be a pipe; see
-    `AudioReader`.
-    """
-    return AudioReader(source, start_s=start_s, end_s=end_s)
+    """Open an audio track of a file, or of a binary file object, which may be a pipe; see `AudioReader`."""
+    return AudioReader(source, start_s=start_s, end_s=end_s, track=track, strict=strict)
 
 
 class AudioReader:
     """Samples of one audio track, block by block in constant memory; a context manager.
+
+    They keep the recording's timeline: where sound begins later than the picture, or timestamps leave a gap,
+    silence stands in its place. Where the track changes its sample rate or channels, what follows is
+    converted to the first ones. Both are noted in `warnings`.
 
     Attributes:
         name: what messages call it.
@@ -91,15 +68,23 @@ class AudioReader:
             a temporary file.
         start_s: where the passage begins, to the sample [s].
         end_s: where it ends [s]; the file's end if that is earlier.
+        track: number of the audio track, from 1; the first unless given.
+        strict: damage in the middle is an error, instead of silence in the place of what is damaged.
 
     Raises:
         InputError: not a file whose audio can be decoded, no samples, none after `start_s`, sample rate out
-            of range, cut short. While reading: damaged, cut short, NaN or infinite samples.
-        UsageError: `start_s` negative, or `end_s` not after it.
+            of range, cut short. While reading: damaged (if `strict`), cut short, NaN or infinite samples.
+        UsageError: `start_s` negative, `end_s` not after it, or no such track.
     """
 
     def __init__(
-        self, source: str | Path | BinaryIO, *, start_s: float | None = None, end_s: float | None = None
+        self,
+        source: str | Path | BinaryIO,
+        *,
+        start_s: float | None = None,
+        end_s: float | None = None,
+        track: int | None = None,
+        strict: bool = False,
     ) -> None:
         self._start_s, self._end_s = start_s or 0.0, float("inf") if end_s is None else end_s
         if not 0 <= self._start_s < float("inf"):
@@ -108,10 +93,12 @@ class AudioReader:
             raise UsageError(
                 f"the passage ends at {end_s} s, not after its start at {self._start_s} s; choose a later end"
             )
-        self.sample_rate = self.n_channels = self._n_decoded = 0
+        self.sample_rate = self.n_channels = self._n_decoded = self._n_restored = 0
+        self._strict, self._layout, self._damaged, self._ends_s = strict, "", "", 0.0
         self.warnings: list[str] = []
         with ExitStack() as stack:
             file, self.name = _open_file(source, stack)
+            file = without_tag(file)
             self._cut = is_cut_short(file)
             if self._cut and end_s is None:
                 raise self._cut_short_error()
@@ -123,13 +110,12 @@ class AudioReader:
             file.seek(0)
             self.file = file
             self._container = self._open_container(file, stack)
-            self._stream = self._container.streams.audio[0]
+            self._stream = self._choose_track(track)
             self._blocks = self._cut_passage(self._drop_padding(self._decode()))
             first = next(self._blocks, None)
             if first is None and self._n_decoded:
-                raise InputError(
-                    f"{self.name}: ends at {self._seconds():.2f} s, before the passage begins; choose an earlier start"
-                )
+                end = f"ends at {self._seconds():.2f} s, before the passage begins"
+                raise InputError(f"{self.name}: {end}; choose an earlier start")
             if first is None:
                 raise InputError(f"{self.name}: holds no audio samples; record or export it again")
             self._held = [first]
@@ -163,7 +149,30 @@ class AudioReader:
         self.close()
 
     def _seconds(self) -> float:
-        return self._n_decoded / (self.sample_rate or 1)
+        """How far it is on the recording's timeline [s]."""
+        return (self._n_decoded + self._n_restored) / (self.sample_rate or 1)
+
+    def _choose_track(self, track: int | None) -> Any:
+        tracks = self._container.streams.audio
+        there = f"{len(tracks)} audio track{'' if len(tracks) == 1 else 's'}"
+        if track is not None and not 1 <= track <= len(tracks):
+            raise UsageError(f"{self.name}: no audio track {track}; it has {there}")
+        chosen = tracks[(track or 1) - 1]
+        if chosen.codec_context is None:
+            raise InputError(f"{self.name}: its audio codec is unknown; convert it to WAV")
+        if len(tracks) > 1 and track is None:
+            language = f" ({chosen.language})" if chosen.language else ""
+            self.warnings.append(f"audio track 1 of {len(tracks)}{language} is taken; --track takes another")
+        return chosen
+
+    def _picture_starts_s(self) -> float | None:
+        """When the moving picture begins, by its timestamps [s]; None if there is none."""
+        starts = [
+            float(stream.start_time * stream.time_base)
+            for stream in self._container.streams.video
+            if stream.start_time is not None and not stream.disposition & Disposition.attached_pic
+        ]
+        return min(starts, default=None)
 
     def _declared_s(self) -> float:
         """The track's duration by its header, or FFmpeg's guess [s]; 0 = unknown."""
@@ -186,16 +195,14 @@ class AudioReader:
             if self._cut:
                 raise self._cut_short_error() from None
             raise InputError(
-                f"{self.name}: not a readable audio or video file ({_reason(error)}); {PLAYS}"
+                f"{self.name}: not a readable audio or video file ({reason_of(error)}); {PLAYS}"
             ) from None
         if not container.streams.audio:
             raise InputError(f"{self.name}: has no audio track; choose a file with sound")
-        if container.streams.audio[0].codec_context is None:
-            raise InputError(f"{self.name}: its audio codec is unknown; convert it to WAV")
         return container
 
     def _frames(self) -> Iterator[Any]:
-        """Decoded frames in order. Damage with sound on both sides is an error, damage at the end a warning."""
+        """Decoded frames in order, without what is damaged, which is noted or, if `strict`, an error."""
         damage = ""
         packets = self._container.demux(self._stream)
         while True:
@@ -203,14 +210,13 @@ class AudioReader:
                 packet = next(packets, None)
                 frames = packet.decode() if packet is not None else None
             except (av.FFmpegError, OSError, ValueError) as error:
-                damage = _reason(error)
+                damage = reason_of(error)
                 continue
             if frames is None:
                 break
             if frames and damage and self._n_decoded:
-                raise InputError(
-                    f"{self.name}: damaged at {self._seconds():.2f} s ({damage}); get it again, or choose an end before that"
-                )
+                self._note_damage(damage)
+                damage = ""
             yield from frames
         if damage and not self._n_decoded:
             raise InputError(f"{self.name}: its audio cannot be decoded ({damage}); {PLAYS}")
@@ -219,36 +225,118 @@ class AudioReader:
                 f"damaged after {self._seconds():.2f} s ({damage}); what comes before is read"
             )
 
+    def _note_damage(self, damage: str) -> None:
+        where = f"damaged at {self._seconds():.2f} s ({damage})"
+        if self._strict:
+            raise InputError(f"{self.name}: {where}; get it again, or choose an end before that")
+        if not self._damaged:
+            self._damaged = f"{where}: only what is damaged is missing"
+            self.warnings.append(self._damaged)
+        elif (first := self._damaged) in self.warnings:
+            self._damaged = first.removesuffix(" and further on") + " and further on"
+            self.warnings[self.warnings.index(first)] = self._damaged
+
     def _decode(self) -> Iterator[np.ndarray]:
-        """Frames as float32 `(channels, n)`; at the end also whether all that the container declares was
-        there.
+        """Frames as float32 `(channels, n)` on the recording's timeline; at the end also whether all that the
+        container declares was there.
         """
+        timed = bool(TIMED & set(self._container.format.name.split(",")))
+        resampler: Any = None  # of the part that is converted now
+        converted = expected_s = None  # its own rate and layout; when the next frame begins by timestamps
         for frame in self._frames():
-            facts = frame.sample_rate, frame.layout.nb_channels
-            if (
-                not self._n_decoded
-            ):  # the first frame decides: the headers of some codecs tell half the sample rate
-                self.sample_rate, self.n_channels = facts
-                if not SAMPLE_RATES[0] <= self.sample_rate <= SAMPLE_RATES[1]:
-                    raise InputError(
-                        f"{self.name}: its sample rate is {self.sample_rate} Hz; resample it to 8 to 192 kHz"
-                    )
-            if facts != (self.sample_rate, self.n_channels):
-                raise InputError(
-                    f"{self.name}: changes its sample rate or channels at {self._seconds():.2f} s; convert it to WAV"
-                )
+            facts = frame.sample_rate, frame.layout.name
+            if not self._n_decoded:
+                # The first frame decides: the headers of some codecs tell half the sample rate.
+                self._begin(frame)
+                expected_s = self._picture_starts_s()
+            if facts != converted:
+                if resampler is not None:
+                    yield from self._counted(self._converted(resampler, None))
+                resampler = None
+                converted = facts
+                if facts != (self.sample_rate, self._layout):
+                    self._note_change()
+                    resampler = self._resampler()
+                    expected_s = None  # timestamps that count samples do so at the first rate
+            if timed and frame.time is not None and expected_s is not None:
+                yield from self._silence(frame.time - expected_s)
+            begins_s = frame.time
+            if begins_s is not None and resampler is None:
+                expected_s = begins_s + frame.samples / frame.sample_rate
+            self._ends_s = (begins_s or 0.0) + frame.samples / frame.sample_rate
+            yield from self._counted([frame] if resampler is None else self._converted(resampler, frame))
+        if resampler is not None:
+            yield from self._counted(self._converted(resampler, None))
+        self._check_complete()
+
+    def _begin(self, frame: Any) -> None:
+        self.sample_rate, self.n_channels = frame.sample_rate, frame.layout.nb_channels
+        self._layout = frame.layout.name
+        lowest, highest = SAMPLE_RATES
+        if not lowest <= self.sample_rate <= highest:
+            remedy = f"resample it to {lowest / 1000:g} to {highest / 1000:g} kHz"
+            raise InputError(f"{self.name}: its sample rate is {self.sample_rate} Hz; {remedy}")
+
+    def _counted(self, frames: list[Any]) -> Iterator[np.ndarray]:
+        for frame in frames:
             block = _to_float(frame)
             self._n_decoded += block.shape[1]
             yield block
+
+    def _resampler(self) -> Any:
+        return av.AudioResampler("flt", self._layout, self.sample_rate)
+
+    def _converted(self, resampler: Any, frame: Any) -> list[Any]:
+        try:
+            return resampler.resample(frame)
+        except (av.FFmpegError, ValueError) as error:
+            what = f"changes its format at {self._seconds():.2f} s to one that cannot be converted"
+            raise InputError(f"{self.name}: {what} ({reason_of(error)}); choose an end before that") from None
+
+    def _note_change(self) -> None:
+        channels = f"{self.n_channels} channel{'' if self.n_channels == 1 else 's'}"
+        kept = f"converted to {self.sample_rate} Hz and {channels}, as at the beginning"
+        note = f"changes its sample rate or channels at {self._seconds():.2f} s: {kept}"
+        if not any(kept in warning for warning in self.warnings):
+            self.warnings.append(note)
+
+    def _silence(self, gap_s: float) -> Iterator[np.ndarray]:
+        """Silence for a gap between timestamps, if it is one and not their rounding."""
+        if not MIN_GAP_S <= gap_s <= MAX_GAP_S:
+            return
+        what = "a gap" if self._n_decoded else "sound begins later than the picture"
+        at = f" at {self._seconds():.2f} s" if self._n_decoded else ""
+        note = f"{what}{at}: {gap_s:.3f} s of silence put in its place"
+        gaps = [warning for warning in self.warnings if warning.startswith("a gap")]
+        if self._n_decoded and gaps:
+            self.warnings[self.warnings.index(gaps[0])] = (
+                gaps[0].removesuffix(" and further on") + " and further on"
+            )
+        else:
+            self.warnings.append(note)
+        left = round(gap_s * self.sample_rate)
+        while left:
+            n = min(left, self.sample_rate)
+            self._n_restored += n
+            left -= n
+            yield np.zeros((self.n_channels, n), np.float32)
+
+    def _check_complete(self) -> None:
+        """InputError if the container declares more than there was."""
         kind, declared = self._container.format.name, 0
         if kind == "mp3":
-            declared = (self._mp3_frames - 4) * mp3_frame_size(
-                self.sample_rate
-            )  # the encoder's delay and padding are counted but not decoded
+            # The encoder's delay and padding are counted but not decoded.
+            declared = (self._mp3_frames - 4) * mp3_frame_size(self.sample_rate)
         elif kind in ("flac", "aiff"):
             declared = round(self._declared_s() * self.sample_rate)
-        if self._cut or self._n_decoded < declared:
+        if self._cut:
             raise self._cut_short_error()
+        missing_s = (declared - self._n_decoded - self._n_restored) / (self.sample_rate or 1)
+        if missing_s > 0 and not self._damaged:
+            if self._strict or self._ends_s < self._declared_s() - missing_s / 2:
+                raise self._cut_short_error()
+            # The last frames lie where they should: what is missing was lost before them.
+            self.warnings.append(f"damaged: {missing_s:.2f} s in the middle are missing")
 
     def _drop_padding(self, blocks: Iterator[np.ndarray]) -> Iterator[np.ndarray]:
         """Drop what an MP4's last frame has beyond the track's declared length; in other containers FFmpeg
@@ -258,7 +346,8 @@ class AudioReader:
         for block in blocks:
             if padding is not None:  # it was not the last frame, so the declared length is wrong
                 yield padding
-            n_wanted = round(self._declared_s() * self.sample_rate) - position if is_mp4 else 0
+            declared = round(self._declared_s() * self.sample_rate) + self._n_restored
+            n_wanted = declared - position if is_mp4 else 0
             position += block.shape[1]
             block, padding = (
                 (block[:, :n_wanted], block[:, n_wanted:]) if 0 < n_wanted < block.shape[1] else (block, None)
@@ -276,9 +365,8 @@ class AudioReader:
             finite = np.isfinite(wanted).all(axis=0)
             if not finite.all():
                 at_s = (max(start, position) + int(np.argmin(finite))) / self.sample_rate
-                raise InputError(
-                    f"{self.name}: holds NaN or infinite samples at {at_s:.3f} s; export it again from its source"
-                )
+                wrong = f"holds NaN or infinite samples at {at_s:.3f} s"
+                raise InputError(f"{self.name}: {wrong}; export it again from its source")
             position += block.shape[1]
             if wanted.shape[1]:
                 yield wanted
@@ -288,10 +376,6 @@ class AudioReader:
             self.warnings.append(
                 f"the file ends at {position / self.sample_rate:.2f} s, before the end of the passage"
             )
-
-
-def _reason(error: Exception) -> str:
-    return str(getattr(error, "strerror", None) or error)
 
 
 def _open_file(source: str | Path | BinaryIO, stack: ExitStack) -> tuple[BinaryIO, str]:
@@ -310,7 +394,7 @@ def _open_file(source: str | Path | BinaryIO, stack: ExitStack) -> tuple[BinaryI
             ) from None
         except (OSError, ValueError) as error:
             raise InputError(
-                f"{name}: cannot be opened ({_reason(error)}); check its name and permissions"
+                f"{name}: cannot be opened ({reason_of(error)}); check its name and permissions"
             ) from None
     else:
         file, name = source, str(getattr(source, "name", "file object"))
@@ -323,9 +407,8 @@ def _open_file(source: str | Path | BinaryIO, stack: ExitStack) -> tuple[BinaryI
             file = spool
         size = file.seek(0, os.SEEK_END)
     except OSError as error:
-        raise InputError(
-            f"{name}: cannot be copied to a temporary file ({_reason(error)}); save it as a file and give that file's name"
-        ) from None
+        wrong = f"cannot be copied to a temporary file ({reason_of(error)})"
+        raise InputError(f"{name}: {wrong}; save it as a file and give that file's name") from None
     if not size:
         raise InputError(f"{name}: empty (0 bytes); choose a file with sound")
     return file, name
@@ -348,138 +431,3 @@ def _to_float(frame: Any) -> np.ndarray:
     return (
         floats if samples.dtype.kind == "f" else floats * np.float32(2.0 ** (1 - 8 * samples.dtype.itemsize))
     )
-
-
-class AudioWriter:
-    """Encodes blocks of samples into a file; a context manager.
-
-    WAV holds 32-bit floats (and is RF64 beyond 4 GB), FLAC 24-bit integers. Nothing is scaled; what exceeds
-    full scale is kept in WAV and limited to full scale in FLAC. Where a format lacks the sample rate, the
-    nearest that keeps the whole band is used, else the highest.
-
-    Attributes:
-        path: the file.
-        sample_rate: the rate that is written [Hz].
-
-    Args:
-        path: file to create.
-        sample_rate: of the samples given to `write` [Hz].
-        n_channels: of the samples given to `write`.
-        format: a key of `FORMATS`.
-
-    Raises:
-        InputError: the format does not hold this rate or number of channels.
-        OSError: it cannot be written; `filename` is the path, and `output.OutputFolder` makes a message of
-            it.
-        UsageError: unknown format.
-    """
-
-    def __init__(
-        self, path: str | Path, *, sample_rate: int, n_channels: int = 1, format: str = "wav"
-    ) -> None:
-        if format not in FORMATS:
-            raise UsageError(f"unknown format {format!r}; choose one of {', '.join(FORMATS)}")
-        self.path, self._name, self._format = Path(path), format, FORMATS[format]
-        rates = self._format.rates or (sample_rate,)
-        self.sample_rate = min(rates, key=lambda rate: (rate < sample_rate, abs(rate - sample_rate)))
-        self._resampler = (
-            None
-            if self.sample_rate == sample_rate
-            else soxr.ResampleStream(sample_rate, self.sample_rate, n_channels, dtype="float32")
-        )
-        self._ratio, self._n_channels, self._n_written, self._n_encoded = (
-            Fraction(self.sample_rate, sample_rate),
-            n_channels,
-            0,
-            0,
-        )
-        self._layout = {1: "mono", 2: "stereo", 6: "5.1", 8: "7.1"}.get(n_channels, f"{n_channels} channels")
-        self._container: Any = None
-        options = dict(self._format.options)
-        if format == "m4a":
-            options["movie_timescale"] = str(self.sample_rate)  # so that the length is declared to the sample
-        with self._errors():
-            # "file:", because what precedes a colon in the name would be taken for a protocol
-            self._container = av.open(
-                f"file:{self.path}", "w", format=self._format.container, options=options
-            )
-            self._stream: Any = self._container.add_stream(self._format.codec, rate=self.sample_rate)
-            context = self._stream.codec_context
-            context.layout, context.format = self._layout, self._format.samples
-            if self._format.bit_rate:
-                context.bit_rate = self._format.bit_rate * n_channels
-            self._container.start_encoding()
-
-    def write(self, samples: np.ndarray) -> None:
-        """Append samples, float32 `(channels, n)`."""
-        if samples.shape[0] != self._n_channels:
-            raise ValueError(f"{samples.shape[0]} channels given to a file of {self._n_channels}")
-        self._n_written += samples.shape[1]
-        self._encode(
-            samples
-            if self._resampler is None
-            else self._resampler.resample_chunk(np.ascontiguousarray(samples.T, np.float32)).T
-        )
-
-    def close(self) -> None:
-        """Finish the file."""
-        if self._container is None:
-            return
-        if self._resampler is not None:
-            rest = self._resampler.resample_chunk(np.zeros((0, self._n_channels), np.float32), last=True).T
-            n_missing = math.ceil(self._n_written * self._ratio) - self._n_encoded
-            self._encode(np.pad(rest, ((0, 0), (0, max(0, n_missing - rest.shape[1]))))[:, :n_missing])
-        with self._errors():
-            self._container.mux(self._stream.encode(None))
-            self._container.close()
-            self._container = None
-            if self._name == "mp3" and self._n_encoded > mp3_frame_size(self.sample_rate):
-                declare_mp3_length(self.path, self._n_encoded, self.sample_rate)
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
-        if kind is None:
-            self.close()
-        else:
-            self._abandon()
-
-    def _encode(self, samples: np.ndarray) -> None:
-        if not samples.shape[1]:
-            return
-        if self._format.samples == "s32":  # 24 bits, in the upper part of 32
-            samples = np.clip(np.rint(samples * 2.0**23), -(2**23), 2**23 - 1).astype(np.int32) << 8
-        else:
-            samples = samples.astype(np.float32, copy=False)
-        samples = samples if self._format.samples.endswith("p") else samples.T.reshape(1, -1)
-        frame = av.AudioFrame.from_ndarray(
-            np.ascontiguousarray(samples), format=self._format.samples, layout=self._layout
-        )
-        frame.sample_rate, frame.time_base, frame.pts = (
-            self.sample_rate,
-            Fraction(1, self.sample_rate),
-            self._n_encoded,
-        )
-        self._n_encoded += frame.samples
-        with self._errors():
-            self._container.mux(self._stream.encode(frame))
-
-    def _abandon(self) -> None:
-        with suppress(av.FFmpegError, OSError, ValueError):
-            if self._container is not None:
-                self._container.close()
-        self._container = None
-
-    @contextmanager
-    def _errors(self) -> Iterator[None]:
-        try:
-            yield
-        except (av.FFmpegError, OSError, ValueError) as error:
-            self._abandon()
-            if isinstance(error, OSError):
-                raise OSError(error.errno, error.strerror, str(self.path)) from None
-            what = f"{self._n_channels} channels at {self.sample_rate} Hz"
-            raise InputError(
-                f"{self.path.name}: {self._name} does not hold {what} ({_reason(error)}); choose the format wav"
-            ) from None

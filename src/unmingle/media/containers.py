@@ -2,10 +2,49 @@
 short without a word.
 """
 
+import io
 import os
 import re
 from pathlib import Path
-from typing import BinaryIO
+from typing import BinaryIO, cast
+
+
+def reason_of(error: Exception) -> str:
+    """What an error of FFmpeg or of the system is about, without its numbers."""
+    return str(getattr(error, "strerror", None) or error)
+
+
+class Untagged(io.RawIOBase):
+    """What follows the first `start` bytes of a file that can seek, as a file; closing it closes nothing."""
+
+    def __init__(self, file: BinaryIO, start: int) -> None:
+        self._file, self._start, self.name = file, start, str(getattr(file, "name", ""))
+
+    def readable(self) -> bool:
+        return True
+
+    def seekable(self) -> bool:
+        return True
+
+    def read(self, n: int = -1) -> bytes:
+        return self._file.read(n)
+
+    def seek(self, offset: int, whence: int = os.SEEK_SET) -> int:
+        return self._file.seek(offset + (self._start if whence == os.SEEK_SET else 0), whence) - self._start
+
+    def tell(self) -> int:
+        return self._file.tell() - self._start
+
+
+def without_tag(file: BinaryIO) -> BinaryIO:
+    """The file without an ID3 tag before a RIFF header, which FFmpeg does not pass over."""
+    file.seek(0)
+    head = file.read(10)
+    if len(head) < 10 or not head.startswith(b"ID3"):
+        return file
+    length = 10 + sum((byte & 127) << (7 * place) for place, byte in enumerate(reversed(head[6:])))
+    file.seek(length)
+    return cast(BinaryIO, Untagged(file, length)) if file.read(4) in (b"RIFF", b"RF64", b"FORM") else file
 
 
 def is_cut_short(file: BinaryIO) -> bool:

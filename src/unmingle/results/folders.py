@@ -14,7 +14,7 @@ from unmingle.errors import InputError
 
 def own_name(name: str) -> bool:
     """Whether a file of that name in a folder of results is one of ours, which a run may replace."""
-    from unmingle.media.audio import FORMATS  # codecs take long to import, and not everybody here needs them
+    from unmingle.media.writer import FORMATS  # codecs take long to import, and not everybody here needs them
 
     return bool(
         re.fullmatch(rf"(speaker-\d+|voice|rest)\.({'|'.join(FORMATS)})|(spectrogram|embeddings)\.png", name)

@@ -19,7 +19,7 @@ class Tracks:
     """
 
     def __init__(self, paths: list[Path], sample_rate: int, format: str) -> None:
-        from unmingle.media.audio import AudioWriter
+        from unmingle.media.writer import AudioWriter
 
         self._writers = [AudioWriter(path, sample_rate=sample_rate, format=format) for path in paths]
         self.sample_rate = self._writers[0].sample_rate

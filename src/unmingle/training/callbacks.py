@@ -10,7 +10,7 @@ from lightning.pytorch.callbacks import Callback
 
 from unmingle.results.folders import replacing
 from unmingle.training.optimizers import optimizer_tensors
-from unmingle.weights_file import save_weights
+from unmingle.weights_file import float16_state, save_weights
 
 REFRESH_EVERY = 20  # steps between two looks at figures that lie on the device
 
@@ -100,7 +100,8 @@ class CheckpointWriter(Callback):
         average = module.average.module.state_dict()
         weights = {"last": average}
         if module.is_trunk:
-            weights["last"] = module.model.state_dict() | optimizer_tensors(trainer.optimizers[0])
+            weights["last"] = float16_state(module.model.state_dict())
+            weights["last"] |= optimizer_tensors(trainer.optimizers[0])
         if score > self.best:
             self.best = score
             weights["best"] = average

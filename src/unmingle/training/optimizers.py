@@ -64,16 +64,23 @@ class MuonAndAdamW(torch.optim.Optimizer):
         self.param_groups = [group for part in self.parts for group in part.param_groups]
 
 
+SCALE = ".scale"  # ends the name of what a tensor of 8 bits is to be multiplied by
+
+
 def optimizer_tensors(optimizer: Any) -> dict[str, torch.Tensor]:
-    """An optimizer's state as named tensors, moments in bfloat16, which has their range in half the space."""
+    """An optimizer's state as named tensors, compactly: momentum in 8 bits with a scale, which is enough for
+    what is made orthogonal anyway; second moments, which need range, in bfloat16.
+    """
     found = {}
     for number, part in enumerate(_parts(optimizer)):
         for index, state in part.state_dict()["state"].items():
             for key, value in state.items():
-                tensor = torch.as_tensor(value)
-                moment = tensor.is_floating_point() and tensor.ndim
-                name = f"{OPTIMIZER}{number}/{index}/{key}"
-                found[name] = tensor.to(torch.bfloat16) if moment else tensor
+                tensor, name = torch.as_tensor(value), f"{OPTIMIZER}{number}/{index}/{key}"
+                if key == "momentum_buffer":
+                    scale = (tensor.abs().max() / 448).clamp(min=1e-12)  # 448 is the largest that 8 bits hold
+                    found[name], found[name + SCALE] = (tensor / scale).to(torch.float8_e4m3fn), scale
+                else:
+                    found[name] = tensor.to(torch.bfloat16) if tensor.ndim else tensor
     return found
 
 
@@ -85,8 +92,11 @@ def restore_optimizer(optimizer: Any, tensors: dict[str, torch.Tensor]) -> None:
     """
     states: dict[int, dict[int, dict[str, torch.Tensor]]] = {}
     for name, value in tensors.items():
-        number, index, key = name.removeprefix(OPTIMIZER).split("/")
-        states.setdefault(int(number), {}).setdefault(int(index), {})[key] = value
+        if name.endswith(SCALE):
+            continue
+        part_text, index_text, key = name.removeprefix(OPTIMIZER).split("/")
+        whole = value.float() * tensors[name + SCALE] if name + SCALE in tensors else value
+        states.setdefault(int(part_text), {}).setdefault(int(index_text), {})[key] = whole
     parts = _parts(optimizer)
     misfit = InputError(
         "--init: the optimizer state in this file belongs to another optimizer or model; take those of its "

@@ -13,7 +13,7 @@ from typing import Any, Literal
 from unmingle.errors import Cancelled, UnmingleError, UsageError
 from unmingle.inference.files import FileResult, enhance_file, separate_file
 from unmingle.inference.pipeline import Progress
-from unmingle.media.audio import FORMATS
+from unmingle.media.writer import FORMATS
 from unmingle.web.noises import Noise, write_mixture
 from unmingle.web.recordings import Limits, Recording, Recordings, Refused
 

@@ -9,7 +9,8 @@ import soxr
 
 from unmingle.errors import InputError, UsageError
 from unmingle.inference.pipeline import BLOCK_S, Progress, report
-from unmingle.media.audio import AudioWriter, open_audio
+from unmingle.media.audio import open_audio
+from unmingle.media.writer import AudioWriter
 
 PERIOD_S = 20
 FREQUENCIES_HZ = 20.0, 20_000.0
