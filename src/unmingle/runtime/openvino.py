@@ -17,6 +17,8 @@ from unmingle.runtime.separator import Run, whole
 
 BF16_AGREEMENT_DB = 33.0  # of estimates
 BF16_SPEED_UP = 1.1
+#: Environment variables that limit the instructions oneDNN uses; OpenVINO's list of capabilities ignores them.
+ISA_LIMITS = ("ONEDNN_MAX_CPU_ISA", "DNNL_MAX_CPU_ISA")
 
 
 def open_openvino(path: Path, card: Card) -> tuple[Run, str]:
@@ -24,6 +26,11 @@ def open_openvino(path: Path, card: Card) -> tuple[Run, str]:
     import openvino
 
     core = openvino.Core()
+    # Under a limit, oneDNN's kernels disagree with OpenVINO's own, which do not obey it, and recurrent ones crash;
+    # its oneDNN reads the variables once, here.
+    limits = {name: os.environ.pop(name) for name in ISA_LIMITS if name in os.environ}
+    capabilities = core.get_property("CPU", "OPTIMIZATION_CAPABILITIES")
+    os.environ.update(limits)
     cache = cache_folder()
     if cache is not None:
         core.set_property({"CACHE_DIR": str(cache / "openvino")})
@@ -42,19 +49,20 @@ def open_openvino(path: Path, card: Card) -> tuple[Run, str]:
 
     # What a stream keeps would lose its precision from call to call.
     facts = card.facts
-    if cache is None or facts.state or "BF16" not in core.get_property("CPU", "OPTIMIZATION_CAPABILITIES"):
+    if cache is None or facts.state or "BF16" not in capabilities or limits:
         return compiled("f32"), "f32"
-    identity = json.dumps(
-        [card.sha256, openvino.__version__, core.get_property("CPU", "FULL_DEVICE_NAME"), os.cpu_count()]
-    )
+    device = core.get_property("CPU", "FULL_DEVICE_NAME")
+    identity = json.dumps([card.sha256, openvino.__version__, device, sorted(capabilities), os.cpu_count()])
     verdict = cache / f"precision-{hashlib.sha256(identity.encode()).hexdigest()[:16]}.txt"
     precision = verdict.read_text() if verdict.is_file() else ""
     if precision not in ("f32", "bf16"):
-        precision = (
-            "bf16"
-            if bf16_pays(whole(compiled("f32"), facts), whole(compiled("bf16"), facts), facts)
-            else "f32"
-        )
+        exact = whole(compiled("f32"), facts)
+        try:
+            precision = "bf16" if bf16_pays(exact, whole(compiled("bf16"), facts), facts) else "f32"
+        except (
+            RuntimeError
+        ):  # the processor is announced as one that computes bfloat16, but a kernel is missing
+            precision = "f32"
         with replacing(verdict) as beside:
             beside.write_text(precision)
     return compiled(precision), precision
