@@ -297,7 +297,7 @@ def test_a_shipped_network_serves_any_number_and_keeps_none(
     path.with_suffix(".yaml").write_text(
         yaml.safe_dump({**card, "sha256": hashlib.sha256(path.read_bytes()).hexdigest()})
     )
-    monkeypatch.setattr(catalog, "WEIGHTS", tmp_path)
+    monkeypatch.setattr(catalog, "folders", lambda: [tmp_path])
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     for kept in (catalog.cards, loading._catalogued):
         kept.cache_clear()

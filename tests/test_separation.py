@@ -244,8 +244,8 @@ def test_lists_and_doubles_are_taken_as_they_are() -> None:
         (["a"], RATE, "type"),
         ([1, 2, 3], RATE, "int64 have no agreed full scale"),
         ([0j], RATE, "type"),
-        ([0.0], 7_999, "8000 to 192000"),
-        ([0.0], 192_001, "8000 to 192000"),
+        ([0.0], 999, "1000 to 768000"),
+        ([0.0], 768_001, "1000 to 768000"),
     ],
 )
 def test_what_is_no_recording_is_refused_with_a_remedy(samples: object, rate: int, said: str) -> None:

@@ -12,6 +12,7 @@ from unmingle.errors import InputError, UsageError
 from unmingle.facts import MOST_SPEAKERS, Facts, Speakers, Task
 
 WEIGHTS = Path(__file__).parent / "weights"
+PACKAGES = WEIGHTS / "packages.yaml"  # what the data packages of the repository hold
 ENTRY_POINTS = "unmingle.weights"  # the group in which data packages name themselves
 
 
@@ -135,7 +136,7 @@ def not_installed() -> list[Elsewhere]:
     import yaml
 
     installed = {card.name for card in cards()}
-    table = yaml.safe_load((WEIGHTS / "packages.yaml").read_text(encoding="utf-8"))
+    table = yaml.safe_load(PACKAGES.read_text(encoding="utf-8"))
     every = [Elsewhere(**row, package=package) for package, rows in table.items() for row in rows]
     return [model for model in every if model.name not in installed]
 

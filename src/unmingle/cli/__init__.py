@@ -9,7 +9,6 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, BinaryIO, Literal
@@ -24,7 +23,6 @@ from unmingle.errors import UnmingleError, UsageError
 
 if TYPE_CHECKING:
     from unmingle.catalog import Card
-    from unmingle.inference.files import FileResult
 
 INTERRUPTED = 130
 MEASURED = "SI-SDRi {si_sdri_db:.2f} dB, SNRi {snri_db:.2f} dB on {n} mixtures of {set}"
@@ -75,6 +73,8 @@ Plot = Annotated[
 ]
 AsJson = Annotated[bool, typer.Option("--json", help="Print what was done as JSON.")]
 Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace earlier results.")]
+Track = Annotated[int | None, typer.Option(min=1, help="Number of the audio track. [default: the first]")]
+Strict = Annotated[bool, typer.Option("--strict", help="Stop at damage in the middle of a file.")]
 
 
 @app.command(epilog="Example: unmingle separate talk.mp3 meetings/ --out voices --format flac")
@@ -96,19 +96,23 @@ def separate(
     plot: Plot = False,
     as_json: AsJson = False,
     overwrite: Overwrite = False,
+    track: Track = None,
+    strict: Strict = False,
 ) -> None:
     """Separate recordings of people talking at once: one file per voice, as long as the input and in step
     with it.
     """
-    from unmingle.inference.files import separate_file
+    from unmingle.inference.options import FileOptions
     from unmingle.runtime.loading import load
 
-    options = file_options(format, channel, start, end, rest, plot, overwrite)
+    options = file_options(format, channel, start, end)
+    options |= {"rest": rest, "plot": plot, "overwrite": overwrite, "track": track, "strict": strict}
+    FileOptions(**options)  # what is wrong with them is wrong for every file
     sources = list_sources(inputs, out)
     n_speakers = number_of_speakers(speakers)
     separator = load(model, task="separate", speakers=None if model and n_speakers == "auto" else n_speakers)
-    run = partial(separate_file, out=out, speakers=n_speakers, model=model and separator, **options)
-    raise typer.Exit(one_by_one(sources, run, as_json))
+    options |= {"out": out, "speakers": n_speakers, "model": model and separator}
+    raise typer.Exit(one_by_one(sources, "separate", as_json, **options))
 
 
 @app.command(epilog="Example: unmingle enhance interview.mp4 --keep 0.1 --rest")
@@ -132,19 +136,22 @@ def enhance(
     plot: Plot = False,
     as_json: AsJson = False,
     overwrite: Overwrite = False,
+    track: Track = None,
+    strict: Strict = False,
 ) -> None:
     """Take a voice out of noise: one file per recording, as long as the input and in step with it."""
-    from unmingle.inference.files import enhance_file
+    from unmingle.inference.options import FileOptions
     from unmingle.runtime.loading import load
 
     if not 0 <= keep <= 1:
-        raise UsageError(
-            f"--keep {keep:g}: out of range; give the share of the noise that stays, from 0 (none) to 1 (all)"
-        )
-    options = file_options(format, channel, start, end, rest, plot, overwrite)
+        remedy = "give the share of the noise that stays, from 0 (none) to 1 (all)"
+        raise UsageError(f"--keep {keep:g}: out of range; {remedy}")
+    options = file_options(format, channel, start, end)
+    options |= {"rest": rest, "plot": plot, "overwrite": overwrite, "track": track, "strict": strict}
+    FileOptions(**options)  # what is wrong with them is wrong for every file
     sources = list_sources(inputs, out)
-    run = partial(enhance_file, out=out, model=load(model, task="enhance"), keep=keep, **options)
-    raise typer.Exit(one_by_one(sources, run, as_json))
+    options |= {"out": out, "keep": keep, "model": load(model, task="enhance")}
+    raise typer.Exit(one_by_one(sources, "enhance", as_json, **options))
 
 
 @app.command(epilog="Example: arecord -t raw -f S16_LE -r 16000 | unmingle live - | aplay -f S16_LE -r 16000")
@@ -320,10 +327,8 @@ def drop_what_is_not_taken() -> None:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
-def file_options(
-    format: str, channel: str, start: str | None, end: str | None, rest: bool, plot: bool, overwrite: bool
-) -> dict[str, Any]:
-    """What `separate_file` and `enhance_file` are told alike; UsageError names the option that is wrong."""
+def file_options(format: str, channel: str, start: str | None, end: str | None) -> dict[str, Any]:
+    """The options that are text, as `FileOptions` has them; UsageError names the one that is wrong."""
     from unmingle.media.writer import FORMATS
 
     start_s, end_s, format = seconds("--start", start), seconds("--end", end), format.lower()
@@ -333,38 +338,24 @@ def file_options(
         raise UsageError(f"--format {format}: unknown; choose from {', '.join(FORMATS)}")
     if channel != "mix" and not (channel.isdecimal() and int(channel) > 0):
         raise UsageError(f"--channel {channel}: unknown; choose mix, or a number from 1")
-    if plot and not find_spec("matplotlib"):
-        raise UsageError("--plot needs matplotlib: pip install 'unmingle[plot]'")
-    return {
-        "format": format,
-        "channel": channel,
-        "start_s": start_s,
-        "end_s": end_s,
-        "rest": rest,
-        "plot": plot,
-        "overwrite": overwrite,
-    }
+    return {"format": format, "channel": channel, "start_s": start_s, "end_s": end_s}
 
 
-def one_by_one(
-    sources: list[tuple[str, Path | BinaryIO]], run: Callable[..., "FileResult"], as_json: bool
-) -> int:
-    """Put files through `run`, say what became of each, and go on after one that fails; return the exit code."""
-    from unmingle.inference.files import output_stems
+def one_by_one(sources: list[tuple[str, Path | BinaryIO]], task: str, as_json: bool, **options: Any) -> int:
+    """Process files, print what became of each, and go on after one that fails; return the exit code."""
+    from unmingle.batch import process_files
 
     entries: list[dict[str, Any]] = []
     code = 0
+    names = ["stdin" if name == "<stdin>" else name for name, _ in sources]
+    shown = dict(zip(names, (name for name, _ in sources), strict=True))
+    files = [source for _, source in sources]
     with stopping_cleanly():
-        for (name, source), stem in zip(
-            sources,
-            output_stems(["stdin" if name == "<stdin>" else name for name, _ in sources]),
-            strict=True,
-        ):
-            try:
-                with progress_bar(name) as progress:
-                    result = run(source, progress=progress, stem=stem)
-            except Exception as error:
-                line, its_code = explain(error)
+        for outcome in process_files(files, task, names=names, progress=progress_bar, **options):
+            name, result = shown[outcome.name], outcome.result
+            if result is None:
+                assert outcome.error is not None
+                line, its_code = explain(outcome.error)
                 line = line if name in line else f"{name}: {line}"
                 code = its_code if len(sources) == 1 else 1
                 say(line)

@@ -5,15 +5,14 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass
-from importlib.util import find_spec
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, Self
 
 import numpy as np
 
-from unmingle.errors import UsageError
 from unmingle.facts import CLUSTERING, Speakers
 from unmingle.inference.chunking import SeparatorLike
+from unmingle.inference.options import FileOptions
 from unmingle.inference.pipeline import (
     BLOCK_S,
     Enhancement,
@@ -34,6 +33,10 @@ from unmingle.results.folders import OutputFolder
 from unmingle.results.tracks import Tracks
 
 SILENT_DB = -40.0
+STEREO_CALL = (
+    "each channel seems to hold a voice of its own, as in a stereo call: the channels themselves are the "
+    "better separation"
+)
 
 
 @dataclass(frozen=True)
@@ -87,16 +90,10 @@ def separate_file(
     *,
     speakers: Speakers = 2,
     model: Model = None,
-    format: str = "wav",
-    channel: str | int = "mix",
-    start_s: float | None = None,
-    end_s: float | None = None,
-    rest: bool = False,
-    plot: bool = False,
-    overwrite: bool = False,
+    cues: Mapping[str, Any] | None = None,
     progress: Progress | None = None,
     stem: str | None = None,
-    cues: Mapping[str, Any] | None = None,
+    **options: Any,
 ) -> FileResult:
     """Separate a file into `out/<stem>/speaker-1.wav`, `speaker-2.wav`, …: read, separated and written block
     by block.
@@ -104,19 +101,13 @@ def separate_file(
     Args:
         source: path, or binary file object.
         out: folder for the outputs; all of them appear, or none.
-        speakers, model, progress, cues: as for `separate`. To count, the file is read twice.
-        format: "wav" (32-bit float), "flac", "mp3", "m4a" or "opus".
-        channel: "mix", or the number of the one channel to separate, from 1.
-        start_s, end_s: passage [s].
-        rest: also write `rest.wav`: the mixture minus all voices.
-        plot: also draw `spectrogram.png`, and `embeddings.png` of the first chunk where embeddings are
-            clustered; needs matplotlib.
-        overwrite: replace outputs of an earlier run.
+        speakers, model, cues, progress: as for `separate`. To count, the file is read twice.
         stem: name of the folder; the input's own unless given.
+        options: those of `unmingle.inference.options.FileOptions`, such as `format="flac"`, `rest=True`.
 
     Raises:
         InputError: the input cannot be read, or the outputs cannot be written.
-        UsageError: no such model, format, channel, number of speakers or passage.
+        UsageError: no such model, format, channel, track, number of speakers or passage.
         Cancelled: by `progress`; nothing is left behind.
     """
     separator = as_separator(model, speakers)
@@ -127,13 +118,10 @@ def separate_file(
             counted = count_speakers(separator, blocks, sample_rate)
             chosen = after_counting(separator, counted, model)
         separation = Separation(chosen, sample_rate, cues)
-        return Choice(
-            separation, chosen, [f"speaker-{index + 1}" for index in range(separation.n_src)], counted
-        )
+        names = [f"speaker-{index + 1}" for index in range(separation.n_src)]
+        return Choice(separation, chosen, names, counted)
 
-    return _process(
-        source, out, choose, format, channel, start_s, end_s, rest, plot, overwrite, progress, stem
-    )
+    return _process(source, Path(out), choose, FileOptions(**options), progress, stem)
 
 
 def enhance_file(
@@ -142,30 +130,21 @@ def enhance_file(
     *,
     model: Model = None,
     keep: float = 0.0,
-    format: str = "wav",
-    channel: str | int = "mix",
-    start_s: float | None = None,
-    end_s: float | None = None,
-    rest: bool = False,
-    plot: bool = False,
-    overwrite: bool = False,
+    cues: Mapping[str, Any] | None = None,
     progress: Progress | None = None,
     stem: str | None = None,
-    cues: Mapping[str, Any] | None = None,
+    **options: Any,
 ) -> FileResult:
-    """Take the voice of a file out of its noise, into `out/<stem>/voice.wav`: read, enhanced and written
-    block by block.
+    """Take the voice of a file out of its noise, into `out/<stem>/voice.wav`, block by block.
 
     Args:
-        source, format, channel, start_s, end_s, overwrite, progress, stem, cues: as for `separate_file`.
+        source, cues, progress, stem, options: as for `separate_file`; the rest is what was removed.
         out: folder for the outputs; all of them appear, or none.
         model, keep: as for `enhance`.
-        rest: also write `rest.wav`: what was removed.
-        plot: also draw `spectrogram.png`; needs matplotlib.
 
     Raises:
         InputError: the input cannot be read, or the outputs cannot be written.
-        UsageError: no such model, format, channel or passage, or `keep` is out of range.
+        UsageError: no such model, format, channel, track or passage, or `keep` is out of range.
         Cancelled: by `progress`; nothing is left behind.
     """
     enhancer = as_enhancer(model)
@@ -173,9 +152,7 @@ def enhance_file(
     def choose(blocks: Iterator[np.ndarray], sample_rate: int) -> Choice:
         return Choice(Enhancement(enhancer, sample_rate, keep, cues), enhancer, ["voice"])
 
-    return _process(
-        source, out, choose, format, channel, start_s, end_s, rest, plot, overwrite, progress, stem
-    )
+    return _process(source, Path(out), choose, FileOptions(**options), progress, stem)
 
 
 @dataclass
@@ -197,114 +174,159 @@ class Choice:
 
 def _process(
     source: str | Path | BinaryIO,
-    out: str | Path,
+    out: Path,
     choose: Callable[[Iterator[np.ndarray], int], Choice],
-    format: str,
-    channel: str | int,
-    start_s: float | None,
-    end_s: float | None,
-    rest: bool,
-    plot: bool,
-    overwrite: bool,
+    options: FileOptions,
     progress: Progress | None,
     stem: str | None,
 ) -> FileResult:
-    """The rest of `separate_file` and `enhance_file`; `choose` may listen to the recording, block by block,
-    before it goes through.
-    """
-    from unmingle.media.audio import open_audio
-    from unmingle.media.writer import FORMATS, AudioWriter
-
-    if format not in FORMATS:
-        raise UsageError(f"no format {format!r}; choose from {', '.join(FORMATS)}")
-    if plot and not find_spec("matplotlib"):
-        raise UsageError("a picture needs matplotlib; pip install 'unmingle[plot]'")
+    """Open, choose, process, write, describe; `choose` may go through the recording before it is processed."""
     began = time.perf_counter()
     with ExitStack() as stack:
-        reader = stack.enter_context(open_audio(source, start_s=start_s, end_s=end_s))
-        name, rate, estimated = reader.name, reader.sample_rate, reader.n_samples
-        pick = pick_channel(channel, reader.n_channels, name)
-        folder = Path(out) / (stem or output_stems([name])[0])
-        blocks = (at_microphones(block, 1, pick) for block in reader.blocks(BLOCK_S * rate))
-        choice = choose(blocks, rate)
-        n_mics = choice.separator.facts.n_mics
+        reader = stack.enter_context(_open(source, options))
+        rate, pick = reader.sample_rate, pick_channel(options.channel, reader.n_channels, reader.name)
+        name = reader.name
+        folder = out / (stem or output_stems([name])[0])
+        blocks = reader.blocks(BLOCK_S * rate)
+        choice = choose((at_microphones(block, 1, pick) for block in blocks), rate)
         if choice.counted is not None:  # which has read it to its end
-            reader = stack.enter_context(open_audio(reader.file, start_s=start_s, end_s=end_s))
-        process, separator, n_src = choice.process, choice.separator, choice.process.n_src
-        clusters: Any = separator if separator.facts.head in CLUSTERING else None
-        names = [*choice.names, *["rest"] * rest]
-        staged = stack.enter_context(OutputFolder(folder, overwrite))
-        paths = [staged / f"{name}.{format}" for name in names]
-        tracks = stack.enter_context(Tracks(paths, rate, format))
-        drawn = stack.enter_context(AudioWriter(staged / "mixture.wav", sample_rate=rate)) if plot else None
-        levels, stereo, waiting, n_read = np.zeros(n_src + 1), StereoCall(rate), Queue(), 0
-
-        def write(voices: np.ndarray) -> None:
-            if not voices.shape[1]:
-                return
-            mixture = waiting.take(voices.shape[1])
-            rows = [*voices, mixture - voices.sum(axis=0)] if rest else list(voices)
-            tracks.write(np.stack(rows))
-            if drawn:
-                drawn.write(mixture[None])
-            levels[:] += [np.vdot(row, row) for row in (*voices, mixture)]
-
+            reader = stack.enter_context(_open(reader.file, options))
+        outputs = stack.enter_context(Outputs(folder, choice, rate, options))
+        stereo, n_mics, n_read = StereoCall(rate), choice.separator.facts.n_mics, 0
         for block in reader.blocks(BLOCK_S * rate):
-            report(progress, n_read / rate, None if estimated is None else max(estimated, n_read) / rate)
-            mixture = at_microphones(block, n_mics, pick, name)
+            total = None if reader.n_samples is None else max(reader.n_samples, n_read) / rate
+            report(progress, n_read / rate, total)
             if pick is None and reader.n_channels == 2:
                 stereo.feed(block)
-            waiting.push(mixture[0])
-            write(process.feed(mixture))
+            mixture = at_microphones(block, n_mics, pick, name)
+            outputs.write(mixture, choice.process.feed(mixture))
             n_read += block.shape[1]
-        write(process.flush())
-        gain = tracks.finish()
+        outputs.write(np.zeros((1, 0), np.float32), choice.process.flush())
+        outputs.finish()
         report(progress, n_read / rate, n_read / rate)
-        if drawn:
-            from unmingle.inference.embeddings import plot_clusters
-            from unmingle.results.pictures import plot_separation
-
-            drawn.close()
-            plot_separation(drawn.path, paths[:n_src], staged / "spectrogram.png")
-            if clusters:
-                plot_clusters(clusters, drawn.path, paths[:n_src], staged / "embeddings.png")
-            drawn.path.unlink()
-    silent = [index for index in range(n_src) if levels[index] <= 10 ** (SILENT_DB / 10) * levels[-1]]
-    heard = n_src - len(silent) if choice.counted != 0 else 0
-    notes = list(reader.warnings)
-    if (counted := choice.counted) is not None:
-        notes.append(f"{counted or 'no'} voice{'' if counted == 1 else 's'} counted")
-    if pick is None and reader.n_channels > 1 and n_mics == 1:
-        notes.append(f"{reader.n_channels} channels were mixed to mono")
-    if n_src > 1 and stereo.recognised():
-        notes.append(
-            "each channel seems to hold a voice of its own, as in a stereo call: the channels themselves are the better separation"
-        )
-    if gain < 1:
-        notes.append(
-            f"all outputs were lowered by {-20 * np.log10(gain):.1f} dB, because {format} would have clipped"
-        )
-    if tracks.sample_rate != rate:
-        notes.append(f"{format} has no {rate} Hz: written at {tracks.sample_rate} Hz")
-    if silent:
-        notes.append(
-            f"{' and '.join(names[index] for index in silent)} silent: {heard or 'no'} voice{'' if heard == 1 else 's'} heard"
-        )
-    files = [folder / f"{name}.{format}" for name in names]
+    mixed = pick is None and reader.n_channels > 1 and n_mics == 1
+    notes = [
+        *reader.warnings,
+        *([f"{plural(choice.counted, 'voice')} counted"] if choice.counted is not None else ()),
+        *([f"{reader.n_channels} channels were mixed to mono"] if mixed else ()),
+        *([STEREO_CALL] if choice.process.n_src > 1 and stereo.recognised() else ()),
+        *outputs.notes(),
+    ]
     return FileResult(
         input=name,
-        outputs=files[:n_src],
-        speakers=heard,
-        silent=[files[index] for index in silent],
+        outputs=outputs.files,
+        speakers=outputs.n_voiced,
+        silent=[outputs.files[index] for index in outputs.silent],
         duration_s=n_read / rate,
-        sample_rate=tracks.sample_rate,
-        model=name_of(separator),
+        sample_rate=outputs.tracks.sample_rate,
+        model=name_of(choice.separator),
         real_time_factor=(time.perf_counter() - began) * rate / n_read,
-        rest=files[-1] if rest else None,
-        plot=folder / "spectrogram.png" if plot else None,
-        embeddings=folder / "embeddings.png" if plot and clusters else None,
+        rest=outputs.rest,
+        plot=outputs.plot,
+        embeddings=outputs.embeddings,
         notes=notes,
     )
+
+
+def _open(source: str | Path | BinaryIO, options: FileOptions) -> Any:
+    from unmingle.media.audio import open_audio
+
+    passage = {"start_s": options.start_s, "end_s": options.end_s}
+    return open_audio(source, **passage, track=options.track, strict=options.strict)
+
+
+class Outputs:
+    """The folder of one recording's results, which appears whole or not at all; a context manager.
+
+    Attributes:
+        files: one per output.
+        rest, plot, embeddings: further files, those that were asked for.
+        tracks: see `Tracks`.
+        silent: the outputs in which nothing is, once it is finished.
+    """
+
+    def __init__(self, folder: Path, choice: Choice, sample_rate: int, options: FileOptions) -> None:
+        self._choice, self._sample_rate, self._options = choice, sample_rate, options
+        self._folder = OutputFolder(folder, options.overwrite)
+        self.files = [folder / f"{name}.{options.format}" for name in choice.names]
+        self.rest = folder / f"rest.{options.format}" if options.rest else None
+        self.plot = folder / "spectrogram.png" if options.plot else None
+        clusters = options.plot and choice.separator.facts.head in CLUSTERING
+        self.embeddings = folder / "embeddings.png" if clusters else None
+        self.silent: list[int] = []
+        self._levels, self._waiting, self._gain = np.zeros(len(choice.names) + 1), Queue(), 1.0
+
+    def __enter__(self) -> Self:
+        from unmingle.media.writer import AudioWriter
+
+        with ExitStack() as stack:
+            self._staged = stack.enter_context(self._folder)
+            names = [*self.files, *([self.rest] if self.rest else ())]
+            paths = [self._staged / file.name for file in names]
+            self.tracks = stack.enter_context(Tracks(paths, self._sample_rate, self._options.format))
+            mixture = self._staged / "mixture.wav"
+            self._drawn = None
+            if self.plot:
+                self._drawn = stack.enter_context(AudioWriter(mixture, sample_rate=self._sample_rate))
+            self._stack = stack.pop_all()
+        return self
+
+    def __exit__(self, *error: Any) -> None:
+        self._stack.__exit__(*error)
+
+    def write(self, mixture: np.ndarray, voices: np.ndarray) -> None:
+        """Take the next of the mixture `(C, T)`, and the outputs `(S, t)` that are ready."""
+        self._waiting.push(mixture[0])
+        if not voices.shape[1]:
+            return
+        reference = self._waiting.take(voices.shape[1])
+        rows = [*voices, reference - voices.sum(axis=0)] if self.rest else list(voices)
+        self.tracks.write(np.stack(rows))
+        if self._drawn:
+            self._drawn.write(reference[None])
+        self._levels += [np.vdot(row, row) for row in (*voices, reference)]
+
+    def finish(self) -> None:
+        """Complete the files and draw the pictures."""
+        self._gain = self.tracks.finish()
+        faintest = 10 ** (SILENT_DB / 10) * self._levels[-1]
+        self.silent = [index for index, level in enumerate(self._levels[:-1]) if level <= faintest]
+        if self._drawn and self.plot:
+            from unmingle.results.pictures import plot_separation
+
+            self._drawn.close()
+            paths = [self._staged / file.name for file in self.files]
+            plot_separation(self._drawn.path, paths, self._staged / self.plot.name)
+            if self.embeddings:
+                from unmingle.inference.embeddings import plot_clusters
+
+                separator: Any = self._choice.separator
+                plot_clusters(separator, self._drawn.path, paths, self._staged / self.embeddings.name)
+            self._drawn.path.unlink()
+
+    @property
+    def n_voiced(self) -> int:
+        """How many outputs hold a voice."""
+        return len(self.files) - len(self.silent) if self._choice.counted != 0 else 0
+
+    def notes(self) -> list[str]:
+        """What became of levels, rates and silent outputs, one sentence each."""
+        notes, format = [], self._options.format
+        if self._gain < 1:
+            lowered = f"{-20 * np.log10(self._gain):.1f} dB"
+            notes.append(f"all outputs were lowered by {lowered}, because {format} would have clipped")
+        if self.tracks.sample_rate != self._sample_rate:
+            written = f"written at {self.tracks.sample_rate} Hz"
+            notes.append(f"{format} has no {self._sample_rate} Hz: {written}")
+        if self.silent:
+            names = " and ".join(self._choice.names[index] for index in self.silent)
+            notes.append(f"{names} silent: {plural(self.n_voiced, 'voice')} heard")
+        return notes
+
+
+def plural(n: int | None, noun: str) -> str:
+    """Such as "no voices", "1 voice", "2 voices"."""
+    return f"{n or 'no'} {noun}{'' if n == 1 else 's'}"
 
 
 def output_stems(names: list[str]) -> list[str]:

@@ -1,0 +1,47 @@
+"""What one is free to choose about a file that is separated or enhanced, whatever the model."""
+
+from dataclasses import dataclass
+from importlib.util import find_spec
+
+from unmingle.errors import UsageError
+
+
+@dataclass(frozen=True)
+class FileOptions:
+    """Options of `separate_file`, `enhance_file`, `unmingle.batch` and the command line. Plain values: they
+    can be pickled.
+
+    Attributes:
+        format: of the outputs: "wav" (32-bit float), "flac", "mp3", "m4a" or "opus".
+        channel: "mix" for all channels, or the number of the one channel to take, from 1.
+        start_s, end_s: passage [s].
+        rest: also write `rest.wav`: the mixture minus all outputs.
+        plot: also draw `spectrogram.png`, and `embeddings.png` of the first chunk where embeddings are
+            clustered; needs matplotlib.
+        overwrite: replace outputs of an earlier run.
+        track: number of the audio track, from 1; the first unless given.
+        strict: damage in the middle of the file is an error.
+
+    Raises:
+        UsageError: no such format, channel or passage, or matplotlib is not installed.
+    """
+
+    format: str = "wav"
+    channel: str | int = "mix"
+    start_s: float | None = None
+    end_s: float | None = None
+    rest: bool = False
+    plot: bool = False
+    overwrite: bool = False
+    track: int | None = None
+    strict: bool = False
+
+    def __post_init__(self) -> None:
+        from unmingle.media.writer import FORMATS  # codecs take long to import
+
+        if self.format not in FORMATS:
+            raise UsageError(f"no format {self.format!r}; choose from {', '.join(FORMATS)}")
+        if self.channel != "mix" and not (str(self.channel).isdecimal() and int(self.channel) > 0):
+            raise UsageError(f"no channel {self.channel!r}; choose mix, or a number from 1")
+        if self.plot and not find_spec("matplotlib"):
+            raise UsageError("a picture needs matplotlib: pip install 'unmingle[plot]'")
