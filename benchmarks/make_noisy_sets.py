@@ -11,7 +11,7 @@ any kind with the voice in a room. One mixture in four has a signal-to-noise rat
 Speakers, their utterances and the kinds are dealt like cards: all once in random order, then all once more. A
 mixture has the first 10 s of an utterance of at least 5 s, which is at -30 to -20 dB (root mean square of its
 active part). The noise begins at a random place of a recording and goes round in it where it is too short.
-The ratio is that of the energies over the whole mixture: of the voice as it is heard, in its room if it is in
+The ratio is that of the energies over the whole mixture: of the voice as it is in_air, in its room if it is in
 one, to the noise without what the room adds. A mixture that would pass 0.99 is made softer as a whole. What
 is drawn is fixed by the seed and the files.
 """
@@ -26,9 +26,8 @@ from typing import Any
 import numpy as np
 import report
 
-from unmingle.data.corpora import Recording, read_mono, read_recordings
-from unmingle.data.entries import in_room as heard_in_room
-from unmingle.data.entries import noise_passage
+from unmingle.data.corpora import Utterance, read_mono, read_recordings
+from unmingle.data.entries import noise_passage, through_room
 from unmingle.data.mixer import TONE, gain_to_level
 
 SEED, N_NOISY, N_TASK = 1, 200, 40
@@ -56,8 +55,8 @@ def dealt(things: Sequence[Any], rng: np.random.Generator) -> Cards:
         yield from (things[index] for index in rng.permutation(len(things)))
 
 
-def by_name(recordings: list[Recording], rng: np.random.Generator) -> dict[str, Cards]:
-    """The recordings of the split "valid", dealt, by who or what is heard, in the order of the names."""
+def by_name(recordings: list[Utterance], rng: np.random.Generator) -> dict[str, Cards]:
+    """The recordings of the split "valid", dealt, by who or what is in_air, in the order of the names."""
     found = defaultdict(list)
     for recording in sorted(recordings, key=lambda recording: (recording.speaker, recording.path.stem)):
         if recording.split == "valid":
@@ -79,16 +78,16 @@ def draw(
     voice = read_mono(path, RATE)[: round(LONGEST_S * RATE)]
     voice = voice[: len(voice) // FRAME * FRAME]
     t60_s, seed = (round(rng.uniform(*T60_S), 3), int(rng.integers(2**31))) if in_room else ("", "")
-    heard = heard_in_room(voice[None], seed, RATE, t60_s)[0] if in_room else voice
+    in_air = through_room(voice[None], seed, RATE, t60_s)[0] if in_room else voice
     noise = f"{TONE}:{rng.uniform(*TONE_HZ):.1f}" if kind == TONE else next(noises[kind])
     start = 0 if kind == TONE else int(rng.integers(len(read_mono(noise, RATE))))
     passage = noise_passage(noise, start, len(voice), RATE)
-    gain = float(gain_to_level(heard, rng.uniform(*LEVEL_DB)))
-    energies = [float(np.square(samples, dtype=np.float64).sum()) for samples in (gain * heard, passage)]
+    gain = float(gain_to_level(in_air, rng.uniform(*LEVEL_DB)))
+    energies = [float(np.square(samples, dtype=np.float64).sum()) for samples in (gain * in_air, passage)]
     if not all(energies):
         raise ValueError(f"{noise}: silent from sample {start} on, or {path} is; leave it out")
     noise_gain = (energies[0] / energies[1] / 10 ** (snr_db / 10)) ** 0.5
-    softer = min(1.0, PEAK / float(np.abs(gain * heard + noise_gain * passage).max()))
+    softer = min(1.0, PEAK / float(np.abs(gain * in_air + noise_gain * passage).max()))
     return {
         "source_1_path": path.relative_to(root).as_posix(),
         "source_1_gain": f"{softer * gain:.6g}",

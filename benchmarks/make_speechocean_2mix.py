@@ -21,7 +21,7 @@ import numpy as np
 import report
 import soundfile
 
-from unmingle.data.corpora import Recording, read_mono, read_recordings
+from unmingle.data.corpora import Utterance, read_mono, read_recordings
 from unmingle.data.mixer import level_db
 
 SEED, N_MIXTURES, SHORTEST_S = 762, 200, 3.5
@@ -29,7 +29,7 @@ RATE, FRAME = 16_000, 320  # [Hz], [samples]
 LEVEL_DB = (-33.0, -25.0)
 
 
-def by_speaker(source: Path) -> list[list[Recording]]:
+def by_speaker(source: Path) -> list[list[Utterance]]:
     """The utterances that are long enough, by speaker, in the order of their names."""
     voices = defaultdict(list)
     for recording in sorted(read_recordings(source), key=lambda recording: recording.path.stem):
@@ -40,7 +40,7 @@ def by_speaker(source: Path) -> list[list[Recording]]:
     return list(voices.values())
 
 
-def draw(voices: list[list[Recording]], root: Path, rng: np.random.Generator) -> list[str | float]:
+def draw(voices: list[list[Utterance]], root: Path, rng: np.random.Generator) -> list[str | float]:
     """A row of the CSV after its id: path and gain of either voice, and the length [samples], in whole
     frames.
     """

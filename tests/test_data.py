@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import soundfile
 
-from unmingle.data.corpora import Corpus, Recording, check_splits, read_recordings
+from unmingle.data.corpora import Corpus, Utterance, check_splits, read_recordings
 from unmingle.data.mixer import Mixer, level_db
 from unmingle.data.recipe import DataRecipe
 from unmingle.data.sets import read_set, write_set
@@ -80,7 +80,7 @@ def test_some_recordings_of_a_corpus_read_as_in_the_whole(corpus: Corpus) -> Non
 
 def test_decoding_that_fails_leaves_nothing_behind(voices: Path, tmp_path: Path) -> None:
     (tmp_path / "broken.wav").write_bytes(b"RIFF....WAVE")
-    recordings = [*read_recordings(voices / "voices.csv"), Recording(tmp_path / "broken.wav", "x")]
+    recordings = [*read_recordings(voices / "voices.csv"), Utterance(tmp_path / "broken.wav", "x")]
     with pytest.raises(ValueError, match=r"broken\.wav: cannot be decoded"):
         Corpus(recordings, sample_rate=RATE, cache=tmp_path / "cache")
     assert list((tmp_path / "cache").iterdir()) == []
@@ -172,7 +172,7 @@ def test_of_three_voices_one_or_two_are_absent_and_each_of_them_as_often(corpus:
 
 def test_a_speaker_in_two_splits_is_refused() -> None:
     with pytest.raises(ValueError, match="speaker x is in the splits"):
-        check_splits([Recording(Path("1"), "x", split="train"), Recording(Path("2"), "x", split="valid")])
+        check_splits([Utterance(Path("1"), "x", split="train"), Utterance(Path("2"), "x", split="valid")])
 
 
 def test_held_out_speakers_are_not_trained_on(voices: Path) -> None:

@@ -15,7 +15,7 @@ from unmingle.facts import Facts
 from unmingle.layers.stft import STFT
 from unmingle.metrics import ratios
 from unmingle.models import build
-from unmingle.objectives import clustering, one_and_rest, pit, spectral
+from unmingle.objectives import build_objective, clustering, one_and_rest, pit, spectral
 from unmingle.objectives.clustering import DeepClusteringObjective, affinity_loss
 from unmingle.objectives.one_and_rest import OneAndRestObjective, one_and_rest_loss
 from unmingle.objectives.pit import WaveformPIT, best_permutation, thresholded_snr, thresholded_snr_of
@@ -373,3 +373,36 @@ def test_spectral_loss_and_gradient_are_finite_on_silence(objective: Spectrogram
 def test_a_spectral_target_that_makes_no_sense_is_refused(arguments: dict[str, Any], message: str) -> None:
     with pytest.raises(ValueError, match=message):
         SpectrogramPIT(**arguments)
+
+
+@pytest.mark.parametrize("order", ["free", "cued", "fixed"])
+@pytest.mark.parametrize(
+    "objective",
+    [
+        WaveformPIT(),
+        SpectrogramPIT(),
+        build_objective("mse"),
+        build_objective("sum", terms=[{"name": "waveform"}]),
+    ],
+    ids=["waveform", "spectrogram", "mse", "sum"],
+)
+def test_only_a_separator_whose_order_is_free_is_scored_in_the_best_order(objective: Any, order: Any) -> None:
+    sources = voices(2, 2, 4000)
+    swapped = sources.flip(1)
+    stft = STFT(n_fft=256, hop=64)
+
+    class Swapping:
+        facts, training = Facts(8000, order=order), True
+
+        def __init__(self) -> None:
+            self.stft = stft
+
+        def __call__(self, mixture: torch.Tensor) -> torch.Tensor:
+            return swapped
+
+        def masks(self, mixture: torch.Tensor) -> torch.Tensor:
+            heights = stft(swapped.flatten(0, 1)).unflatten(0, (2, 2)).square().sum(2).sqrt()
+            return heights / heights.sum(1, keepdim=True)
+
+    taken = objective(Swapping(), Batch(sources.sum(1, keepdim=True), sources))["order"]
+    assert taken.tolist() == [[1, 0] if order == "free" else [0, 1]] * 2

@@ -10,7 +10,6 @@ import soundfile
 import torch
 from pystoi.utils import resample_oct
 from test_objectives import voices
-from torchmetrics.functional.image import structural_similarity_index_measure
 
 from unmingle.data.batch import Batch
 from unmingle.facts import Facts
@@ -166,16 +165,6 @@ def test_a_projection_finds_how_much_of_the_voice_and_of_the_noise_there_is() ->
     assert float(found.a) == pytest.approx(0.7, abs=1e-4)
     assert float(found.b) == pytest.approx(0.2, abs=1e-4)
     assert torch.allclose(found.rest, 0.1 * rest[0], atol=1e-3)
-
-
-def test_ssim_equals_that_of_torchmetrics() -> None:
-    reference = voices(3, 40, 50).sigmoid()
-    estimate = (reference + 0.3 * voices(3, 40, 50, seed=1)).clamp(0, 1)
-    for data_range in (1.0, 2.0):
-        expected = structural_similarity_index_measure(
-            estimate[:, None], reference[:, None], data_range=data_range, reduction="none"
-        )
-        assert torch.allclose(ssim.ssim(estimate, reference, data_range=data_range), expected, atol=1e-5)
 
 
 @pytest.mark.parametrize("sample_rate", [8000, 16000, 44100])

@@ -7,6 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 from copy import copy
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import soundfile
@@ -21,7 +22,7 @@ AUDIO_SUFFIXES = (".wav", ".flac", ".ogg", ".opus", ".mp3")
 
 
 @dataclass(frozen=True)
-class Recording:
+class Utterance:
     """One file of a corpus.
 
     Attributes:
@@ -37,7 +38,7 @@ class Recording:
     split: str = "train"
 
 
-def read_recordings(source: str | Path, root: str | Path | None = None) -> list[Recording]:
+def read_recordings(source: str | Path, root: str | Path | None = None) -> list[Utterance]:
     """List the recordings that a CSV file or a folder describes.
 
     Args:
@@ -56,7 +57,7 @@ def read_recordings(source: str | Path, root: str | Path | None = None) -> list[
         return _urbansound(source)
     if source.is_dir():
         files = sorted(path for path in source.rglob("*") if path.suffix.lower() in AUDIO_SUFFIXES)
-        found = [Recording(path, path.relative_to(source).parts[0], source.name) for path in files]
+        found = [Utterance(path, path.relative_to(source).parts[0], source.name) for path in files]
         if not found:
             raise ValueError(f"{source}: no audio file in this folder ({', '.join(AUDIO_SUFFIXES)})")
         return found
@@ -74,7 +75,7 @@ def read_recordings(source: str | Path, root: str | Path | None = None) -> list[
     for row in rows:
         path = root / row["path"]
         found.append(
-            Recording(
+            Utterance(
                 path,
                 row.get("speaker") or row.get("kind") or path.parent.name,
                 row.get("corpus", ""),
@@ -90,7 +91,7 @@ def read_recordings(source: str | Path, root: str | Path | None = None) -> list[
     return found
 
 
-def _urbansound(folder: Path) -> list[Recording]:
+def _urbansound(folder: Path) -> list[Utterance]:
     """UrbanSound8K as it comes on disk: a table, and the excerpts in ten folds, of which no two have a
     recording in common.
     """
@@ -118,12 +119,12 @@ def _urbansound(folder: Path) -> list[Recording]:
                 f"{path}: named in {folder / URBANSOUND} but not there; {expected}; found {there}"
             )
         found.append(
-            Recording(path, row["class"], "UrbanSound8K", URBANSOUND_SPLITS.get(row["fold"], "train"))
+            Utterance(path, row["class"], "UrbanSound8K", URBANSOUND_SPLITS.get(row["fold"], "train"))
         )
     return found
 
 
-def check_splits(recordings: list[Recording]) -> None:
+def check_splits(recordings: list[Utterance]) -> None:
     """Raise ValueError if a speaker stands in more than one split."""
     splits: dict[str, str] = {}
     for recording in recordings:
@@ -153,7 +154,7 @@ class Corpus:
     """
 
     def __init__(
-        self, recordings: list[Recording], *, sample_rate: int, cache: str | Path, name: str = "recordings"
+        self, recordings: list[Utterance], *, sample_rate: int, cache: str | Path, name: str = "recordings"
     ) -> None:
         if not recordings:
             raise ValueError(f"no {name} to decode")
@@ -166,9 +167,21 @@ class Corpus:
         if not ends_path.is_file():
             stem.parent.mkdir(parents=True, exist_ok=True)
             self._decode(samples_path, ends_path, name)
-        self._samples = np.memmap(samples_path, "<i2", "r")
+        self._path = samples_path.resolve()
+        self._samples = self._open()
         self._stops = np.load(ends_path)
         self._starts = np.append(0, self._stops[:-1])
+
+    def _open(self) -> np.ndarray:
+        return np.memmap(self._path, "<i2", "r")
+
+    def __getstate__(self) -> dict[str, Any]:
+        # A memory map would be pickled with all of its samples; a worker opens the file itself.
+        return {key: value for key, value in vars(self).items() if key != "_samples"}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        vars(self).update(state)
+        self._samples = self._open()
 
     def _decode(self, samples_path: Path, ends_path: Path, name: str) -> None:
         lengths = []
@@ -181,7 +194,7 @@ class Corpus:
         with replacing(ends_path) as beside, beside.open("wb") as file:
             np.save(file, np.cumsum(lengths))
 
-    def only(self, recordings: list[Recording]) -> "Corpus":
+    def only(self, recordings: list[Utterance]) -> "Corpus":
         """The same decoded samples, seen through some of the recordings."""
         place = {recording: index for index, recording in enumerate(self.recordings)}
         chosen = [place[recording] for recording in recordings]

@@ -21,11 +21,13 @@ class MixtureEntry(ABC):
 
     Attributes:
         id: name of the mixture.
-        about: what its set says of it, where it does: `task`, `kind` of the noise, `snr_db` [dB].
+        about: what its set declares of it: `task`, `kind` of the noise, `snr_db` [dB].
+        cues: a `.npy` file per cue, by name.
     """
 
     id: str
     about: dict[str, str | float] = field(default_factory=dict, kw_only=True)
+    cues: dict[str, Path] = field(default_factory=dict, kw_only=True)
 
     @abstractmethod
     def read(self) -> Mixture:
@@ -61,7 +63,7 @@ class MixedEntry(MixtureEntry):
         dry = np.stack([voice.mean(axis=0)[: self.length] for voice in voices])
         sources, noise = dry * gains, np.zeros(self.length, np.float32)
         if self.t60_s:
-            noise += (in_room(dry, self.room_seed, rate, self.t60_s) * gains - sources).sum(axis=0)
+            noise += (through_room(dry, self.room_seed, rate, self.t60_s) * gains - sources).sum(axis=0)
         if self.noise:
             try:
                 passage = noise_passage(self.noise, self.noise_start, self.length, rate)
@@ -80,12 +82,10 @@ class RecordedEntry(MixtureEntry):
         mixture: the file.
         sources: a file per voice, as long as the mixture, which is read at its first channel; what they do
             not explain of it is noise. None where nothing is known of the voices.
-        cues: a `.npy` file per cue, by name.
     """
 
     mixture: Path
     sources: tuple[Path, ...] = ()
-    cues: dict[str, Path] = field(default_factory=dict)
 
     def read(self) -> Mixture:
         mixture, rate = read_channels(self.mixture)
@@ -102,10 +102,14 @@ class RecordedEntry(MixtureEntry):
 
 
 def _read_cue(path: Path) -> np.ndarray:
+    """Numbers of a cue, real ones as float32."""
     try:
-        return np.load(path, allow_pickle=False)
-    except (OSError, ValueError) as error:
+        values = np.load(path, allow_pickle=False)
+    except (OSError, EOFError, ValueError) as error:
         raise InputError(f"{path}: not a cue ({error}); expected an array written by numpy.save") from None
+    if values.dtype.kind not in "fiub":
+        raise InputError(f"{path}: not a cue ({values.dtype}); expected an array of real or whole numbers")
+    return values.astype(np.float32) if values.dtype.kind == "f" else values
 
 
 def read_channels(path: Path) -> tuple[np.ndarray, int]:
@@ -139,7 +143,7 @@ def noise_passage(noise: str | Path, start: int, length: int, sample_rate: int) 
     return np.take(samples, np.arange(start, start + length), mode="wrap")
 
 
-def in_room(voices: np.ndarray, seed: int, sample_rate: int, t60_s: float) -> np.ndarray:
+def through_room(voices: np.ndarray, seed: int, sample_rate: int, t60_s: float) -> np.ndarray:
     """Voices `(S, T)` through a simple room, a response for each (see `unmingle.data.mixer.room`)."""
     rng = np.random.default_rng(seed)
     return np.stack([convolve(voice, room(rng, sample_rate, t60_s)) for voice in voices])

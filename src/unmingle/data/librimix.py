@@ -108,11 +108,11 @@ def build_librimix(
         )
         record = made.get(id, {"row": row, "length": len(signals["s1"]), "snrs_db": {}, "sums": {}})
         for type in types:
-            heard = [signals[part] for part in _heard_in(type, parts)]
+            added = [signals[part] for part in _parts_of(type, parts)]
             signals[type] = np.zeros_like(signals["s1"])
-            for signal in heard:
+            for signal in added:
                 signals[type] += signal
-            record["snrs_db"][type] = [_snr_db(signal, signals[type] - signal) for signal in heard]
+            record["snrs_db"][type] = [_snr_db(signal, signals[type] - signal) for signal in added]
         for name, samples in signals.items():
             record["sums"][f"{name}/{id}.wav"] = _write(folder / name / f"{id}.wav", samples, sample_rate)
         return record
@@ -136,7 +136,7 @@ def _column(part: str) -> str:
     return part if part == "noise" else f"source_{part[1:]}"
 
 
-def _heard_in(type: str, parts: list[str]) -> list[str]:
+def _parts_of(type: str, parts: list[str]) -> list[str]:
     return {
         "mix_clean": [part for part in parts if part != "noise"],
         "mix_both": parts,
@@ -287,13 +287,13 @@ def _write_tables(folder: Path, records: list[Record], parts: list[str], types: 
     _replace(folder / "SHA256SUMS", "".join(sums).encode())
     (folder.parent / "metadata").mkdir(exist_ok=True)
     for type in types:
-        heard = _heard_in(type, parts)
-        mixtures = [["mixture_ID", "mixture_path", *(f"{_column(part)}_path" for part in heard), "length"]]
-        metrics = [["mixture_ID", *(f"{_column(part)}_SNR" for part in heard)]]
+        added = _parts_of(type, parts)
+        mixtures = [["mixture_ID", "mixture_path", *(f"{_column(part)}_path" for part in added), "length"]]
+        metrics = [["mixture_ID", *(f"{_column(part)}_SNR" for part in added)]]
         for record in records:
             id = record["row"]["mixture_ID"]
             mixtures.append(
-                [id, *(str(folder / name / f"{id}.wav") for name in (type, *heard)), record["length"]]
+                [id, *(str(folder / name / f"{id}.wav") for name in (type, *added)), record["length"]]
             )
             metrics.append([id, *record["snrs_db"][type]])
         for what, table in (("mixture", mixtures), ("metrics", metrics)):

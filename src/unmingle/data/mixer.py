@@ -195,11 +195,13 @@ class Mixer:
         noise = np.zeros(self.length, dtype=np.float32)
         for row, file in enumerate(files):
             voice = self._voice(file, rng, partial)
-            heard = convolve(voice, room(rng, self.speech.sample_rate, t60_s)) if in_room else voice
+            in_air = convolve(voice, room(rng, self.speech.sample_rate, t60_s)) if in_room else voice
             if row not in absent:
-                gain = gain_to_level(heard, loudest_db - (rng.uniform(0, self.difference_db) if row else 0.0))
-                sources[row] = gain * (voice if self.dry else heard)
-                noise += gain * heard - sources[row]
+                gain = gain_to_level(
+                    in_air, loudest_db - (rng.uniform(0, self.difference_db) if row else 0.0)
+                )
+                sources[row] = gain * (voice if self.dry else in_air)
+                noise += gain * in_air - sources[row]
         if self._kinds and rng.random() < self.p_noise:
             noise += at_level(self._noise(rng), loudest_db - rng.uniform(*self.snr_db))
         peak = max(np.abs(sources.sum(axis=0) + noise).max(), np.abs(sources).max())
@@ -235,7 +237,7 @@ class Mixer:
     def _voice(self, file: int, rng: np.random.Generator, partial: bool) -> np.ndarray:
         voice = self._sped(self.speech, file, rng)
         if partial:
-            # The voice is heard in one stretch of 20 to 80 % of the time.
+            # The voice is active in one stretch of 20 to 80 % of the time.
             keep = int(self.length * rng.uniform(0.2, 0.8))
             start = int(rng.integers(self.length - keep + 1))
             voice[:start] = 0

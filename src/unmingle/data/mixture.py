@@ -16,9 +16,9 @@ class Mixture:
         sample_rate: [Hz].
         id: name of the mixture, unique in its set.
         speakers: who speaks, one name per source; "" for one that is absent.
-        cues: what a separator is told besides the mixture, by name; time is the last axis of those that have
-            one (see `unmingle.facts.Cue`).
-        transcripts: what each source says, one text per source, where it is known.
+        cues: what a separator gets besides the mixture, by name; time is the last axis of those that have one
+            (see `unmingle.facts.Cue`).
+        transcripts: the words of each source, one text per source, where they are known.
     """
 
     mixture: np.ndarray

@@ -5,7 +5,7 @@ from typing import Annotated, Any
 
 from pydantic import AfterValidator, ConfigDict, Field
 
-from unmingle.data.corpora import Corpus, Recording, check_splits, read_recordings
+from unmingle.data.corpora import Corpus, Utterance, check_splits, read_recordings
 from unmingle.facts import SAMPLE_RATES
 
 STRICT = ConfigDict(extra="forbid", strict=True)  # of every part of a recipe
@@ -89,7 +89,7 @@ class DataRecipe:
     dry: bool = False
     weights: dict[str, float] = field(default_factory=dict)
 
-    def voices(self, split: str) -> list[Recording]:
+    def voices(self, split: str) -> list[Utterance]:
         """The voices of one split, of the corpora asked for.
 
         Raises:
@@ -114,7 +114,7 @@ class DataRecipe:
         recordings = [r for r in read_recordings(self.noise, self.noise_root) if r.split == split]
         return self.decode(recordings, "noise")
 
-    def decode(self, recordings: list[Recording], name: str) -> Corpus:
+    def decode(self, recordings: list[Utterance], name: str) -> Corpus:
         """The samples of some recordings, at the recipe's rate and from its cache."""
         return Corpus(recordings, sample_rate=self.sample_rate, cache=self.cache, name=name)
 

@@ -6,7 +6,7 @@ import numpy as np
 
 from unmingle.data.entries import MixtureEntry
 from unmingle.data.mixture import Mixture
-from unmingle.facts import Cue
+from unmingle.facts import Facts
 
 
 class SegmentDataset:
@@ -19,7 +19,7 @@ class SegmentDataset:
         seed: of order and segments.
         n_items: how many items there are, as many rounds as that takes.
         length: of every segment [samples]; a mixture that is shorter is followed by silence.
-        cues: those that the separator declares, which are cut in step.
+        facts: of the separator; the cues that it declares are cut in step with the samples.
     """
 
     corpora: tuple[str, ...] = ()  # the set's name says where its voices are from
@@ -31,9 +31,9 @@ class SegmentDataset:
         seed: int,
         n_items: int,
         length: int,
-        cues: Sequence[Cue] = (),
+        facts: Facts | None = None,
     ) -> None:
-        self.entries, self.seed, self.n_items, self.length, self.cues = entries, seed, n_items, length, cues
+        self.entries, self.seed, self.n_items, self.length, self.facts = entries, seed, n_items, length, facts
 
     def __len__(self) -> int:
         return self.n_items
@@ -51,9 +51,12 @@ class SegmentDataset:
             rows = rows[..., start : start + self.length]
             return np.pad(rows, [(0, 0)] * (rows.ndim - 1) + [(0, max(-spare, 0))])
 
-        cues = {
-            cue.name: cue.cut(item.cues[cue.name], start, self.length, item.sample_rate) for cue in self.cues
-        }
+        cues = {}
+        if self.facts is not None:
+            wanted = {cue.name: item.cues[cue.name] for cue in self.facts.cues}
+            given = self.facts.arranged(wanted)
+            for cue in self.facts.cues:
+                cues[cue.name] = cue.cut(given[cue.name], start, self.length, item.sample_rate)
         return Mixture(
             segment(item.mixture),
             segment(item.sources),

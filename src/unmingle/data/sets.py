@@ -8,17 +8,19 @@ import json
 import os
 import re
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import soundfile
 
 from unmingle.console import track
 from unmingle.data.corpora import AUDIO_SUFFIXES
 from unmingle.data.entries import CUES, MixedEntry, MixtureEntry, RecordedEntry
 from unmingle.data.mixer import TONE, Mixer
+from unmingle.data.mixture import Mixture
 from unmingle.errors import InputError, UsageError
 
 if TYPE_CHECKING:
@@ -59,7 +61,8 @@ def read_set(
               after the corpus was moved as a whole;
             - a folder with voices (`s1`, `s2`, …; in WHAMR! `s1_anechoic`, …) and one or more of the folders
               in `TASKS`: WSJ0-2mix and -3mix,
-              LibriMix, WHAM! and WHAMR! as they come on disk, or written by `unmingle mix`.
+              LibriMix, WHAM! and WHAMR! as they come on disk, or written by `unmingle mix`. Mixtures may
+              have several channels, and `cues/NAME/ID.npy` beside them is the cue NAME of the mixture ID.
         speech: for a CSV, the folder that its paths start from. Where a path is not there, its utterance is
             looked for by its name anywhere below, as it lies in the public corpus. The CSV's own folder
             unless given.
@@ -84,8 +87,7 @@ def read_plain(path: str | Path, first: int | None = None) -> list[MixtureEntry]
     """The recordings that lie in a folder which is no set, nor a part of one, nor holds any, as mixtures of
     unknown sources: all of it is noise.
 
-    They are averaged to mono, and there are none if `path` is something else. Raises InputError when one is
-    read that cannot be decoded.
+    There are none if `path` is something else. Raises InputError when one is read that cannot be decoded.
     """
     path = Path(path)
     if not path.is_dir() or tasks(path) or tasks(path.parent):
@@ -252,21 +254,16 @@ def _entry(id: str, file: Path, sources: list[Path], named_in: Path) -> MixtureE
         for folder in sorted((file.parent.parent / CUES).glob("*"))
         if (folder / f"{id}.npy").is_file()
     }
-    return RecordedEntry(id, file, tuple(sources), cues)
+    return RecordedEntry(id, file, tuple(sources), cues=cues)
 
 
 def write_set(data: "DataRecipe", out: Path, n_items: int, *, overwrite: bool = False) -> None:
-    """Draw `n_items` mixtures as a recipe's data part says and write them as a folder that `read_set` reads.
-
-    It holds `mix_clean/` (`mix_both/` where there may be noise, with `noise/`), `s1/`, `s2/`, … as 32-bit
-    float WAV, `set.json` with how they were drawn, and `SHA256SUMS` of the samples. The folder appears whole
-    or not at all.
+    """Draw `n_items` mixtures as the data part of a recipe describes, and write them; see `write_mixtures`.
 
     Raises:
         InputError: `out` exists and `overwrite` is not set, or the corpora cannot be read.
     """
-    if out.exists() and not overwrite:
-        raise InputError(f"{out}: exists already; add --overwrite or choose another --out")
+    _check_free(out, overwrite)
     try:
         speech, noise = data.decode(data.voices(data.split), "voices"), data.noises(data.split)
         mixer = Mixer(
@@ -274,18 +271,46 @@ def write_set(data: "DataRecipe", out: Path, n_items: int, *, overwrite: bool = 
         )
     except (ValueError, FileNotFoundError) as error:
         raise InputError(str(error)) from None
+    drawn = (mixer[index] for index in track(range(n_items), "mixing"))
+    about = {"n_items": n_items, **asdict(data)}
+    write_mixtures(drawn, out, noisy=noise is not None, about=about, overwrite=overwrite)
+
+
+def write_mixtures(
+    mixtures: Iterable[Mixture],
+    out: Path,
+    *,
+    noisy: bool,
+    about: dict[str, Any] | None = None,
+    overwrite: bool = False,
+) -> None:
+    """Write mixtures as a folder that `read_set` reads, which appears whole or not at all.
+
+    It holds `mix_clean/` (or `mix_both/` with `noise/`), of as many channels as there are microphones, `s1/`,
+    `s2/`, … at the first of them, all as 32-bit float WAV, `cues/NAME/` with a `.npy` file per mixture where
+    there are cues, `set.json` with `about`, and `SHA256SUMS` of the samples.
+
+    Args:
+        mixtures: of different ids.
+        out: the folder.
+        noisy: whether the mixtures have noise.
+        about: how they were made.
+        overwrite: replace what is there.
+
+    Raises:
+        InputError: `out` exists and `overwrite` is not set.
+    """
+    _check_free(out, overwrite)
     beside = out.with_name(f".{out.name}.part")
     shutil.rmtree(beside, ignore_errors=True)
-    mixtures = beside / ("mix_both" if noise is not None else "mix_clean")
     sums = []
     try:
-        for index in track(range(n_items), "mixing"):
-            item = mixer[index]
+        for item in mixtures:
             parts = {
-                mixtures: item.mixture.T,
+                beside / ("mix_both" if noisy else "mix_clean"): item.mixture.T,
                 **{beside / f"s{row + 1}": source for row, source in enumerate(item.sources)},
             }
-            if noise is not None:
+            if noisy:
                 parts[beside / "noise"] = item.noise
             for folder, samples in parts.items():
                 folder.mkdir(parents=True, exist_ok=True)
@@ -294,12 +319,19 @@ def write_set(data: "DataRecipe", out: Path, n_items: int, *, overwrite: bool = 
                 sums.append(
                     f"{hashlib.sha256(samples.tobytes()).hexdigest()}  {file.relative_to(beside).as_posix()}"
                 )
-        (beside / "set.json").write_text(
-            json.dumps({"n_items": n_items, **asdict(data)}, indent=1), encoding="utf-8"
-        )
+            for name, values in item.cues.items():
+                folder = beside / CUES / name
+                folder.mkdir(parents=True, exist_ok=True)
+                np.save(folder / f"{item.id}.npy", values, allow_pickle=False)
+        (beside / "set.json").write_text(json.dumps(about or {}, indent=1), encoding="utf-8")
         (beside / "SHA256SUMS").write_text("\n".join(sums) + "\n", encoding="utf-8")
         if out.exists():
             shutil.rmtree(out)
         beside.replace(out)
     finally:
         shutil.rmtree(beside, ignore_errors=True)
+
+
+def _check_free(out: Path, overwrite: bool) -> None:
+    if out.exists() and not overwrite:
+        raise InputError(f"{out}: exists already; add --overwrite or choose another --out")

@@ -5,7 +5,7 @@ from torch import Tensor, nn
 
 
 class DenseBlock(nn.Module):
-    """Layers of batch norm, ReLU and a 3×3 convolution; each sees what came in and what all before it said:
+    """Layers of batch norm, ReLU and a 3×3 convolution; each sees the input and the outputs of all layers before it:
     `(B, D, F, N)` → `(B, growth, F, N)`.
 
     References:

@@ -16,7 +16,7 @@ class LearnedFilterbank(nn.Module):
     is a whole number of strides long and no longer than there are different waves. A training starts with
     frames that sound, and goes on from there.
 
-    Both run in float32 even under autocast: the waveform goes through them and must keep its precision.
+    Both run in float32 even under autocast, because the waveform must keep its precision.
 
     Args:
         n_filters: basis signals.

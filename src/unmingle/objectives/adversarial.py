@@ -1,5 +1,5 @@
-"""Adversarial training: a discriminator that is taught to tell voices from estimates, and a separator that is
-taught to generator_loss it.
+"""Adversarial training: a discriminator learns to tell voices from estimates, and the separator learns to make
+estimates that it takes for voices.
 """
 
 from itertools import pairwise
@@ -18,7 +18,7 @@ from unmingle.objectives.weighted_sum import WeightedSum
 
 
 class Discriminator(nn.Module):
-    """Says of samples `(B, T)` how sure it is that they are a voice and nothing else: `(B,)`, a logit.
+    """Predicts whether samples `(B, T)` are a voice and nothing else: a logit `(B,)`.
 
     Compressed complex STFT → 1 × 1 convolution → dense blocks, each followed by a 2 × 2 convolution of stride
     2 → mean over frames, so that any length will do → fully connected 100, 10, 10, 1.
@@ -38,7 +38,7 @@ class Discriminator(nn.Module):
         self.connected = nn.Sequential(*connected, nn.Linear(widths[-1], 1))
         for layer in self.blocks.modules():
             if isinstance(layer, nn.BatchNorm2d):
-                # statistics that lag behind what was learnt make it judge otherwise than it was taught
+                # running statistics must not lag behind the weights, or evaluation differs from training
                 layer.momentum = 0.3
 
     def forward(self, samples: Tensor) -> Tensor:
@@ -47,26 +47,26 @@ class Discriminator(nn.Module):
             return self.connected(features.mean(-1).flatten(1))[:, 0]
 
 
-def says(logits: Tensor, voice: bool) -> Tensor:
+def cross_entropy(logits: Tensor, voice: bool) -> Tensor:
     """Binary cross-entropy of logits `(M,)` where all are a voice, or none is: a scalar.
 
-    >>> round(float(says(torch.zeros(3), True)), 4)
+    >>> round(float(cross_entropy(torch.zeros(3), True)), 4)
     0.6931
     """
     return functional.binary_cross_entropy_with_logits(logits, torch.full_like(logits, float(voice)))
 
 
 class AdversarialObjective(nn.Module):
-    """A weighted sum of terms, and beside it what a discriminator D says of the estimates V* and of the noise
+    """A weighted sum of terms, plus the predictions of a discriminator D for the estimates V* and for the noise
     that they leave, M − ΣV*.
 
-    The separator is taught `Σ weight · term + weight · (BCE(D(V*), 1) + BCE(D(M − ΣV*), 0))`, the
+    The separator minimises `Σ weight · term + weight · (BCE(D(V*), 1) + BCE(D(M − ΣV*), 0))`, the
     discriminator `BCE(D(V), 1) + (BCE(D(V*), 0) + BCE(D(N), 0)) / 2` with the true voices V and the true
-    noise N. First the separator learns without D, then D learns while the separator rests, then both do in
-    every batch, D first.
+    noise N. First the separator learns without D, then D learns while the separator is frozen, then both do
+    in every batch, D first.
 
     D, its running statistics and the state of its optimizer belong to the objective: they are in checkpoints,
-    never in the weights. D judges with its running statistics wherever it is not taught.
+    never in the weights. D uses its running statistics wherever it is not trained.
 
     Args:
         terms: see `WeightedSum`.
@@ -105,7 +105,7 @@ class AdversarialObjective(nn.Module):
                 f"separator_first is {separator_first}, discriminator_first {discriminator_first}: at least 0, and together below 1"
             )
         self.sum, self.weight = WeightedSum(terms=terms), weight
-        self.teach_from, self.alternate_from = separator_first, separator_first + discriminator_first
+        self.discriminator_from, self.alternate_from = separator_first, separator_first + discriminator_first
         self.discriminator = Discriminator(
             n_fft=n_fft, hop=hop, n_features=n_features, growth=growth, n_blocks=n_blocks
         )
@@ -117,23 +117,23 @@ class AdversarialObjective(nn.Module):
 
         Returns what `WeightedSum` does, and the generator's term `adversarial`, the loss of the
         `discriminator`, and its `accuracy` on voices and estimates, 0.5 being chance; not a number before it
-        is taught. While the separator rests, the loss has no gradient.
+        is trained. While the separator is frozen, the loss has no gradient.
         """
         inputs, done = LossInputs(separator, batch), batch.share_done
-        rests = self.teach_from <= done < self.alternate_from
-        with torch.set_grad_enabled(torch.is_grad_enabled() and not rests):
+        frozen = self.discriminator_from <= done < self.alternate_from
+        with torch.set_grad_enabled(torch.is_grad_enabled() and not frozen):
             parts = self.sum.compare(inputs)
-            if self.training and done < self.teach_from:
+            if self.training and done < self.discriminator_from:
                 unknown = parts["loss"].new_tensor(float("nan"))
                 return {**parts, "adversarial": unknown, "discriminator": unknown, "accuracy": unknown}
             loss, accuracy = (
                 self.update_discriminator(inputs) if self.training else self.discriminator_loss(inputs)
             )
-            deceived = self.generator_loss(inputs)
-            parts["loss"] = parts["loss"] + self.weight * deceived
+            generator = self.generator_loss(inputs)
+            parts["loss"] = parts["loss"] + self.weight * generator
         return {
             **parts,
-            "adversarial": deceived.detach(),
+            "adversarial": generator.detach(),
             "discriminator": loss.detach(),
             "accuracy": accuracy,
         }
@@ -144,7 +144,8 @@ class AdversarialObjective(nn.Module):
         on_voices, on_estimates, on_noise = self.discriminator(torch.cat(groups)).split(
             [len(group) for group in groups]
         )
-        loss = says(on_voices, True) + (says(on_estimates, False) + says(on_noise, False)) / 2
+        on_others = (cross_entropy(on_estimates, False) + cross_entropy(on_noise, False)) / 2
+        loss = cross_entropy(on_voices, True) + on_others
         return loss, ((on_voices > 0).float().mean() + (on_estimates <= 0).float().mean()) / 2
 
     def update_discriminator(self, inputs: LossInputs) -> tuple[Tensor, Tensor]:
@@ -160,12 +161,12 @@ class AdversarialObjective(nn.Module):
         return loss, accuracy
 
     def generator_loss(self, inputs: LossInputs) -> Tensor:
-        """The generator's term, in which the discriminator is as it is."""
+        """The generator's term; the discriminator does not change."""
         self.discriminator.eval().requires_grad_(False)
         on_estimates = self.discriminator(inputs.estimates.flatten(0, 1))
         on_noise = self.discriminator(inputs.mixture - inputs.estimates.sum(1))
         self.discriminator.train(self.training).requires_grad_(True)
-        return says(on_estimates, True) + says(on_noise, False)
+        return cross_entropy(on_estimates, True) + cross_entropy(on_noise, False)
 
     def get_extra_state(self) -> dict[str, Any]:
         """What a checkpoint holds of the objective besides the discriminator: the state of its optimizer."""

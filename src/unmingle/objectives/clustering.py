@@ -1,5 +1,6 @@
 """The affinity loss of deep clustering."""
 
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
@@ -8,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from unmingle.data.batch import Batch
-from unmingle.objectives.pit import WaveformPIT
+from unmingle.objectives.pit import WaveformPIT, given_order
 from unmingle.runtime.heads import HEADS, SILENT_DB
 
 
@@ -68,11 +69,12 @@ class DeepClusteringObjective(nn.Module):
     def forward(self, separator: Any, batch: Batch) -> dict[str, Tensor]:
         """`batch` holds `mixture` `(B, 1, T)` and `sources` `(B, S, T)`."""
         mixture, sources = batch.mixture, batch.sources
-        embeddings, estimates = separator.forward_both(mixture)
+        embeddings, estimates = separator.forward_both(mixture, **batch.cues)
         targets, weights = self.targets(separator, mixture, sources)
         affinity = affinity_loss(embeddings.flatten(2).transpose(1, 2), targets, weights).mean()
         if estimates is not None:
-            parts = self.waveform(lambda _, **cues: estimates, batch)
+            ordered = replace(batch, order=given_order(separator, batch))
+            parts = self.waveform(lambda _, **cues: estimates, ordered)
             return {
                 "loss": self.affinity * affinity + self.masks * parts["loss"],
                 "affinity": affinity,
@@ -81,10 +83,12 @@ class DeepClusteringObjective(nn.Module):
         if separator.training:
             return {"loss": self.affinity * affinity}
         head, clustered = HEADS[separator.facts.head], []
-        for said, samples in zip(
+        for embedding, samples in zip(
             embeddings.detach().float().cpu().numpy(), mixture.float().cpu().numpy(), strict=True
         ):
-            clustered.append(head(partial(lambda said, _: said[None], said), samples, sources.shape[1]))
+            clustered.append(
+                head(partial(lambda values, _: values[None], embedding), samples, sources.shape[1])
+            )
         found = torch.from_numpy(np.stack(clustered)).to(sources.device)
         return {
             "loss": self.affinity * affinity,

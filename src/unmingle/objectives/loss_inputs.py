@@ -41,7 +41,7 @@ class LossInputs:
 
 
 def spectra(stft: nn.Module, samples: Tensor) -> Tensor:
-    """An `STFT` of `(…, T)`: real and imaginary part `(…, 2, F, N)`, in float32 whatever autocast says."""
+    """An `STFT` of `(…, T)`: real and imaginary part `(…, 2, F, N)`, in float32 also under autocast."""
     with torch.autocast(samples.device.type, enabled=False):
         return stft(samples.float().flatten(0, -2)).unflatten(0, samples.shape[:-1])
 

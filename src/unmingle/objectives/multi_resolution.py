@@ -5,6 +5,7 @@ from torch import Tensor, nn
 
 from unmingle.layers.stft import STFT
 from unmingle.objectives.loss_inputs import LossInputs, power, spectra
+from unmingle.objectives.si_sdr import SILENT
 
 
 def spectral_convergence(estimate: Tensor, reference: Tensor, mixture: Tensor) -> Tensor:
@@ -15,7 +16,7 @@ def spectral_convergence(estimate: Tensor, reference: Tensor, mixture: Tensor) -
     0.6
     """
     error, energy, whole = (x.square().sum((-2, -1)) for x in (estimate - reference, reference, mixture))
-    return ((error + 1e-10) / (torch.where(energy > 1e-6 * whole, energy, whole) + 1e-10)).sqrt()
+    return ((error + 1e-10) / (torch.where(energy > SILENT * whole, energy, whole) + 1e-10)).sqrt()
 
 
 def log_magnitude_distance(estimate: Tensor, reference: Tensor) -> Tensor:

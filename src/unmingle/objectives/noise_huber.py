@@ -27,15 +27,15 @@ def noise_huber(estimate: Tensor, noise: Tensor, delta: float = 1.0) -> Tensor:
     >>> float(noise_huber(torch.tensor([[0.5, -1.0]]), torch.tensor([[0.5, 1.0]])))
     0.75
     """
-    said, true = torch.broadcast_tensors(estimate, noise)
-    return functional.huber_loss(said, true, reduction="none", delta=delta).mean((-2, -1))
+    predicted, true = torch.broadcast_tensors(estimate, noise)
+    return functional.huber_loss(predicted, true, reduction="none", delta=delta).mean((-2, -1))
 
 
 class NoiseHuber(nn.Module):
     """`noise_huber` of what every estimate leaves in the mixture and of what every source leaves there.
 
     A separator that predicts the noise itself, as `noise_db(mixture)` → `scaled_db` of the noise `(B, F, N)`
-    in its own `stft`, is taken at its word.
+    in its own `stft`, is scored on that prediction.
 
     Args:
         delta: where the loss turns from squared to linear.
@@ -52,11 +52,11 @@ class NoiseHuber(nn.Module):
         """`(B, S, S)`, or `(B, 1, 1)` of a separator that predicts the noise."""
         separator = inputs.separator
         if hasattr(separator, "noise_db"):
-            said, noise = (
-                separator.noise_db(inputs.batch.mixture).float(),
+            predicted, noise = (
+                separator.noise_db(inputs.batch.mixture, **inputs.batch.cues).float(),
                 scaled_db(spectra(separator.stft, inputs.noise)),
             )
-            return noise_huber(said, noise, self.delta)[:, None, None]
+            return noise_huber(predicted, noise, self.delta)[:, None, None]
         left, others = (
             scaled_db(spectra(self.stft, x))
             for x in (inputs.mixture[:, None] - inputs.estimates, inputs.others)

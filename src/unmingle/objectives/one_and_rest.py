@@ -9,8 +9,8 @@ from torch.nn import functional
 
 from unmingle.data.batch import Batch
 from unmingle.objectives.pit import WaveformPIT
+from unmingle.objectives.si_sdr import SILENT
 
-SILENT = 1e-6  # energy, relative to the mixture, below which a source is absent
 FAINT = 1e-3  # gain at which a mixture counts as no speech
 
 
@@ -60,10 +60,10 @@ def one_and_rest_loss(
 
 
 class OneAndRestObjective(nn.Module):
-    """One-and-rest loss of every pass, and the binary cross-entropy of the classifier that says when to stop.
+    """One-and-rest loss of every pass, and the binary cross-entropy of the classifier that predicts when to stop.
 
-    The rest of a pass goes into the next one, and gradients flow back through it. Passes into which no voice
-    went teach the classifier alone. The classifier learns from what goes into each pass and from the last
+    The rest of a pass goes into the next one, and gradients flow back through it. Passes whose
+    input has no voice train the classifier alone. The classifier learns from what goes into each pass and from the last
     rest, labelled by whether a voice is left, and that a mixture 60 dB fainter is no speech; nothing flows
     from it into the separation.
 
@@ -97,25 +97,25 @@ class OneAndRestObjective(nn.Module):
         n_batch, n_src, _ = left.shape
         whole = mixture[:, 0].float()
         n_passes = self.recursions if separator.training else max(self.recursions, n_src - 1)
-        rests, voices, said, labels = [mixture], [], [], []
+        rests, voices, logits, labels = [mixture], [], [], []
         loss = whole.new_zeros(())
         for _ in range(n_passes):
             estimates = separator.network(rests[-1])
-            said.append(separator.classifier(rests[-1].detach()))
+            logits.append(separator.classifier(rests[-1].detach()))
             labels.append(voiced(left, whole).any(1))
             values, one = one_and_rest_loss(estimates.float(), left, whole, self.waveform.scores)
             loss = loss + torch.where(labels[-1], values, 0.0).sum() / n_batch
             left = left * (functional.one_hot(one, n_src) == 0)[:, :, None]
             voices.append(estimates[:, :1])
             rests.append(estimates[:, 1:])
-        said += [separator.classifier(rests[-1].detach()), separator.classifier(FAINT * mixture)]
+        logits += [separator.classifier(rests[-1].detach()), separator.classifier(FAINT * mixture)]
         labels += [voiced(left, whole).any(1), torch.zeros_like(labels[0])]
-        stop = functional.binary_cross_entropy_with_logits(torch.stack(said), torch.stack(labels).float())
+        stop = functional.binary_cross_entropy_with_logits(torch.stack(logits), torch.stack(labels).float())
         parts = {"loss": loss / n_passes + self.classifier * stop, "stop": stop}
         if n_passes >= n_src - 1:
             with torch.no_grad():
                 found = torch.cat([*voices[: n_src - 1], rests[n_src - 1]], 1)
                 parts["si_sdri"] = self.waveform(lambda _, **cues: found, batch)["si_sdri"]
-                count = (torch.stack(said[:n_src]) > 0).long().cumprod(0).sum(0)
+                count = (torch.stack(logits[:n_src]) > 0).long().cumprod(0).sum(0)
                 parts["counted"] = (count == voiced(batch.sources, whole).sum(1)).float().mean()
         return parts

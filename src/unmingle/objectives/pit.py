@@ -9,7 +9,7 @@ from scipy.optimize import linear_sum_assignment
 from torch import Tensor, nn
 
 from unmingle.data.batch import Batch
-from unmingle.objectives.si_sdr import Energies, energies, si_sdr_of
+from unmingle.objectives.si_sdr import SILENT, Energies, energies, si_sdr_of
 
 BRUTE_FORCE_UP_TO = 3
 
@@ -18,8 +18,7 @@ def best_permutation(scores: Tensor, given: Tensor | None = None) -> tuple[Tenso
     """The assignment of estimates to references with the highest mean score.
 
     Args:
-        scores: `(B, S, S)`; `scores[b, i, j]` says how well estimate `i` fits reference `j`, higher is
-            better.
+        scores: `(B, S, S)`; `scores[b, i, j]` is how well estimate `i` fits reference `j`, higher is better.
         given: a permutation `(B, S)` to take instead of the best.
 
     Returns:
@@ -79,7 +78,7 @@ def thresholded_snr_of(found: Energies, whole: Tensor, max_db: float) -> Tensor:
 
 def _thresholded(energy: Tensor, error: Tensor, whole: Tensor, max_db: float) -> Tensor:
     tau, eps = 10 ** (-max_db / 10), 1e-8
-    silent = energy < 1e-6 * whole + eps
+    silent = energy < SILENT * whole + eps
     scale = torch.where(silent, whole, energy)
     return 10 * ((scale + eps) / (error + tau * scale + eps)).log10()
 
@@ -91,7 +90,7 @@ def si_sdr_improvement(scores: Tensor, sources: Tensor, mixture: Tensor) -> Tens
     number if there is no such item.
     """
     raw, centred = energies(mixture[:, None], sources)
-    voiced = (raw.other > 1e-6 * raw.own)[:, 0]
+    voiced = (raw.other > SILENT * raw.own)[:, 0]
     gain = scores - si_sdr_of(centred)[:, 0]
     overlapped = voiced.all(1, keepdim=True).expand_as(voiced)
     return gain[overlapped].mean() if overlapped.any() else gain.new_tensor(float("nan"))
@@ -139,7 +138,7 @@ class WaveformPIT(nn.Module):
         snr = thresholded_snr_of(raw, whole, self.max_db)
         if not self.si_sdr:
             return self.snr * snr
-        silent = raw.other < 1e-6 * whole[:, None, None]
+        silent = raw.other < SILENT * whole[:, None, None]
         return self.snr * snr + self.si_sdr * torch.where(
             silent, snr, si_sdr_of(centred).clamp(max=self.max_db)
         )

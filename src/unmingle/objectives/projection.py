@@ -6,6 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from unmingle.objectives.loss_inputs import LossInputs
+from unmingle.objectives.si_sdr import SILENT
 
 RIDGE = 1e-7  # relative to the mixture's energy; keeps the projection defined where voice or noise is silent
 
@@ -49,7 +50,7 @@ def projection_loss(estimate: Tensor, voice: Tensor, noise: Tensor) -> Tensor:
     """
     found = project(estimate, voice, noise)
     energy, whole = voice.square().sum(-1), (voice + noise).square().sum(-1)
-    voiced = energy > 1e-6 * whole
+    voiced = energy > SILENT * whole
     scale = torch.where(voiced, energy, whole) + 1e-8
     return (
         torch.where(voiced, (found.a - 1).square(), 0.0)

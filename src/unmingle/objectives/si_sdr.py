@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 EPS = 1e-8
+SILENT = 1e-6  # energy, relative to the mixture, below which a source is absent
 
 
 def snr(estimate: Tensor, reference: Tensor, eps: float = EPS) -> Tensor:
@@ -45,7 +46,7 @@ def energies(estimates: Tensor, references: Tensor) -> tuple[Energies, Energies]
     two `Energies`.
 
     Ratios for all pairs follow from them, so that no signal per pair is made. What they differ by is known to
-    about −60 dB of the energies, in float32 whatever autocast says.
+    about −60 dB of the energies, in float32 also under autocast.
     """
     with torch.autocast(estimates.device.type, enabled=False):
         estimates, references = estimates.float(), references.float()

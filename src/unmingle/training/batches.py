@@ -3,19 +3,20 @@ run goes on with.
 """
 
 import hashlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 
 import numpy as np
 from torch.utils.data import Dataset, Sampler
 
-from unmingle.data.corpora import Recording
+from unmingle.data.corpora import Utterance
+from unmingle.data.entries import CUES
 from unmingle.data.mixer import Mixer
 from unmingle.data.mixture import Mixture
 from unmingle.data.recipe import DataRecipe
 from unmingle.data.segments import SegmentDataset
 from unmingle.data.sets import read_set
 from unmingle.errors import InputError, UsageError
-from unmingle.facts import Cue
+from unmingle.facts import Facts
 
 ENDLESS = 10**9
 
@@ -67,7 +68,7 @@ class EpochBatchSampler(Sampler[list[int]]):
             epoch, first = epoch + 1, 0
 
 
-def hold_out(recordings: list[Recording], n_speakers: int) -> tuple[list[Recording], list[Recording]]:
+def hold_out(recordings: list[Utterance], n_speakers: int) -> tuple[list[Utterance], list[Utterance]]:
     """Split training recordings by speaker: all but, and only, `n_speakers` of every corpus.
 
     They depend on the speakers' names alone, so that a training that goes on with another recipe holds out
@@ -83,14 +84,14 @@ def hold_out(recordings: list[Recording], n_speakers: int) -> tuple[list[Recordi
     return [r for r in recordings if r.speaker not in held], [r for r in recordings if r.speaker in held]
 
 
-def build_segments(data: DataRecipe, cues: Sequence[Cue] = ()) -> tuple[SegmentDataset, SegmentDataset]:
+def build_segments(data: DataRecipe, facts: Facts | None = None) -> tuple[SegmentDataset, SegmentDataset]:
     """What `build_mixers` returns where mixtures lie on disk: endless passages of `data.set`, and `n_valid`
     of `data.valid_set`.
 
     Raises:
-        UsageError: no `data.valid_set`, or a set of another sample rate or number of voices than the
-            recipe's.
-        InputError: as `read_set`.
+        UsageError: no `data.valid_set`, a set of another sample rate or number of voices than the recipe's,
+            or of another number of microphones than the separator's.
+        InputError: as `read_set`, or a mixture lacks a cue that the separator declares.
     """
     if not data.valid_set:
         raise UsageError(
@@ -107,20 +108,30 @@ def build_segments(data: DataRecipe, cues: Sequence[Cue] = ()) -> tuple[SegmentD
                 raise UsageError(
                     f"data.{key} is {getattr(data, key)}, but {value} in {path}; make them equal, or choose another set"
                 )
+        if facts is not None:
+            n_mics = len(first.mixture)
+            if facts.n_mics not in (None, n_mics):
+                raise UsageError(
+                    f"the model takes {facts.n_mics} microphones, but {n_mics} in {path}; choose another set"
+                )
+            for entry in entries:
+                if lacking := [cue.name for cue in facts.cues if cue.name not in entry.cues]:
+                    expected = f"{path}/{CUES}/{lacking[0]}/{entry.id}.npy"
+                    raise InputError(f"{expected}: not there, though the model needs this cue; add it")
     return (
         SegmentDataset(
             for_training,
             seed=data.seed,
             n_items=data.n_items or ENDLESS,
             length=round(data.length_s * data.sample_rate),
-            cues=cues,
+            facts=facts,
         ),
         SegmentDataset(
             for_choosing,
             seed=data.seed,
             n_items=data.n_valid,
             length=round(data.valid_length_s * data.sample_rate),
-            cues=cues,
+            facts=facts,
         ),
     )
 

@@ -348,10 +348,15 @@ def train(
     if names := ", ".join(cue.name for cue in model.facts.cues):
         if not recipe.data.set or recipe.data.curriculum:
             remedy = "set data.set, and leave data.curriculum out"
-            raise UsageError(f"recipe: the model is told {names}, which only sets on disk have; {remedy}")
+            raise UsageError(
+                f"recipe: the model needs the cues {names}, which only sets on disk have; {remedy}"
+            )
+    if model.facts.n_mics not in (None, 1) and not recipe.data.set:
+        n_mics = f"the model takes {model.facts.n_mics} microphones"
+        raise UsageError(f"recipe: {n_mics}, and mixtures that are drawn have one; set data.set")
     if init is not None:
         initialise_from(model, init)
-    mixers = build_segments(recipe.data, model.facts.cues) if recipe.data.set else build_mixers(recipe.data)
+    mixers = build_segments(recipe.data, model.facts) if recipe.data.set else build_mixers(recipe.data)
     module = Training(recipe, model, objective, mixers)
     if init is not None:
         header = read_header(init)
