@@ -71,8 +71,14 @@ def create_app(limits: Limits) -> Starlette:
         Route("/recordings/{id}/files/{name}", download),
         Route("/recordings/{id}/all.zip", download_all),
     ]
-    errors: dict[Any, Any] = {UnmingleError: say_error, HTTPException: say_missing, ClientDisconnect: say_nothing}
-    return Starlette(routes=routes, middleware=[Middleware(Guard)], exception_handlers=errors, lifespan=lifespan)
+    errors: dict[Any, Any] = {
+        UnmingleError: say_error,
+        HTTPException: say_missing,
+        ClientDisconnect: say_nothing,
+    }
+    return Starlette(
+        routes=routes, middleware=[Middleware(Guard)], exception_handlers=errors, lifespan=lifespan
+    )
 
 
 class Guard:
@@ -88,12 +94,20 @@ class Guard:
 
         async def send_with_headers(message: Message) -> None:
             if message["type"] == "http.response.start":
-                message["headers"] = [*message["headers"], *((name.encode(), value.encode()) for name, value in HEADERS.items())]
+                message["headers"] = [
+                    *message["headers"],
+                    *((name.encode(), value.encode()) for name, value in HEADERS.items()),
+                ]
             await send(message)
 
         request = Request(scope)
-        if request.method != "GET" and request.headers.get("sec-fetch-site", "same-origin") not in ("same-origin", "none"):
-            await JSONResponse({"error": "another site's page may not use this one"}, 403)(scope, receive, send_with_headers)
+        if request.method != "GET" and request.headers.get("sec-fetch-site", "same-origin") not in (
+            "same-origin",
+            "none",
+        ):
+            await JSONResponse({"error": "another site's page may not use this one"}, 403)(
+                scope, receive, send_with_headers
+            )
             return
         await self._app(scope, receive, send_with_headers)
 
@@ -108,11 +122,18 @@ async def clean(recordings: Recordings, every_s: float) -> None:
 async def page(request: Request) -> Response:
     """The page; a visitor without a cookie gets one that nobody can guess."""
     limits: Limits = request.app.state.limits
-    values = {"max_bytes": limits.max_bytes, "size": limits.size, "duration": limits.duration, "keep_minutes": f"{limits.keep_s / 60:.3g}"}
+    values = {
+        "max_bytes": limits.max_bytes,
+        "size": limits.size,
+        "duration": limits.duration,
+        "keep_minutes": f"{limits.keep_s / 60:.3g}",
+    }
     response = HTMLResponse(Template((PAGE / "index.html").read_text(encoding="utf-8")).substitute(values))
     if not request.cookies.get(COOKIE):
         secure = request.url.scheme == "https"
-        response.set_cookie(COOKIE, secrets.token_urlsafe(32), httponly=True, samesite="strict", secure=secure)
+        response.set_cookie(
+            COOKIE, secrets.token_urlsafe(32), httponly=True, samesite="strict", secure=secure
+        )
     return response
 
 
@@ -124,7 +145,9 @@ async def upload(request: Request) -> Response:
     """The body is the file; `?name=` its name. It is written as it comes, and refused as soon as it is too large, or if it is no recording."""
     recordings: Recordings = request.app.state.recordings
     n_bytes = request.headers.get("content-length", "")
-    recording = recordings.new(visitor_of(request), request.query_params.get("name", ""), int(n_bytes) if n_bytes.isdecimal() else 0)
+    recording = recordings.new(
+        visitor_of(request), request.query_params.get("name", ""), int(n_bytes) if n_bytes.isdecimal() else 0
+    )
     with removing_after_errors(recordings, recording), recording.source.open("wb") as file:
         n_written, pieces = 0, bytearray()
         async for piece in request.stream():
@@ -186,7 +209,9 @@ async def start(request: Request) -> Response:
     except ValueError:
         raise UsageError("not a task; load the page again") from None
     recording = wanted(request)
-    if recording.job is not None and not recording.job.is_over:  # from here on nothing waits, so no other request comes in between
+    if (
+        recording.job is not None and not recording.job.is_over
+    ):  # from here on nothing waits, so no other request comes in between
         raise Refused("this recording is being worked on; cancel that first")
     job = Job(Task.read(values), recording, request.app.state.recordings)
     request.app.state.jobs.add(job)
@@ -241,7 +266,9 @@ def visitor_of(request: Request) -> str:
 
 def wanted(request: Request) -> Recording:
     """The recording that a request names, if it is this visitor's."""
-    recording: Recording | None = request.app.state.recordings.get(visitor_of(request), request.path_params["id"])
+    recording: Recording | None = request.app.state.recordings.get(
+        visitor_of(request), request.path_params["id"]
+    )
     if recording is None:
         raise HTTPException(404)
     return recording
@@ -283,7 +310,12 @@ def zipped(files: dict[str, Path]) -> Iterator[bytes]:
 
     with ZipFile(Sink(), "w") as archive:
         for name, path in files.items():
-            with path.open("rb") as file, archive.open(ZipInfo.from_file(path, name), "w", force_zip64=path.stat().st_size >= 2**31) as entry:
+            with (
+                path.open("rb") as file,
+                archive.open(
+                    ZipInfo.from_file(path, name), "w", force_zip64=path.stat().st_size >= 2**31
+                ) as entry,
+            ):
                 while piece := file.read(PIECE):
                     entry.write(piece)
                     yield bytes(taken)
@@ -298,7 +330,9 @@ async def say_error(_: Request, error: Exception) -> Response:
 
 async def say_missing(_: Request, error: Exception) -> Response:
     code = error.status_code if isinstance(error, HTTPException) else 500
-    return JSONResponse({"error": "nothing of yours is at this address, or it was removed; load the page again"}, code)
+    return JSONResponse(
+        {"error": "nothing of yours is at this address, or it was removed; load the page again"}, code
+    )
 
 
 async def say_nothing(_: Request, error: Exception) -> Response:
@@ -311,7 +345,9 @@ def listen(host: str, port: int) -> socket.socket:
         family, _, _, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
         return socket.create_server((address[0], port), family=family)
     except (OSError, OverflowError) as error:
-        raise UsageError(f"--host {host} --port {port}: cannot be used ({getattr(error, 'strerror', None) or error}); choose another port") from None
+        raise UsageError(
+            f"--host {host} --port {port}: cannot be used ({getattr(error, 'strerror', None) or error}); choose another port"
+        ) from None
 
 
 def serve(host: str, port: int, limits: Limits) -> None:
@@ -321,6 +357,12 @@ def serve(host: str, port: int, limits: Limits) -> None:
     with listen(host, port) as opened:
         address = f"[{host}]" if ":" in host else host
         print(f"Open http://{address}:{opened.getsockname()[1]} in a browser; Ctrl-C stops it.", flush=True)
-        config = uvicorn.Config(create_app(limits), log_level="warning", access_log=False, server_header=False, timeout_graceful_shutdown=3)
+        config = uvicorn.Config(
+            create_app(limits),
+            log_level="warning",
+            access_log=False,
+            server_header=False,
+            timeout_graceful_shutdown=3,
+        )
         with suppress(KeyboardInterrupt):
             uvicorn.Server(config).run(sockets=[opened])

@@ -102,7 +102,13 @@ class Job:
     def to_dict(self) -> dict[str, Any]:
         """How far it is, or what came of it."""
         running_s = time.monotonic() - self._began if self._began else 0.0
-        values = {"state": self.state, "stage": self.stage, "done_s": self._done_s, "total_s": self._total_s, "running_s": running_s}
+        values = {
+            "state": self.state,
+            "stage": self.stage,
+            "done_s": self._done_s,
+            "total_s": self._total_s,
+            "running_s": running_s,
+        }
         if self.state == "failed":
             values["error"] = self.error
         if self.result is not None:
@@ -147,7 +153,10 @@ class Job:
             self.error, self.state = self._recording.in_words(error), "failed"
         except Exception:
             log.exception("a job failed")
-            self.error, self.state = f"{self._recording.name}: an error that we did not foresee; the server's log says more", "failed"
+            self.error, self.state = (
+                f"{self._recording.name}: an error that we did not foresee; the server's log says more",
+                "failed",
+            )
         finally:
             if self.state != "done":
                 shutil.rmtree(out, ignore_errors=True)
@@ -170,7 +179,9 @@ class Jobs:
         with self._lock:
             self._open = [other for other in self._open if not other.is_over]
             if len(self._open) >= self._limits.n_jobs + self._limits.n_waiting:
-                raise Refused(f"the server is busy: {self._limits.n_waiting} recordings wait already; try again in a few minutes")
+                raise Refused(
+                    f"the server is busy: {self._limits.n_waiting} recordings wait already; try again in a few minutes"
+                )
             job.start(self._executor)
             self._open.append(job)
 

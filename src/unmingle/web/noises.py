@@ -40,7 +40,10 @@ class Noise:
     def __post_init__(self) -> None:
         if self.kind not in KINDS:
             raise UsageError(f"no noise {self.kind!r:.40}; choose from {', '.join(KINDS)}")
-        for value, (low, high), unit in ((self.level_db, LEVELS_DB, "dB"), (self.frequency_hz, FREQUENCIES_HZ, "Hz")):
+        for value, (low, high), unit in (
+            (self.level_db, LEVELS_DB, "dB"),
+            (self.frequency_hz, FREQUENCIES_HZ, "Hz"),
+        ):
             if not low <= value <= high:
                 raise UsageError(f"{value:g} {unit} is out of range; choose {low:g} to {high:g} {unit}")
 
@@ -68,11 +71,19 @@ def make_noise(noise: Noise, sample_rate: int) -> np.ndarray:
         return soxr.resample(spoken, reader.sample_rate, sample_rate)
     if noise.kind == "tone":
         if noise.frequency_hz >= sample_rate / 2:
-            raise UsageError(f"a recording of {sample_rate} Hz holds no tone of {noise.frequency_hz:g} Hz; choose one below {sample_rate / 2:g} Hz")
-        made = np.sin(2 * np.pi * round(noise.frequency_hz * PERIOD_S) / PERIOD_S * t)  # whole waves, so that it repeats without a click
+            raise UsageError(
+                f"a recording of {sample_rate} Hz holds no tone of {noise.frequency_hz:g} Hz; choose one below {sample_rate / 2:g} Hz"
+            )
+        made = np.sin(
+            2 * np.pi * round(noise.frequency_hz * PERIOD_S) / PERIOD_S * t
+        )  # whole waves, so that it repeats without a click
     elif noise.kind == "air-conditioner":
         hum = sum(np.sin(2 * np.pi * 100 * k * t + k) / k**1.5 for k in range(1, 7))
-        made = shaped_noise(rng, n, sample_rate, lambda hz: 1 / np.hypot(1, hz / 250)) * (1 + 0.15 * np.sin(2 * np.pi * 0.35 * t)) + 0.35 * hum
+        made = (
+            shaped_noise(rng, n, sample_rate, lambda hz: 1 / np.hypot(1, hz / 250))
+            * (1 + 0.15 * np.sin(2 * np.pi * 0.35 * t))
+            + 0.35 * hum
+        )
     elif noise.kind == "street":
         made = shaped_noise(rng, n, sample_rate, lambda hz: 1 / np.hypot(1, (hz / 120) ** 1.5))
         for at_s, width_s in ((4, 1.6), (9.5, 1.0), (15.5, 2.0)):
@@ -108,9 +119,16 @@ def bark_like(rng: np.random.Generator, sample_rate: int) -> np.ndarray:
     t = np.arange(round(0.25 * sample_rate)) / sample_rate
     pitch = rng.uniform(550, 750) * np.exp(-2.5 * t)
     phase = 2 * np.pi * np.cumsum(pitch) / sample_rate
-    heights = [np.exp(-(((k * pitch - 1_200) / 1_500) ** 2)) * (k * pitch < sample_rate / 2) for k in range(1, 9)]
+    heights = [
+        np.exp(-(((k * pitch - 1_200) / 1_500) ** 2)) * (k * pitch < sample_rate / 2) for k in range(1, 9)
+    ]
     voiced = sum(height * np.sin(k * phase) for k, height in enumerate(heights, 1))
-    return (voiced + 0.3 * rng.standard_normal(len(t))) * np.minimum(t / 0.01, 1) * np.exp(-12 * t) * rng.uniform(0.7, 1)
+    return (
+        (voiced + 0.3 * rng.standard_normal(len(t)))
+        * np.minimum(t / 0.01, 1)
+        * np.exp(-12 * t)
+        * rng.uniform(0.7, 1)
+    )
 
 
 def noise_gain(recording_energy: float, noise_energy: float, level_db: float) -> float:
@@ -133,7 +151,10 @@ def write_mixture(source: Path, path: Path, noise: Noise, progress: Progress | N
         Cancelled: by `progress`.
     """
     with open_audio(source) as reader:
-        rate, total_s = reader.sample_rate, None if reader.n_samples is None else reader.n_samples / reader.sample_rate
+        rate, total_s = (
+            reader.sample_rate,
+            None if reader.n_samples is None else reader.n_samples / reader.sample_rate,
+        )
         period = make_noise(noise, rate)
         recording_energy, noise_energy, n_read = 0.0, 0.0, 0
         for block in reader.blocks(BLOCK_S * rate):
@@ -142,9 +163,18 @@ def write_mixture(source: Path, path: Path, noise: Noise, progress: Progress | N
             noise_energy += energy(stretch(period, n_read, block))
             n_read += block.shape[1]
     if not recording_energy or not noise_energy:
-        raise InputError(f"{source}: silent, so that no noise has a level beside it; choose a recording with sound, or add no noise")
-    gain, length_s, n_read = np.float32(noise_gain(recording_energy, noise_energy, noise.level_db)), n_read / rate, 0
-    with open_audio(source) as reader, AudioWriter(path, sample_rate=rate, n_channels=reader.n_channels) as writer:
+        raise InputError(
+            f"{source}: silent, so that no noise has a level beside it; choose a recording with sound, or add no noise"
+        )
+    gain, length_s, n_read = (
+        np.float32(noise_gain(recording_energy, noise_energy, noise.level_db)),
+        n_read / rate,
+        0,
+    )
+    with (
+        open_audio(source) as reader,
+        AudioWriter(path, sample_rate=rate, n_channels=reader.n_channels) as writer,
+    ):
         for block in reader.blocks(BLOCK_S * rate):
             report(progress, (length_s + n_read / rate) / 2, length_s)
             writer.write(block + gain * stretch(period, n_read, block))

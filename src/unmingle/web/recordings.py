@@ -86,7 +86,9 @@ class Recording:
 
     def in_words(self, error: Exception) -> str:
         """An error's line, with the visitor's name for the file instead of paths on this machine."""
-        return " ".join(str(error).replace(str(self.source), self.name).replace(f"{self.folder}/", "").split())
+        return " ".join(
+            str(error).replace(str(self.source), self.name).replace(f"{self.folder}/", "").split()
+        )
 
 
 class Recordings:
@@ -113,13 +115,22 @@ class Recordings:
             Refused: the visitor has too many, or the disk has no room.
             InputError: too large.
         """
-        name = re.sub(r"[\x00-\x1f]", "_", name.replace("\\", "/").rsplit("/", 1)[-1]).strip(" .")[-120:] or "recording"
+        name = (
+            re.sub(r"[\x00-\x1f]", "_", name.replace("\\", "/").rsplit("/", 1)[-1]).strip(" .")[-120:]
+            or "recording"
+        )
         self.check_size(name, n_bytes)
-        if shutil.disk_usage(self._folder).free < 4 * n_bytes + 2**28:  # the upload, with noise, and its voices
-            raise Refused("the server's disk has no room for this file now; try again later, or a shorter recording")
+        if (
+            shutil.disk_usage(self._folder).free < 4 * n_bytes + 2**28
+        ):  # the upload, with noise, and its voices
+            raise Refused(
+                "the server's disk has no room for this file now; try again later, or a shorter recording"
+            )
         with self._lock:
             if sum(recording.visitor == visitor for recording in self._all.values()) >= PER_VISITOR:
-                raise Refused(f"you have {PER_VISITOR} recordings open; close one of the other tabs with this page")
+                raise Refused(
+                    f"you have {PER_VISITOR} recordings open; close one of the other tabs with this page"
+                )
             recording = Recording(visitor, self._folder / secrets.token_hex(8), name)
             recording.folder.mkdir()
             self._all[recording.id] = recording
@@ -128,12 +139,16 @@ class Recordings:
     def check_size(self, name: str, n_bytes: int) -> None:
         """InputError if so many bytes are too many."""
         if n_bytes > self._limits.max_bytes:
-            raise InputError(f"{name}: larger than {self._limits.size}, which is the limit here; choose a shorter recording, or save it as MP3 first")
+            raise InputError(
+                f"{name}: larger than {self._limits.size}, which is the limit here; choose a shorter recording, or save it as MP3 first"
+            )
 
     def check_duration(self, name: str, duration_s: float) -> None:
         """InputError if so many seconds are too many."""
         if duration_s > self._limits.max_s:
-            raise InputError(f"{name}: longer than {self._limits.duration}, which is the limit here; cut it into parts, or use the command line")
+            raise InputError(
+                f"{name}: longer than {self._limits.duration}, which is the limit here; cut it into parts, or use the command line"
+            )
 
     def get(self, visitor: str, id: str) -> Recording | None:
         """A recording of this visitor; None if there is none of this name, or it is somebody else's."""
