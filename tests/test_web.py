@@ -22,6 +22,7 @@ from unmingle.errors import InputError, UsageError
 from unmingle.media.audio import open_audio
 from unmingle.web.noises import KINDS, Noise, make_noise, noise_gain, write_mixture
 from unmingle.web.recordings import PER_VISITOR, Limits
+from unmingle.web.waveforms import N_PEAKS, peaks
 
 
 def test_twenty_visitors_at_once_get_their_own_results_and_nobody_elses(server: Server) -> None:
@@ -73,6 +74,30 @@ def test_answers_keep_to_themselves(server: Server) -> None:
     assert visitor.ask("POST", "/recordings/example", **{"Sec-Fetch-Site": "cross-site"})[0] == 403
     _, headers, _ = visitor.ask("GET", f"/recordings/{visitor.upload(voices(0.5), 'evil.html')['id']}/input")
     assert headers["content-type"] == "application/octet-stream"  # never a page, whatever was uploaded
+
+
+def test_the_style_of_wavesurfer_is_let_in_by_a_nonce_of_its_own_for_each_answer(server: Server) -> None:
+    visitor = Visitor(server)
+    policies = [visitor.ask("GET", "/")[1]["content-security-policy"] for _ in range(2)]
+    nonces = [re.findall(r"style-src 'self' 'nonce-([\w-]{20,})'", policy) for policy in policies]
+    assert nonces[0] != nonces[1]
+
+
+def test_a_job_that_is_done_tells_the_waveforms_of_all_that_is_heard(server: Server) -> None:
+    _, job = Visitor(server).separate(voices(0.5), format="wav")
+    lengths = {name: len(found) for name, found in job["peaks"].items()}
+    assert lengths == dict.fromkeys(("input", "speaker-1.wav", "speaker-2.wav"), N_PEAKS)
+
+
+@pytest.mark.parametrize("n_samples", [1, 999, 8_000, 700_001])
+def test_peaks_are_the_largest_magnitudes_of_equal_spans(n_samples: int, tmp_path: Path) -> None:
+    samples = np.random.default_rng(n_samples).uniform(-1, 1, (n_samples, 2)).astype(np.float32)
+    soundfile.write(tmp_path / "talk.wav", samples, 8_000, subtype="FLOAT")
+    found = peaks(tmp_path / "talk.wav", n_samples / 8_000, lambda *_: None)
+    n = min(N_PEAKS, n_samples)
+    spans = np.arange(n_samples) * n // n_samples
+    expected = [np.abs(samples[spans == k]).max() for k in range(n)]
+    assert found == pytest.approx(expected, abs=1e-4)
 
 
 def test_a_range_of_a_file_can_be_asked_for(server: Server) -> None:
