@@ -48,7 +48,9 @@ def outputs_of(name: str, enhances: bool, backend: str, mixture: np.ndarray, sam
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
     parser.add_argument("out", type=Path, help="the .npz to write")
-    parser.add_argument("--against", type=Path, help="an .npz written before; exits with 1 if an output differs")
+    parser.add_argument(
+        "--against", type=Path, help="an .npz written before; exits with 1 if an output differs"
+    )
     arguments = parser.parse_args()
     mixture, sample_rate = soundfile.read(EXAMPLE, dtype="float32")
     before = dict(np.load(arguments.against)) if arguments.against else {}
@@ -73,7 +75,9 @@ def main() -> None:
     if arguments.against:
         print(f"{len(set(found) & set(before)) - len(differing)} of {len(before)} outputs are bit-equal")
     if differing or missing:
-        raise SystemExit(f"different: {', '.join(differing) or 'none'}; missing: {', '.join(missing) or 'none'}")
+        raise SystemExit(
+            f"different: {', '.join(differing) or 'none'}; missing: {', '.join(missing) or 'none'}"
+        )
 
 
 if __name__ == "__main__":

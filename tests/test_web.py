@@ -22,6 +22,7 @@ from unmingle.errors import InputError, UsageError
 from unmingle.media.audio import open_audio
 from unmingle.web.noises import KINDS, Noise, make_noise, noise_gain, write_mixture
 from unmingle.web.recordings import PER_VISITOR, Limits
+from unmingle.web.waveforms import N_PEAKS, peaks
 
 
 def test_twenty_visitors_at_once_get_their_own_results_and_nobody_elses(server: Server) -> None:
@@ -52,7 +53,12 @@ def test_addresses_and_cookies_cannot_be_guessed_and_lead_to_nothing_else(server
     id, _ = visitor.separate(voices(0.5))
     assert len(id) >= 32
     assert len(visitor.cookie.partition("=")[2]) >= 43
-    for path in ("files/..%2Fupload.wav", "files/../upload.wav", "files/%2Fetc%2Fpasswd", "files/mixture.wav"):
+    for path in (
+        "files/..%2Fupload.wav",
+        "files/../upload.wav",
+        "files/%2Fetc%2Fpasswd",
+        "files/mixture.wav",
+    ):
         assert visitor.ask("GET", f"/recordings/{id}/{path}")[0] == 404
     visitor.cookie = ""
     assert visitor.ask("GET", f"/recordings/{id}/input")[0] == 403
@@ -68,6 +74,30 @@ def test_answers_keep_to_themselves(server: Server) -> None:
     assert visitor.ask("POST", "/recordings/example", **{"Sec-Fetch-Site": "cross-site"})[0] == 403
     _, headers, _ = visitor.ask("GET", f"/recordings/{visitor.upload(voices(0.5), 'evil.html')['id']}/input")
     assert headers["content-type"] == "application/octet-stream"  # never a page, whatever was uploaded
+
+
+def test_the_style_of_wavesurfer_is_let_in_by_a_nonce_of_its_own_for_each_answer(server: Server) -> None:
+    visitor = Visitor(server)
+    policies = [visitor.ask("GET", "/")[1]["content-security-policy"] for _ in range(2)]
+    nonces = [re.findall(r"style-src 'self' 'nonce-([\w-]{20,})'", policy) for policy in policies]
+    assert nonces[0] != nonces[1]
+
+
+def test_a_job_that_is_done_tells_the_waveforms_of_all_that_is_heard(server: Server) -> None:
+    _, job = Visitor(server).separate(voices(0.5), format="wav")
+    lengths = {name: len(found) for name, found in job["peaks"].items()}
+    assert lengths == dict.fromkeys(("input", "speaker-1.wav", "speaker-2.wav"), N_PEAKS)
+
+
+@pytest.mark.parametrize("n_samples", [1, 999, 8_000, 700_001])
+def test_peaks_are_the_largest_magnitudes_of_equal_spans(n_samples: int, tmp_path: Path) -> None:
+    samples = np.random.default_rng(n_samples).uniform(-1, 1, (n_samples, 2)).astype(np.float32)
+    soundfile.write(tmp_path / "talk.wav", samples, 8_000, subtype="FLOAT")
+    found = peaks(tmp_path / "talk.wav", n_samples / 8_000, lambda *_: None)
+    n = min(N_PEAKS, n_samples)
+    spans = np.arange(n_samples) * n // n_samples
+    expected = [np.abs(samples[spans == k]).max() for k in range(n)]
+    assert found == pytest.approx(expected, abs=1e-4)
 
 
 def test_a_range_of_a_file_can_be_asked_for(server: Server) -> None:
@@ -139,7 +169,10 @@ def test_jobs_wait_in_a_bounded_queue_and_can_be_cancelled_there() -> None:
         assert first.start(ids[0]) == (503, {"error": "this recording is being worked on; cancel that first"})
         assert second.start(ids[1])[0] == 202
         assert (second.status(ids[1])["state"], second.status(ids[1])["place"]) == ("waiting", 1)
-        assert third.start(ids[2]) == (503, {"error": "the server is busy: 1 recordings wait already; try again in a few minutes"})
+        assert third.start(ids[2]) == (
+            503,
+            {"error": "the server is busy: 1 recordings wait already; try again in a few minutes"},
+        )
         assert second.ask("DELETE", f"/recordings/{ids[1]}/job")[0] == 204
         assert second.status(ids[1])["state"] == "cancelled"
         until(lambda: first.status(ids[0])["done_s"] > 0)
@@ -173,12 +206,16 @@ def test_an_upload_that_breaks_off_leaves_nothing(server: Server) -> None:
 
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("level_db", [-5.0, 20.0])
-def test_a_noise_lies_as_far_below_the_recording_as_was_chosen(kind: str, level_db: float, tmp_path: Path) -> None:
+def test_a_noise_lies_as_far_below_the_recording_as_was_chosen(
+    kind: str, level_db: float, tmp_path: Path
+) -> None:
     (tmp_path / "talk.wav").write_bytes(voices(23.0))
     write_mixture(tmp_path / "talk.wav", tmp_path / "mixture.wav", Noise(kind, level_db))
     recording, mixture = soundfile.read(tmp_path / "talk.wav")[0], soundfile.read(tmp_path / "mixture.wav")[0]
     assert len(mixture) == len(recording)
-    assert 10 * np.log10(np.sum(recording**2) / np.sum((mixture - recording) ** 2)) == pytest.approx(level_db, abs=1e-3)
+    assert 10 * np.log10(np.sum(recording**2) / np.sum((mixture - recording) ** 2)) == pytest.approx(
+        level_db, abs=1e-3
+    )
 
 
 def test_each_channel_gets_the_same_noise(tmp_path: Path) -> None:
@@ -218,7 +255,10 @@ def test_the_voices_of_the_page_are_those_of_the_examples() -> None:
         with open_audio(ROOT / f"src/unmingle/web/voices/{name}.opus") as reader:
             made = np.concatenate(list(reader.blocks(reader.sample_rate)), axis=1)[0]
         reference = soundfile.read(ROOT / f"examples/two-voices.reference-{number}.flac")[0]
-        spectra = [np.abs(np.fft.rfft(made, 8 * reader.sample_rate))[: 8 * 4_000], np.abs(np.fft.rfft(reference))[: 8 * 4_000]]
+        spectra = [
+            np.abs(np.fft.rfft(made, 8 * reader.sample_rate))[: 8 * 4_000],
+            np.abs(np.fft.rfft(reference))[: 8 * 4_000],
+        ]
         assert np.corrcoef(spectra)[0, 1] > 0.98
 
 
@@ -226,13 +266,22 @@ def test_serve_without_its_extra_names_it() -> None:
     code = WITHOUT_EXTRAS
     done = subprocess.run([sys.executable, "-c", code, "serve"], capture_output=True, text=True, check=False)
     assert done.returncode == 2
-    assert done.stderr == "unmingle: serve needs starlette and uvicorn and matplotlib: pip install 'unmingle[web]'\n"
+    assert (
+        done.stderr
+        == "unmingle: serve needs starlette and uvicorn and matplotlib: pip install 'unmingle[web]'\n"
+    )
 
 
 def test_serve_says_where_it_is_and_removes_its_files_when_it_ends() -> None:
     with tempfile.TemporaryDirectory() as folder:
         command = [sys.executable, "-m", "unmingle", "serve", "--port", "0"]
-        process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env={**os.environ, "TMPDIR": folder})
+        process = subprocess.Popen(
+            command,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            env={**os.environ, "TMPDIR": folder},
+        )
         assert process.stdout is not None
         line = process.stdout.readline()
         assert re.fullmatch(r"Open http://127\.0\.0\.1:\d+ in a browser; Ctrl-C stops it\.\n", line)

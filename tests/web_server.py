@@ -27,7 +27,9 @@ class Server:
 
     def __init__(self, limits: Limits) -> None:
         self.app = create_app(limits)
-        self._server = uvicorn.Server(uvicorn.Config(self.app, port=0, log_level="warning", timeout_graceful_shutdown=3))
+        self._server = uvicorn.Server(
+            uvicorn.Config(self.app, port=0, log_level="warning", timeout_graceful_shutdown=3)
+        )
         self._thread = threading.Thread(target=self._server.run)
 
     def __enter__(self) -> "Server":
@@ -50,7 +52,11 @@ class Server:
 
     def files(self) -> set[str]:
         """All files and folders of all visitors; folders may vanish meanwhile."""
-        return {os.path.relpath(Path(folder) / name, self.folder) for folder, folders, files in os.walk(self.folder) for name in (*folders, *files)}
+        return {
+            os.path.relpath(Path(folder) / name, self.folder)
+            for folder, folders, files in os.walk(self.folder)
+            for name in (*folders, *files)
+        }
 
 
 class Visitor:
@@ -61,9 +67,13 @@ class Visitor:
         _, headers, self.page = self.ask("GET", "/")
         self.cookie = headers["set-cookie"].split(";")[0]
 
-    def ask(self, method: str, path: str, body: bytes = b"", **headers: str) -> tuple[int, dict[str, str], bytes]:
+    def ask(
+        self, method: str, path: str, body: bytes = b"", **headers: str
+    ) -> tuple[int, dict[str, str], bytes]:
         connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=60)
-        connection.request(method, urllib.parse.quote(path, safe="/?=&%"), body or None, {"Cookie": self.cookie, **headers})
+        connection.request(
+            method, urllib.parse.quote(path, safe="/?=&%"), body or None, {"Cookie": self.cookie, **headers}
+        )
         answer = connection.getresponse()
         content = answer.read()
         connection.close()
@@ -113,5 +123,7 @@ def voices(duration_s: float = 1.0, sample_rate: int = 16_000, suffix: str = "WA
 def long_noise() -> bytes:
     """Twenty minutes of faint noise at 8 kHz: a small file, and half a minute's work at least."""
     file = io.BytesIO()
-    soundfile.write(file, np.random.default_rng(0).integers(-2, 3, 1200 * 8_000, np.int16), 8_000, format="FLAC")
+    soundfile.write(
+        file, np.random.default_rng(0).integers(-2, 3, 1200 * 8_000, np.int16), 8_000, format="FLAC"
+    )
     return file.getvalue()

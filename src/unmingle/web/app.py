@@ -34,6 +34,8 @@ PAGE = Path(__file__).parent / "page"
 COOKIE = "unmingle-visitor"
 EXAMPLE = VOICES / "first.opus"
 PIECE = 2**20
+WAVESURFER = "wavesurfer-8.0.1.min.js"
+STATIC = ("page.css", "player.css", "page.js", "player.js", "icon.svg", WAVESURFER, "wavesurfer-LICENSE.txt")
 POLICY = "default-src 'self'; object-src 'none'; base-uri 'none'; form-action 'self'; frame-ancestors 'none'"
 HEADERS = {
     "content-security-policy": POLICY,
@@ -60,7 +62,7 @@ def create_app(limits: Limits) -> Starlette:
 
     routes = [
         Route("/", page),
-        *(Route(f"/{name}", static) for name in ("page.css", "page.js", "icon.svg")),
+        *(Route(f"/{name}", static) for name in STATIC),
         Route("/recordings", upload, methods=["POST"]),
         Route("/recordings/example", example, methods=["POST"]),
         Route("/recordings/{id}", remove, methods=["DELETE"]),
@@ -82,7 +84,9 @@ def create_app(limits: Limits) -> Starlette:
 
 
 class Guard:
-    """Adds the headers that keep a page to itself, and refuses requests that other sites' pages make in a visitor's name."""
+    """Adds the headers that keep a page to itself, unless an answer has its own, and refuses requests that other
+    sites' pages make in a visitor's name.
+    """
 
     def __init__(self, app: ASGIApp) -> None:
         self._app = app
@@ -94,10 +98,9 @@ class Guard:
 
         async def send_with_headers(message: Message) -> None:
             if message["type"] == "http.response.start":
-                message["headers"] = [
-                    *message["headers"],
-                    *((name.encode(), value.encode()) for name, value in HEADERS.items()),
-                ]
+                own = {name for name, _ in message["headers"]}
+                added = [(name.encode(), value.encode()) for name, value in HEADERS.items()]
+                message["headers"] = [*message["headers"], *(pair for pair in added if pair[0] not in own)]
             await send(message)
 
         request = Request(scope)
@@ -120,15 +123,22 @@ async def clean(recordings: Recordings, every_s: float) -> None:
 
 
 async def page(request: Request) -> Response:
-    """The page; a visitor without a cookie gets one that nobody can guess."""
+    """The page; a visitor without a cookie gets one that nobody can guess. The one style that wavesurfer.js brings
+    along is let in by a nonce.
+    """
     limits: Limits = request.app.state.limits
+    nonce = secrets.token_urlsafe(16)
     values = {
         "max_bytes": limits.max_bytes,
         "size": limits.size,
         "duration": limits.duration,
         "keep_minutes": f"{limits.keep_s / 60:.3g}",
+        "nonce": nonce,
+        "wavesurfer": WAVESURFER,
     }
-    response = HTMLResponse(Template((PAGE / "index.html").read_text(encoding="utf-8")).substitute(values))
+    html = Template((PAGE / "index.html").read_text(encoding="utf-8")).substitute(values)
+    policy = f"{POLICY}; style-src 'self' 'nonce-{nonce}'"
+    response = HTMLResponse(html, headers={"content-security-policy": policy})
     if not request.cookies.get(COOKIE):
         secure = request.url.scheme == "https"
         response.set_cookie(

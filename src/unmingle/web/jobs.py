@@ -16,6 +16,7 @@ from unmingle.inference.pipeline import Progress
 from unmingle.media.writer import FORMATS
 from unmingle.web.noises import Noise, write_mixture
 from unmingle.web.recordings import Limits, Recording, Recordings, Refused
+from unmingle.web.waveforms import peaks
 
 TASKS = ("separate", "enhance")
 MIXTURE = "input-with-noise.wav"
@@ -70,6 +71,7 @@ class Job:
         error: why it failed.
         result: what `separate_file` returned.
         files: name → path of what may be heard and downloaded.
+        peaks: name → waveform of what is heard, that of the input under "input".
     """
 
     def __init__(self, task: Task, recording: Recording, recordings: Recordings) -> None:
@@ -77,6 +79,7 @@ class Job:
         self.state, self.stage, self.error = "waiting", "starting", ""
         self.result: FileResult | None = None
         self.files: dict[str, Path] = {}
+        self.peaks: dict[str, list[float]] = {}
         self._began = self._done_s = 0.0
         self._total_s: float | None = None
         self._wish = threading.Event()
@@ -121,6 +124,7 @@ class Job:
                 "notes": self.result.notes,
                 "model": self.result.model,
                 "duration_s": self.result.duration_s,
+                "peaks": self.peaks,
             }
         return values
 
@@ -128,6 +132,10 @@ class Job:
         self._recordings.check_duration(self._recording.name, done_s)
         self._done_s, self._total_s = done_s, total_s
         return not self._wish.is_set()
+
+    def _drawing(self, done_s: float, total_s: float) -> None:
+        if not self._report(done_s, total_s):
+            raise Cancelled("cancelled while the waveforms were drawn")
 
     def _run(self) -> None:
         self.state, self._began = "running", time.monotonic()
@@ -146,6 +154,11 @@ class Job:
             if self._wish.is_set():
                 raise Cancelled("cancelled when all was done")
             files |= {path.name: path for path in (*result.outputs, result.rest, result.plot) if path}
+            self.stage = "drawing the waveforms"
+            sounds = {"input": source} | {path.name: path for path in (*result.outputs, result.rest) if path}
+            self.peaks = {
+                name: peaks(path, result.duration_s, self._drawing) for name, path in sounds.items()
+            }
             self.result, self.files, self.state = result, files, "done"
         except Cancelled:
             self.state = "cancelled"

@@ -7,6 +7,7 @@ let sending = null; // the upload that is on its way
 let runs = 0; // so that addresses of a second run differ from those of the first
 let busy = false;
 let wanted = true; // false: the visitor cancelled
+const player = new Player();
 
 class Told extends Error {} // its text is for the visitor
 class Gone extends Told {}
@@ -24,10 +25,12 @@ function setBusy(now) {
   const focus = document.activeElement;
   busy = now;
   at("cancel").hidden = !now;
-  for (const control of document.querySelectorAll("#form button:not(#cancel), #form input, #form select")) control.disabled = now;
+  for (const control of document.querySelectorAll("#form button:not(#cancel), #form input, #form select"))
+    control.disabled = now;
   at("progress").hidden = !now;
   if (now && document.querySelector("#form").contains(focus)) at("cancel").focus();
-  if (!now && (focus === at("cancel") || focus === document.body)) (at("results").hidden ? at("run") : at("results-heading")).focus();
+  if (!now && (focus === at("cancel") || focus === document.body))
+    (at("results").hidden ? at("run") : at("results-heading")).focus();
 }
 
 function showProgress(share) {
@@ -50,7 +53,8 @@ function read(code, text) {
   try {
     said = JSON.parse(text || "{}");
   } catch {} // not ours: a proxy's page
-  if (code === 404) throw new Gone("The server has removed this recording meanwhile. Start again, and it is uploaded again.");
+  if (code === 404)
+    throw new Gone("The server has removed this recording meanwhile. Start again, and it is uploaded again.");
   if (code >= 400) throw new Told(said.error || `The server refused (${code}). Load the page again.`);
   return said;
 }
@@ -70,7 +74,8 @@ function upload(file) {
         failed(error);
       }
     };
-    sending.onerror = () => failed(new Told("The upload broke off. Is the server still running, and the file still there?"));
+    sending.onerror = () =>
+      failed(new Told("The upload broke off. Is the server still running, and the file still there?"));
     sending.onabort = () => failed(new Cancelled());
     sending.send(file);
   });
@@ -80,8 +85,7 @@ function forget() {
   if (recording) fetch(`recordings/${recording.id}`, { method: "DELETE", keepalive: true }).catch(() => {});
   recording = null;
   at("results").hidden = true;
-  for (const sound of document.querySelectorAll("audio")) sound.pause();
-  at("sounds").replaceChildren();
+  player.clear();
 }
 
 function choose(file) {
@@ -90,7 +94,10 @@ function choose(file) {
   chosen = null;
   if (file.size > Number(document.body.dataset.maxBytes)) {
     say("");
-    complain(`${file.name}: larger than ${document.body.dataset.size}, which is the limit here; choose a shorter recording, or save it as MP3 first`);
+    complain(
+      `${file.name}: larger than ${document.body.dataset.size}, which is the limit here; ` +
+        "choose a shorter recording, or save it as MP3 first",
+    );
     return;
   }
   chosen = file;
@@ -104,7 +111,13 @@ function task() {
     kind: document.querySelector("input[name=task]:checked").value,
     speakers: speakers === "auto" ? speakers : Number(speakers),
     format: at("format").value,
-    noise: kind ? { kind, level_db: at("level").valueAsNumber, frequency_hz: kind === "tone" ? at("frequency").valueAsNumber : 440 } : null,
+    noise: kind
+      ? {
+          kind,
+          level_db: at("level").valueAsNumber,
+          frequency_hz: kind === "tone" ? at("frequency").valueAsNumber : 440,
+        }
+      : null,
   };
 }
 
@@ -119,11 +132,12 @@ async function run() {
   const what = task();
   wanted = true;
   at("results").hidden = true;
-  for (const sound of document.querySelectorAll("audio")) sound.pause();
+  player.clear();
   setBusy(true);
   showProgress(null);
   try {
-    if (!recording) recording = chosen.example ? await ask("POST", "recordings/example") : await upload(chosen);
+    if (!recording)
+      recording = chosen.example ? await ask("POST", "recordings/example") : await upload(chosen);
     if (!wanted) throw new Cancelled();
     await ask("POST", `recordings/${recording.id}/job`, what);
     show(await follow(), what);
@@ -150,7 +164,10 @@ async function follow() {
     showProgress(share);
     if (!wanted) say("Cancelling…");
     else if (job.state === "waiting") say(`Waiting: ${job.place} before you`);
-    else say(`${job.stage[0].toUpperCase()}${job.stage.slice(1)}${share === null ? "…" : `: ${Math.floor(10 * share) * 10} %${timeLeft(share, job)}`}`);
+    else {
+      const stage = job.stage[0].toUpperCase() + job.stage.slice(1);
+      say(stage + (share === null ? "…" : `: ${Math.floor(10 * share) * 10} %${timeLeft(share, job)}`));
+    }
     await new Promise((later) => setTimeout(later, 300));
   }
 }
@@ -158,51 +175,50 @@ async function follow() {
 function timeLeft(share, job) {
   const left = (job.running_s / share) * (1 - share);
   if (share < 0.05 || left < 10) return "";
-  return left < 90 ? `, about ${Math.round(left / 10) * 10} s left` : `, about ${Math.round(left / 60)} min left`;
+  return left < 90
+    ? `, about ${Math.round(left / 10) * 10} s left`
+    : `, about ${Math.round(left / 60)} min left`;
 }
 
 function show(job, what) {
   runs += 1;
   const base = `recordings/${recording.id}`;
-  const sounds = [["input", what.noise ? "Input with noise" : `Input: ${recording.name}`, `${base}/input?run=${runs}`, null]];
+  const voices = job.voices.filter((name) => !(name.replace(/\.[^.]*$/, "") in LABELS));
+  const rows = [
+    {
+      id: "input",
+      label: what.noise ? "Input with noise" : "Input",
+      detail: recording.name,
+      colour: "input",
+      address: `${base}/input?run=${runs}`,
+      peaks: job.peaks.input,
+      muted: true, // the results together are the input
+    },
+  ];
   for (const name of job.files) {
     if (name in LABELS) continue; // the input with noise
     const stem = name.replace(/\.[^.]*$/, "");
-    const label = LABELS[stem] || stem.replace(/^speaker-/, "Speaker ");
-    const address = `${base}/files/${name}`;
-    sounds.push([stem, job.silent.includes(name) ? `${label} (silent)` : label, `${address}?run=${runs}`, `${address}?download`]);
+    rows.push({
+      id: stem,
+      label: LABELS[stem] || stem.replace(/^speaker-/, "Speaker "),
+      detail: job.silent.includes(name) ? "silent" : "",
+      colour: stem === "rest" ? stem : `voice-${(Math.max(0, voices.indexOf(name)) % 5) + 1}`,
+      address: `${base}/files/${name}?run=${runs}`,
+      download: `${base}/files/${name}?download`,
+      peaks: job.peaks[name],
+    });
   }
-  at("sounds").replaceChildren(...sounds.map((one) => player(...one)));
   at("all").href = `${base}/all.zip`;
-  at("notes").replaceChildren(...job.notes.map((note) => Object.assign(document.createElement("li"), { textContent: note })));
-  at("picture-link").hidden = !job.picture;
-  if (job.picture) at("picture").src = at("picture-link").href = `${base}/files/${job.picture}?run=${runs}`;
+  at("notes").replaceChildren(
+    ...job.notes.map((note) => Object.assign(document.createElement("li"), { textContent: note })),
+  );
+  at("picture-box").hidden = !job.picture;
+  at("picture-box").open = false;
+  at("picture").removeAttribute("src");
+  if (job.picture) at("picture-link").href = `${base}/files/${job.picture}?run=${runs}`;
   at("results").hidden = false;
+  player.show(rows, job.duration_s);
   say(`Done in ${Math.max(1, Math.round(job.running_s))} s, by ${job.model}. The results are below.`);
-}
-
-function player(id, label, address, download) {
-  const article = document.createElement("article");
-  const heading = Object.assign(document.createElement("h3"), { textContent: label });
-  const sound = Object.assign(document.createElement("audio"), { id: `sound-${id}`, controls: true, preload: "metadata", src: address });
-  sound.setAttribute("aria-label", label);
-  sound.addEventListener("play", () => {
-    for (const other of document.querySelectorAll("audio")) {
-      if (other === sound || other.paused) continue;
-      other.pause();
-      if (other.currentTime < sound.duration) sound.currentTime = other.currentTime;
-    }
-  });
-  sound.addEventListener("error", () => {
-    sound.replaceWith(Object.assign(document.createElement("p"), { textContent: "This browser does not play this format." }));
-  });
-  article.append(heading, sound);
-  if (download) {
-    const link = Object.assign(document.createElement("a"), { href: download, download: "", textContent: "Download" });
-    link.setAttribute("aria-label", `Download ${label}`);
-    article.append(link);
-  }
-  return article;
 }
 
 function refresh() {
@@ -225,7 +241,9 @@ async function record() {
   let microphone;
   complain("");
   try {
-    microphone = await navigator.mediaDevices.getUserMedia({ audio: { echoCancellation: false, noiseSuppression: false, autoGainControl: false } });
+    microphone = await navigator.mediaDevices.getUserMedia({
+      audio: { echoCancellation: false, noiseSuppression: false, autoGainControl: false },
+    });
   } catch {
     complain("The microphone cannot be used: allow it in the browser, or choose a file.");
     return;
@@ -279,7 +297,8 @@ at("cancel").addEventListener("click", () => {
   if (sending && sending.readyState !== XMLHttpRequest.DONE) sending.abort();
 });
 at("record").addEventListener("click", record);
-for (const button of document.querySelectorAll(".example")) button.addEventListener("click", () => tryExample(button));
+for (const button of document.querySelectorAll(".example"))
+  button.addEventListener("click", () => tryExample(button));
 for (const name of ["dragover", "dragleave", "drop"]) {
   document.addEventListener(name, (event) => {
     event.preventDefault();
@@ -290,6 +309,9 @@ for (const name of ["dragover", "dragleave", "drop"]) {
     }
   });
 }
+at("picture-box").addEventListener("toggle", () => {
+  if (at("picture-box").open && !at("picture").src) at("picture").src = at("picture-link").href;
+});
 window.addEventListener("pagehide", forget);
 window.addEventListener("pageshow", (event) => event.persisted && location.reload());
 if (!navigator.mediaDevices || !window.MediaRecorder) at("record").hidden = true;
