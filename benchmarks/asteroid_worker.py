@@ -112,7 +112,8 @@ if samples.ndim == 3:
     owners, loud = torch.randint(0, 2, size), torch.rand(size) > 0.5
 tasks = {"separate": separate, "step": step, "pit": compare, "affinity": affinity}
 print(
-    f"Asteroid {name} {sum(p.numel() for p in model.parameters()) / 1e6:.1f} M, PyTorch {torch.__version__} eager",
+    f"Asteroid {name} {sum(p.numel() for p in model.parameters()) / 1e6:.1f} M, PyTorch "
+    f"{torch.__version__} eager",
     flush=True,
 )
 for line in sys.stdin:

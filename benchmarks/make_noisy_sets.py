@@ -11,7 +11,8 @@ any kind with the voice in a room. One mixture in four has a signal-to-noise rat
 Speakers, their utterances and the kinds are dealt like cards: all once in random order, then all once more. A
 mixture has the first 10 s of an utterance of at least 5 s, which is at -30 to -20 dB (root mean square of its
 active part). The noise begins at a random place of a recording and goes round in it where it is too short.
-The ratio is that of the energies over the whole mixture: of the voice as it is in_air, in its room if it is in
+The ratio is that of the energies over the whole mixture: of the voice as it is in_air, in its room if it is
+    in
 one, to the noise without what the room adds. A mixture that would pass 0.99 is made softer as a whole. What
 is drawn is fixed by the seed and the files.
 """
@@ -137,7 +138,8 @@ def write(rows: list[dict[str, Any]], path: Path) -> None:
     hours = sum(row["samples"] for row in rows) / RATE / 3600
     speakers = len({Path(row["source_1_path"]).parent for row in rows})
     print(
-        f"{path}: {len(rows)} mixtures, {hours:.2f} h, {speakers} speakers, {len({row['kind'] for row in rows})} kinds of noise"
+        f"{path}: {len(rows)} mixtures, {hours:.2f} h, {speakers} speakers, "
+        f"{len({row['kind'] for row in rows})} kinds of noise"
     )
 
 

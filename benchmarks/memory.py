@@ -89,7 +89,8 @@ def main() -> None:
     for index, rate in enumerate(options.rates):
         ten_minutes, hour = (row["peak memory [MB]"] for row in rows[4 * index + 2 : 4 * index + 4])
         parts.append(
-            f"At {rate} Hz, {minutes[3]} minutes take {hour / ten_minutes:.3f} times the memory of {minutes[2]} minutes."
+            f"At {rate} Hz, {minutes[3]} minutes take {hour / ten_minutes:.3f} times the memory of "
+            f"{minutes[2]} minutes."
         )
     report.publish("memory", parts, keep=not options.quick)
 

@@ -48,7 +48,8 @@ def read_voices(speech: Path) -> Voices:
             }
     if missing := named - set(there):
         sys.exit(
-            f"{speech}: lacks {len(missing)} of {len(named)} utterances, such as {min(missing)}; give the folder with LibriSpeech test-other"
+            f"{speech}: lacks {len(missing)} of {len(named)} utterances, such as {min(missing)}; give the "
+            "folder with LibriSpeech test-other"
         )
     voices: Voices = {}
     for utterance in sorted(named):
@@ -242,7 +243,8 @@ def main() -> None:
                 "15 (median)",
             ),
             (
-                f"{n_full} mixtures at 44.1 kHz, 8 to 20 kHz: mixture minus outputs and rest lies below it by",
+                f"{n_full} mixtures at 44.1 kHz, 8 to 20 kHz: mixture minus outputs and rest lies below it "
+                "by",
                 errors,
                 "60 (each)",
             ),

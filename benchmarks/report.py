@@ -42,7 +42,10 @@ def machine() -> str:
             versions.append(f"{package} {version(package)}")
         except PackageNotFoundError:
             continue
-    return f"{name}, {cores} cores{load}; Python {platform.python_version()}, {', '.join(versions)}; {datetime.now(UTC):%Y-%m-%d}"
+    return (
+        f"{name}, {cores} cores{load}; Python {platform.python_version()}, {', '.join(versions)}; "
+        f"{datetime.now(UTC):%Y-%m-%d}"
+    )
 
 
 def beside_asteroid(parser: argparse.ArgumentParser, seconds: float, what: str, quick: str) -> None:

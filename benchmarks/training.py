@@ -35,7 +35,9 @@ TASKS = {
 
 
 def tasks(sources: torch.Tensor) -> dict[str, Callable[[], None]]:
-    """What unmingle does on sources `(B, S, T)`, under the names by which Asteroid's worker knows the same."""
+    """What unmingle does on sources `(B, S, T)`, under the names by which Asteroid's worker
+    knows the same.
+    """
     model = build("conv-tasnet", sample_rate=SAMPLE_RATE, kernel_size=16)
     objective = build_objective("waveform-pit")
     optimizer = torch.optim.Adam(model.parameters(), 1e-3)
@@ -123,7 +125,10 @@ def main() -> None:
                 "range": f"{min(gains):.2f} to {max(gains):.2f}",
             }
         )
-    setting = f"{options.batch} mixtures of {options.seconds:g} s at 8 kHz, {options.repeats} rounds in turns on {options.threads} threads"
+    setting = (
+        f"{options.batch} mixtures of {options.seconds:g} s at 8 kHz, {options.repeats} rounds in turns on "
+        f"{options.threads} threads"
+    )
     report.publish(
         "training",
         [before, f"Training on {setting}, beside {name}:", report.table(rows)],

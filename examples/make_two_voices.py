@@ -28,7 +28,8 @@ VOICES = {  # flite's name: when it begins [s], what it says
     ),
     "rms": (
         0.7,
-        "We counted every box twice, but the number on the list never agreed with what was standing on the floor of the shop.",
+        "We counted every box twice, but the number on the list never agreed with what was standing on the "
+        "floor of the shop.",
     ),
 }
 

@@ -194,7 +194,10 @@ def test_a_resumed_adversarial_training_equals_one_in_a_single_run_and_ships_no_
 
 def test_while_the_separator_rests_it_does_not_move(recipe_path: Path, tmp_path: Path) -> None:  # noqa: F811
     changes = ["optimizer.warm_up=0", "trainer.steps=2", "trainer.validate_every=2"]
-    resting = "objective={name: adversarial, terms: [{name: mse}], separator_first: 0, discriminator_first: 0.9, n_blocks: 1, growth: 2}"
+    resting = (
+        "objective={name: adversarial, terms: [{name: mse}], separator_first: 0, discriminator_first: 0.9, "
+        "n_blocks: 1, growth: 2}"
+    )
     train(read_recipe(recipe_path, [*changes, resting]), tmp_path / "resting", progress=False)
     train(
         read_recipe(
@@ -208,8 +211,9 @@ def test_while_the_separator_rests_it_does_not_move(recipe_path: Path, tmp_path:
 
 
 def test_the_terms_of_a_sum_can_be_overridden_and_what_is_wrong_with_them_is_said(
-    recipe_path: Path, tmp_path: Path
-) -> None:  # noqa: F811
+    recipe_path: Path,  # noqa: F811
+    tmp_path: Path,
+) -> None:
     changes = ["objective={name: sum}", "trainer.steps=1", "trainer.validate_every=1"]
     train(
         read_recipe(recipe_path, [*changes, "objective.terms=[{name: mse, weight: 1e2}, {name: stoi}]"]),

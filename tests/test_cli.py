@@ -34,7 +34,10 @@ EXTRAS = (
     "starlette",
     "uvicorn",
 )
-WITHOUT_EXTRAS = f"import sys; sys.modules.update(dict.fromkeys({EXTRAS})); from unmingle.cli import main; sys.exit(main())"
+WITHOUT_EXTRAS = (
+    f"import sys; sys.modules.update(dict.fromkeys({EXTRAS})); from unmingle.cli import main; "
+    "sys.exit(main())"
+)
 EXAMPLE = Path(__file__).parents[1] / "examples/two-voices.flac"
 Captured = pytest.CaptureFixture[str]
 

@@ -1,4 +1,6 @@
-"""evaluate, compare and summary on a set, models and weights made here: one loop, one table, honest counts."""
+"""evaluate, compare and summary on a set, models and weights made here: one loop, one table,
+honest counts.
+"""
 
 import csv
 import json

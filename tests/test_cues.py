@@ -26,7 +26,9 @@ def tones(duration_s: float) -> np.ndarray:
 
 
 def projections(mixture: np.ndarray) -> np.ndarray:
-    """What of a mixture `(T,)` is each of the two tones `(2, T)`, by a filter that looks 32 samples around."""
+    """What of a mixture `(T,)` is each of the two tones `(2, T)`, by a filter that looks 32
+    samples around.
+    """
     width = 65
     n = np.arange(width) - width // 2
     low = 2 * 1_000 / RATE * np.sinc(2 * 1_000 / RATE * n) * np.hanning(width + 2)[1:-1]
@@ -49,7 +51,7 @@ class KeepsOneTone:
 
 
 class KeepsTheChosenTone:
-    """Toy: the cue has no time axis: the frequency of the tone to keep [kHz]; two outputs, it and the rest."""
+    """Toy: the cue has no time axis: the frequency of the tone to keep [kHz]; outputs: it, the rest."""
 
     facts = Facts(sample_rate=RATE, n_src=2, order="cued", cues=(Cue("khz"),), chunk=2 * RATE)
 

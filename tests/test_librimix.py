@@ -236,7 +236,10 @@ def test_what_is_wrong_is_one_line_with_a_remedy(
         build_librimix(metadata, speech, out=tmp_path, types=["mix_clear"])
     with pytest.raises(
         InputError,
-        match=r"0001\.flac: not there, though libri2mix_test-clean\.csv names it; .* test-clean/ with --speech",
+        match=(
+            r"0001\.flac: not there, though libri2mix_test-clean\.csv names it; .* test-clean/ with "
+            r"--speech"
+        ),
     ):
         build_librimix(metadata, speech / "test-clean", out=tmp_path)
     with pytest.raises(InputError, match=r"long\.wav: not there.* holds tt/ with --noise"):

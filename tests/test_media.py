@@ -364,9 +364,12 @@ def test_an_interrupted_output_leaves_nothing_behind(tmp_path, interruption):
 def test_reading_an_hour_takes_no_more_memory_than_reading_a_minute(tmp_path):
     pytest.importorskip("resource")
     script = (
-        "import resource, sys, numpy\nfrom unmingle.media.audio import open_audio\nfrom unmingle.media.writer import AudioWriter\npath, minutes = sys.argv[1], int(sys.argv[2])\n"
-        "with AudioWriter(path, sample_rate=8000) as writer:\n    for _ in range(minutes): writer.write(numpy.zeros((1, 480_000), numpy.float32))\n"
-        "with open_audio(path) as audio:\n    assert sum(block.shape[1] for block in audio.blocks(8000)) == minutes * 480_000\n"
+        "import resource, sys, numpy\nfrom unmingle.media.audio import open_audio\nfrom "
+        "unmingle.media.writer import AudioWriter\npath, minutes = sys.argv[1], int(sys.argv[2])\n"
+        "with AudioWriter(path, sample_rate=8000) as writer:\n    for _ in range(minutes): "
+        "writer.write(numpy.zeros((1, 480_000), numpy.float32))\n"
+        "with open_audio(path) as audio:\n    assert sum(block.shape[1] for block in audio.blocks(8000)) == "
+        "minutes * 480_000\n"
         "print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)\n"
     )
     peak = [

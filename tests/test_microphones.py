@@ -24,7 +24,9 @@ def recording(n_mics: int, duration_s: float = 7.3) -> np.ndarray:
 
 
 class Weighs:
-    """Toy for C microphones: its outputs are two fixed sums of the channels, and it keeps what it was given."""
+    """Toy for C microphones: its outputs are two fixed sums of the channels, and it keeps
+    what it was given.
+    """
 
     def __init__(self, n_mics: int | None, n_channels: int) -> None:
         self.facts = Facts(sample_rate=RATE, n_src=2, n_mics=n_mics, order="fixed", chunk=2 * RATE)

@@ -292,7 +292,10 @@ def test_an_incomplete_urbansound8k_is_named_with_what_was_expected_and_found(tm
     (folder / "audio/fold3").rename(folder / "audio/elsewhere")
     with pytest.raises(
         FileNotFoundError,
-        match=r"fold3/3-3-0-0.wav: named in .*; expected metadata/.* and audio/fold1 to .*; found audio/fold1, ",
+        match=(
+            r"fold3/3-3-0-0.wav: named in .*; expected metadata/.* and audio/fold1 to .*; found "
+            r"audio/fold1, "
+        ),
     ):
         read_recordings(folder)
     (folder / "metadata/UrbanSound8K.csv").write_text("name,fold\nx,1\n", encoding="utf-8")

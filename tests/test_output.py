@@ -117,7 +117,8 @@ def test_a_disk_that_fills_up_leaves_the_earlier_run_and_nothing_half_written(tm
     paths = os.pathsep.join([str(Path(__file__).parent), *sys.path])
     done = subprocess.run(command, capture_output=True, text=True, env={**os.environ, "PYTHONPATH": paths})
     assert re.fullmatch(
-        rf"{re.escape(str(target))}/speaker-1\.{format}: no room to write it \(File too large\); free some .*\n",
+        rf"{re.escape(str(target))}/speaker-1\.{format}: no room to write it \(File too large\); free some "
+        rf".*\n",
         done.stdout,
     ), done
     assert [path.name for path in target.iterdir()] == ["speaker-1.wav"] and (

@@ -18,10 +18,18 @@ from web_server import PATIENCE_S, Server, long_noise, until, voices
 
 CHROMIUM = os.environ.get("CHROMIUM", "/usr/bin/chromium")
 FLAGS = [
-    "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking", "--disable-component-update",
-    "--disable-sync", "--autoplay-policy=user-gesture-required", "--use-fake-device-for-media-stream", "--use-fake-ui-for-media-stream",
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+    "--autoplay-policy=user-gesture-required",
+    "--use-fake-device-for-media-stream",
+    "--use-fake-ui-for-media-stream",
     "--host-resolver-rules=MAP * ~NOTFOUND, EXCLUDE 127.0.0.1",
-]  # fmt: skip
+]
 
 
 @pytest.fixture(scope="module")
@@ -75,7 +83,9 @@ def choose(page: Page, content: bytes, name: str = "talk.wav") -> None:
 
 
 def until_in(page: Page, condition: str) -> None:
-    """Wait until a condition holds in the page, whose policy forbids the browser driver's own way to wait for it."""
+    """Wait until a condition holds in the page, whose policy forbids the browser driver's own way to wait for
+    it.
+    """
     wait_in(page, lambda: page.evaluate(condition))
 
 
@@ -250,8 +260,11 @@ def test_the_whole_page_works_with_the_keyboard_alone(page: Page) -> None:
 
 
 def test_every_control_has_a_name(page: Page) -> None:
-    nameless = """controls => controls.filter(control => !(control.labels && [...control.labels].some(label => label.textContent.trim()))
-        && !control.textContent.trim() && !control.ariaLabel && !control.querySelector("img[alt]")).map(control => control.outerHTML)"""
+    nameless = """controls => controls
+        .filter(control => !(control.labels && [...control.labels].some(label => label.textContent.trim())))
+        .filter(control => !control.textContent.trim() && !control.ariaLabel)
+        .filter(control => !control.querySelector("img[alt]"))
+        .map(control => control.outerHTML)"""
     assert page.eval_on_selector_all("button, input, select, progress, a, summary", nameless) == []
     assert page.eval_on_selector_all("img:not([alt])", "images => images.length") == 0
 

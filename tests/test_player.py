@@ -142,7 +142,8 @@ def test_a_file_that_is_dropped_is_uploaded(opened: Page) -> None:
       const data = new DataTransfer();
       data.items.add(new File([new Uint8Array(bytes)], "dropped.wav", { type: "audio/wav" }));
       for (const type of ["dragover", "drop"]) {
-        document.body.dispatchEvent(new DragEvent(type, { dataTransfer: data, bubbles: true, cancelable: true }));
+        const options = { dataTransfer: data, bubbles: true, cancelable: true };
+        document.body.dispatchEvent(new DragEvent(type, options));
       }
     }"""
     opened.evaluate(drop, list(voices(0.5)))

@@ -220,7 +220,10 @@ def test_bfloat16_needs_agreement(tiny: Path, error_db: float) -> None:
 
 
 def test_importing_unmingle_loads_no_runtime() -> None:
-    code = "import sys, unmingle; assert unmingle.__version__; print([m for m in ('numpy', 'openvino', 'torch', 'av', 'soxr') if m in sys.modules])"
+    code = (
+        "import sys, unmingle; assert unmingle.__version__; print([m for m in ('numpy', 'openvino', 'torch', "
+        "'av', 'soxr') if m in sys.modules])"
+    )
     assert (
         subprocess.run(
             [sys.executable, "-c", code], capture_output=True, text=True, check=True

@@ -258,8 +258,8 @@ def test_a_recipe_trains_from_sets_on_disk(tmp_path: Path) -> None:
     recipe.write_text(
         "model: {name: band-split, n_features: 8, hidden: 8, n_blocks: 1, sample_rate: 8000}\n"
         "objective: {name: waveform-pit}\n"
-        f"data: {{set: {root}/2speakers/wav8k/min/tr, valid_set: {root}/2speakers/wav8k/min/cv, sample_rate: 8000, n_valid: 2,\n"
-        "       length_s: 0.1, valid_length_s: 0.1}\n"
+        f"data: {{set: {root}/2speakers/wav8k/min/tr, valid_set: {root}/2speakers/wav8k/min/cv,\n"
+        "       sample_rate: 8000, n_valid: 2, length_s: 0.1, valid_length_s: 0.1}\n"
         "trainer: {steps: 2, batch_size: 2, validate_every: 2, precision: 32-true, device: cpu}\n"
     )
     assert train(read_recipe(recipe), tmp_path / "run", progress=False).is_file()

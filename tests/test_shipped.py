@@ -39,7 +39,8 @@ def test_voices_are_counted_and_the_best_for_their_number_separates_them(tmp_pat
     counted = len(result.outputs)
     assert (
         counted in (2, 3)
-        # the example is synthetic: a network that knows real voices only may hear a third one in what two leave
+        # the example is synthetic: a network that knows real voices only may hear a third one in what two
+        # leave
     )
     assert f"{counted} voices counted" in result.notes
     assert result.model == load(speakers=counted).name

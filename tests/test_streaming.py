@@ -1,4 +1,6 @@
-"""Stream: however a signal is cut, what comes out is what the model says of the whole, when it was promised."""
+"""Stream: however a signal is cut, what comes out is what the model says of the whole, when
+it was promised.
+"""
 
 from pathlib import Path
 from typing import Any

@@ -95,7 +95,7 @@ def test_the_track_that_is_taken_is_named_and_can_be_chosen(tmp_path: Path) -> N
     found, warnings = read(path, track=3)
     assert found.max() == pytest.approx(0.3, abs=1e-3)
     assert warnings == []
-    with pytest.raises(UsageError, match="three.mkv: no audio track 4; it has 3 audio tracks"):
+    with pytest.raises(UsageError, match=r"three\.mkv: no audio track 4; it has 3 audio tracks"):
         open_audio(path, track=4)
 
 
@@ -137,7 +137,7 @@ def test_damage_in_the_middle_costs_what_is_damaged(tmp_path: Path) -> None:
     assert np.abs(found[0, : RATE // 2] - samples[0, : RATE // 2]).max() < 1e-4
     assert np.abs(found[0, -RATE // 4 :] - samples[0, -RATE // 4 :]).max() < 1e-4
     assert sum("damaged" in warning for warning in warnings) == 1
-    with pytest.raises(InputError, match="damaged.flac: .*damaged"):
+    with pytest.raises(InputError, match=r"damaged\.flac: .*damaged"):
         read(path, strict=True)
 
 

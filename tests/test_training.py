@@ -179,7 +179,10 @@ def test_training_can_start_from_weights(recipe_path: Path, tmp_path: Path) -> N
 
 
 def test_training_can_start_from_the_weights_of_a_part(recipe_path: Path, tmp_path: Path) -> None:
-    sizes = "n_filters: 16, kernel_size: 16, n_features: 4, n_hidden: 6, n_skip: 4, n_blocks: 2, n_repeats: 1, sample_rate: 8000"
+    sizes = (
+        "n_filters: 16, kernel_size: 16, n_features: 4, n_hidden: 6, n_skip: 4, n_blocks: 2, n_repeats: 1, "
+        "sample_rate: 8000"
+    )
     frozen = [
         "data.sample_rate=8000",
         "trainer.steps=1",

@@ -1,4 +1,6 @@
-"""A trunk: a training at a constant learning rate, from whose file others go on; and steps that do not wait."""
+"""A trunk: a training at a constant learning rate, from whose file others go on; and steps
+that do not wait.
+"""
 
 import csv
 import traceback

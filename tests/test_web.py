@@ -109,8 +109,14 @@ def test_a_range_of_a_file_can_be_asked_for(server: Server) -> None:
 
 
 def test_limits_of_size_and_duration_are_said() -> None:
-    too_large = "large.wav: larger than 8 MB, which is the limit here; choose a shorter recording, or save it as MP3 first"
-    too_long = "long.flac: longer than 30 minutes, which is the limit here; cut it into parts, or use the command line"
+    too_large = (
+        "large.wav: larger than 8 MB, which is the limit here; choose a shorter recording, or save it as MP3 "
+        "first"
+    )
+    too_long = (
+        "long.flac: longer than 30 minutes, which is the limit here; cut it into parts, or use the command "
+        "line"
+    )
     silence = io.BytesIO()
     soundfile.write(silence, np.zeros(1801 * 8_000, np.int16), 8_000, format="FLAC")
     with Server(Limits(max_bytes=8_000_000, max_s=1800)) as server:
@@ -145,12 +151,20 @@ def test_a_visitor_has_a_few_recordings_at_most(server: Server) -> None:
 @pytest.mark.parametrize(
     "task",
     [
-        {"kind": "sing"}, {"speakers": 17}, {"speakers": "2"}, {"format": "ogg"}, {"format": []}, {"noise": {"kind": "cat"}}, {"colour": "red"},
-        {"noise": {"kind": "tone", "frequency_hz": 1}}, {"noise": {"kind": "tone", "level_db": "loud"}}, {"noise": {"kind": "tone", "level_db": 99}},
+        {"kind": "sing"},
+        {"speakers": 17},
+        {"speakers": "2"},
+        {"format": "ogg"},
+        {"format": []},
+        {"noise": {"kind": "cat"}},
+        {"colour": "red"},
+        {"noise": {"kind": "tone", "frequency_hz": 1}},
+        {"noise": {"kind": "tone", "level_db": "loud"}},
+        {"noise": {"kind": "tone", "level_db": 99}},
         {"noise": 3},
     ],
     ids=str,
-)  # fmt: skip
+)
 def test_a_task_that_makes_no_sense_is_refused(task: dict[str, object], server: Server) -> None:
     visitor = Visitor(server)
     id = visitor.upload(voices(0.5))["id"]

@@ -57,7 +57,8 @@ class Card:
             values = yaml.safe_load(path.read_text(encoding="utf-8"))
         except FileNotFoundError:
             raise InputError(
-                f"{path}: not there, and {path.stem}.onnx needs this card beside it; 'unmingle export' writes both"
+                f"{path}: not there, and {path.stem}.onnx needs this card beside it; 'unmingle export' "
+                "writes both"
             ) from None
         except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
             reason = " ".join(str(getattr(error, "strerror", None) or error).split())
@@ -77,7 +78,8 @@ class Card:
         )
         if wrong:
             raise InputError(
-                f"{path}: card entries missing or unknown: {', '.join(sorted(wrong))}; 'unmingle export' writes a whole card"
+                f"{path}: card entries missing or unknown: {', '.join(sorted(wrong))}; 'unmingle export' "
+                "writes a whole card"
             )
         try:
             facts = Facts.from_dict(values["facts"])

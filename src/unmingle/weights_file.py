@@ -53,7 +53,8 @@ def read_header(path: str | Path) -> dict[str, Any]:
         ) from None
     if header.get("format") != FORMAT:
         raise InputError(
-            f"{path}: weights format {header.get('format')!r}, expected {FORMAT!r}; train or export it again with this version"
+            f"{path}: weights format {header.get('format')!r}, expected {FORMAT!r}; train or export it "
+            "again with this version"
         )
     return header
 
@@ -62,13 +63,13 @@ def load_state(path: str | Path) -> dict[str, Tensor]:
     """The tensors of a weights file in float32 (a shipped one holds them as float16)."""
     read_header(path)
     with safe_open(path, "pt") as file:
-        return {key: file.get_tensor(key).float() for key in file.keys() if not key.startswith(OPTIMIZER)}
+        return {key: file.get_tensor(key).float() for key in file.keys() if not key.startswith(OPTIMIZER)}  # noqa: SIM118
 
 
 def load_optimizer(path: str | Path) -> dict[str, Tensor]:
     """The state of the optimizer in a trunk's file; empty where there is none."""
     with safe_open(path, "pt") as file:
-        return {key: file.get_tensor(key) for key in file.keys() if key.startswith(OPTIMIZER)}
+        return {key: file.get_tensor(key) for key in file.keys() if key.startswith(OPTIMIZER)}  # noqa: SIM118
 
 
 def load_model(path: str | Path) -> Any:
@@ -80,7 +81,8 @@ def load_model(path: str | Path) -> Any:
         {**model.facts.to_dict(), **header["facts"]}
     ):  # a fact that is newer than the file has the model's value
         raise InputError(
-            f"{path}: the file declares {header['facts']}, the model {model.facts.to_dict()}; it was written by another version"
+            f"{path}: the file declares {header['facts']}, the model {model.facts.to_dict()}; it was "
+            "written by another version"
         )
     return model.eval()
 
@@ -91,7 +93,9 @@ def parameter_count(model: nn.Module) -> int:
 
 
 def float16_state(state: dict[str, Tensor]) -> dict[str, Tensor]:
-    """Round to float16, as shipped, but not the counters of batch norms; ValueError if a value does not fit."""
+    """Round to float16, as shipped, but not the counters of batch norms; ValueError if a
+    value does not fit.
+    """
     rounded = {
         key: value.to(torch.float16) if value.is_floating_point() else value for key, value in state.items()
     }

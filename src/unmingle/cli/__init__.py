@@ -180,7 +180,8 @@ def live(
 
     if source not in ("", "-"):
         raise UsageError(
-            f"{source}: live reads a microphone or, with -, raw samples from a pipe; for a file use: unmingle enhance {source}"
+            f"{source}: live reads a microphone or, with -, raw samples from a pipe; for a file use: "
+            f"unmingle enhance {source}"
         )
     if format not in SAMPLE_FORMATS:
         raise UsageError(f"--format {format}: unknown; choose from {', '.join(SAMPLE_FORMATS)}")
@@ -188,7 +189,8 @@ def live(
         raise UsageError("--device is for the microphone; a pipe has none")
     if source == "-" and sys.stdin.isatty():
         raise UsageError(
-            "- reads raw samples from standard input, which is the keyboard here; leave it out for the microphone"
+            "- reads raw samples from standard input, which is the keyboard here; leave it out for the "
+            "microphone"
         )
     stream = Stream(model)
     if not 1 <= block_ms <= 1000:
@@ -203,7 +205,8 @@ def live(
         else f"{stream.n_src} voices"
     )
     say(
-        f"{stream.name}: {stream.sample_rate} Hz, mono in, {outputs} out, latency {latency_ms:.1f} ms, {block} samples at once"
+        f"{stream.name}: {stream.sample_rate} Hz, mono in, {outputs} out, latency {latency_ms:.1f} ms, "
+        f"{block} samples at once"
     )
     with stopping_cleanly():
         if source:
@@ -312,7 +315,8 @@ def explain(error: Exception) -> tuple[str, int]:
     if os.environ.get("UNMINGLE_DEBUG"):
         raise error
     return (
-        f"unexpected {type(error).__name__}: {' '.join(str(error).split())}; set UNMINGLE_DEBUG=1 to see where, and please report it",
+        f"unexpected {type(error).__name__}: {' '.join(str(error).split())}; set UNMINGLE_DEBUG=1 to see "
+        "where, and please report it",
         1,
     )
 
@@ -415,7 +419,8 @@ def list_sources(inputs: list[str], out: Path) -> list[tuple[str, Path | BinaryI
         if text == "-":
             if sys.stdin.isatty():
                 raise UsageError(
-                    "- reads a file from standard input, which is the keyboard here; write: unmingle separate - < talk.mp3"
+                    "- reads a file from standard input, which is the keyboard here; write: unmingle "
+                    "separate - < talk.mp3"
                 )
             sources["<stdin>"] = sys.stdin.buffer
             continue

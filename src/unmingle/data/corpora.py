@@ -109,7 +109,8 @@ def _urbansound(folder: Path) -> list[Utterance]:
     columns = ("slice_file_name", "fold", "class")
     if not rows or not set(columns) <= rows[0].keys():
         raise ValueError(
-            f"{folder / URBANSOUND}: expected the columns {', '.join(columns)}; found {', '.join(rows[0]) if rows else 'no rows'}"
+            f"{folder / URBANSOUND}: expected the columns {', '.join(columns)}; found "
+            f"{', '.join(rows[0]) if rows else 'no rows'}"
         )
     found = []
     for row in rows:
@@ -131,7 +132,8 @@ def check_splits(recordings: list[Utterance]) -> None:
         first = splits.setdefault(recording.speaker, recording.split)
         if first != recording.split:
             raise ValueError(
-                f"speaker {recording.speaker} is in the splits {first!r} and {recording.split!r}; a speaker may be in one only"
+                f"speaker {recording.speaker} is in the splits {first!r} and {recording.split!r}; a speaker "
+                "may be in one only"
             )
 
 

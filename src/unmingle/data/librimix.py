@@ -77,7 +77,8 @@ def build_librimix(
             raise UsageError(f"{option} {value}: unknown; choose from {', '.join(map(str, known))}")
     if noise is None and types != ["mix_clean"]:
         raise UsageError(
-            f"--types {','.join(types)}: needs noise; give WHAM!'s with --noise wham_noise/, or choose --types mix_clean"
+            f"--types {','.join(types)}: needs noise; give WHAM!'s with --noise wham_noise/, or choose "
+            "--types mix_clean"
         )
     try:
         import scipy.signal  # noqa: F401
@@ -171,7 +172,8 @@ def _read_metadata(path: Path, noise: bool) -> tuple[list[Row], list[str]]:
             )
             if not re.fullmatch(good, row[column] or ""):
                 raise InputError(
-                    f"{path}: mixture {row['mixture_ID']}: {column} is {row[column]!r}; the file is damaged, download it again"
+                    f"{path}: mixture {row['mixture_ID']}: {column} is {row[column]!r}; the file is "
+                    "damaged, download it again"
                 )
     return rows, parts
 
@@ -185,7 +187,10 @@ def _find(row: Row, parts: list[str], metadata: Path, speech: Path, noise: Path 
         if not (root / name).is_file():
             remedy = f"give the folder that holds {Path(name).parts[0]}/ with {option}"
             if re.search(r"sp(08|12)\.wav$", name):
-                remedy = "LibriMix's augment_train_noise.py makes it from WHAM!'s noise; mix_clean is built without it, and without --noise"
+                remedy = (
+                    "LibriMix's augment_train_noise.py makes it from WHAM!'s noise; mix_clean is built "
+                    "without it, and without --noise"
+                )
             raise InputError(f"{root / name}: not there, though {metadata.name} names it; {remedy}")
         paths.append(root / name)
     return paths

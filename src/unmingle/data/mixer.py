@@ -133,7 +133,8 @@ class Mixer:
         self._kinds = list(kinds) or list(of_kind)
         if unknown := set(self._kinds) - set(of_kind) - {TONE}:
             raise ValueError(
-                f"no noise of kind {', '.join(sorted(unknown))}; there are {', '.join([*sorted(of_kind), TONE])}"
+                f"no noise of kind {', '.join(sorted(unknown))}; there are "
+                f"{', '.join([*sorted(of_kind), TONE])}"
             )
         if p_noise and not self._kinds:
             raise ValueError("p_noise is set but no noise is given")

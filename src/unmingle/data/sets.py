@@ -129,10 +129,14 @@ def _csv(path: Path, root: Path, task: str | None, first: int | None) -> list[Mi
         return [_librimix_row(row, n_src, path, root) for row in rows]
     if n_src and {"mixture_ID", "source_1_gain"} <= columns:
         raise InputError(
-            f"{path}: LibriMix metadata, from which mixtures are yet to be built: unmingle mix librimix {path} --speech LibriSpeech/"
+            f"{path}: LibriMix metadata, from which mixtures are yet to be built: unmingle mix librimix "
+            f"{path} --speech LibriSpeech/"
         )
     if not n_src or not {"mixture_id", "samples"} <= columns:
-        expected = "mixture_id, samples, source_1_path, source_1_gain, … (or LibriMix's mixture_ID, mixture_path, source_1_path, …, length)"
+        expected = (
+            "mixture_id, samples, source_1_path, source_1_gain, … (or LibriMix's mixture_ID, mixture_path, "
+            "source_1_path, …, length)"
+        )
         found = ", ".join(rows[0]) if rows else "no rows"
         raise InputError(f"{path}: not a set of mixtures; expected the columns {expected}; found {found}")
     by_name: dict[str, Path] = {}
@@ -146,7 +150,8 @@ def _csv(path: Path, root: Path, task: str | None, first: int | None) -> list[Mi
             )
         if Path(name).stem not in by_name:
             raise InputError(
-                f"{root}: has no {name} nor an utterance {Path(name).stem}; give the corpus that {path.name} names with --speech FOLDER"
+                f"{root}: has no {name} nor an utterance {Path(name).stem}; give the corpus that "
+                f"{path.name} names with --speech FOLDER"
             )
         return by_name[Path(name).stem]
 
@@ -225,9 +230,15 @@ def _what_is_wrong(path: Path) -> str:
     if tasks(path.parent):
         return f"{path}: only a part of the set; give {path.parent}"
     if read_plain(path, first=1):
-        return f"{path}: recordings without references, which only evaluate takes; build a set of them and their voices, or give one"
+        return (
+            f"{path}: recordings without references, which only evaluate takes; build a set of them and "
+            "their voices, or give one"
+        )
     there = ", ".join(sorted(entry.name for entry in path.iterdir())[:8]) or "nothing"
-    expected = "the folders s1, s2, … and mix_clean, mix_both, mix_single or mix (LibriMix wav16k/min/test, WSJ0-2mix 2speakers/wav8k/min/tt, WHAM!)"
+    expected = (
+        "the folders s1, s2, … and mix_clean, mix_both, mix_single or mix (LibriMix wav16k/min/test, "
+        "WSJ0-2mix 2speakers/wav8k/min/tt, WHAM!)"
+    )
     return (
         f"{path}: expected {expected}, or in WHAMR! s1_anechoic, … and mix_clean_anechoic, …; found {there}"
     )

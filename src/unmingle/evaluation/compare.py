@@ -217,7 +217,9 @@ def shipped(n_src: int) -> list[str]:
 
 
 def facts_of(separator: Any) -> dict[str, Any]:
-    """What the table says of a model itself; None where it is unknown, and everywhere if there is no model."""
+    """What the table says of a model itself; None where it is unknown, and everywhere if
+    there is no model.
+    """
     if separator is None:
         return dict.fromkeys(("parameters_m", "macs_per_second_g", "causal", "latency_ms", "backend"))
     card, facts = separator.card, separator.facts
@@ -315,7 +317,8 @@ def markdown(table: list[dict[str, Any]], missing: dict[str, list[str]], n_src: 
     lines += ["| " + " | ".join(cell(row, *column) for column in columns.values()) + " |" for row in table]
     yield "\n".join(lines)
     yield (
-        "–: not defined or not known. ±: 95 % confidence interval of the mean over the mixtures. (−n): n mixtures have no value and are left out. "
+        "–: not defined or not known. ±: 95 % confidence interval of the mean over the mixtures. (−n): n "
+        "mixtures have no value and are left out. "
         "p: Wilcoxon's signed-rank test of SI-SDRi against the first row, mixture by mixture."
     )
     if missing:

@@ -60,7 +60,8 @@ def system(model: str, speakers: int, backend: str = "auto") -> System:
     if model in BASELINES:
         if speakers != 1:
             raise UsageError(
-                f"{model} returns one voice, and this set has {speakers}; take it on a set of one voice and noise"
+                f"{model} returns one voice, and this set has {speakers}; take it on a set of one voice and "
+                "noise"
             )
         run = baseline(model)
         return System(model, lambda item: run(item.mixture[0], item.sample_rate)[None])
@@ -170,7 +171,8 @@ def evaluate(
     entries = plain or read_set(set_path, speech, task, first)
     if plain and (model in ORACLES or task is not None or not set(measures) <= set(REFERENCE_FREE)):
         raise UsageError(
-            f"{set_path}: recordings without references; leave oracles and --task out, and measure {', '.join(REFERENCE_FREE)} alone"
+            f"{set_path}: recordings without references; leave oracles and --task out, and measure "
+            f"{', '.join(REFERENCE_FREE)} alone"
         )
     chosen = system(model, 1 if plain else n_speakers(entries), backend)
     rows = list(

@@ -46,7 +46,8 @@ def find_model(name: str) -> Any:
     else:
         offered = ", ".join(shipped) or "none in this package"
         raise UsageError(
-            f"no model {name!r}; there are: {offered}; or give the path of weights (.safetensors, .onnx) or of a recipe (.yaml)"
+            f"no model {name!r}; there are: {offered}; or give the path of weights (.safetensors, .onnx) or "
+            "of a recipe (.yaml)"
         )
     try:
         return build(model, **config)
@@ -117,7 +118,8 @@ def print_summary(summary: dict[str, Any], name: str) -> None:
         "receptive field": "not declared"
         if reach is None
         else f"{reach} samples, {reach / summary['sample_rate']:.3f} s",
-        "memory": f"{summary['activations_bytes'] / 1e6:,.0f} MB for what its innermost layers return on {SECONDS} s, as float32",
+        "memory": f"{summary['activations_bytes'] / 1e6:,.0f} MB "
+        f"for its innermost layers' outputs on {SECONDS} s",
     }
     console = Console()
     console.print(table)

@@ -19,8 +19,8 @@ LONGEST_OVERLAP_S = 2.0  # of two chunks; a fifth of those shorter than 10 s
 
 
 class SeparatorLike(Protocol):
-    """Anything that declares facts and turns a mixture `(C, T)` into estimates `(n_src, T)`; one that declares
-    cues is called with them too, by name.
+    """Anything that declares facts and turns a mixture `(C, T)` into estimates `(n_src, T)`; one that
+    declares cues is called with them too, by name.
     """
 
     facts: Facts
@@ -72,8 +72,8 @@ class Stitcher:
         self._fade = np.sin(np.pi / 2 * position) ** 2
 
     def feed(self, mixture: np.ndarray) -> np.ndarray:
-        """Take `(C, T)`; return rows `(n_src + 1, t)` that are final: estimates and the mixture; or `(2 n_src +
-        1, t)` with shares between them.
+        """Take `(C, T)`; return rows `(n_src + 1, t)` that are final: estimates and the mixture; or `(2 n_src
+        + 1, t)` with shares between them.
         """
         self._ahead.push(mixture)
         chunk, hop = self._facts.chunk, self._facts.chunk - self._overlap

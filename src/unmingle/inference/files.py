@@ -180,7 +180,9 @@ def _process(
     progress: Progress | None,
     stem: str | None,
 ) -> FileResult:
-    """Open, choose, process, write, describe; `choose` may go through the recording before it is processed."""
+    """Open, choose, process, write, describe; `choose` may go through the recording before
+    it is processed.
+    """
     began = time.perf_counter()
     with ExitStack() as stack:
         reader = stack.enter_context(_open(source, options))

@@ -50,13 +50,17 @@ class RealTimeMonitor:
             self.told = self.drop_outs, self.n_samples
             many = f"{self.drop_outs} drop-out{'' if self.drop_outs == 1 else 's'}"
             self.say(
-                f"{many} in {self.n_samples / self.sample_rate:.1f} s: processing is slower than real time; try a larger --block-ms"
+                f"{many} in {self.n_samples / self.sample_rate:.1f} s: processing is slower than real time; "
+                "try a larger --block-ms"
             )
 
     def __str__(self) -> str:
         duration_s = self.n_samples / self.sample_rate
         share = self.busy_s / duration_s if duration_s else 0.0
-        return f"{duration_s:.1f} s, busy {share:.0%} of the time, {self.drop_outs} drop-out{'' if self.drop_outs == 1 else 's'}"
+        return (
+            f"{duration_s:.1f} s, busy {share:.0%} of the time, {self.drop_outs} "
+            f"drop-out{'' if self.drop_outs == 1 else 's'}"
+        )
 
 
 def from_pipe(
@@ -97,7 +101,8 @@ def from_pipe(
         while data := source.read(wanted):
             if not watch.n_samples and data[:4] == b"RIFF":
                 raise InputError(
-                    f"standard input is a WAV file, not raw {format} samples; for a file use: unmingle enhance FILE"
+                    f"standard input is a WAV file, not raw {format} samples; for a file use: unmingle "
+                    "enhance FILE"
                 )
             spare = len(data) % dtype.itemsize  # only at the end
             began = time.perf_counter()
@@ -107,7 +112,8 @@ def from_pipe(
         write(stream.flush())
         if spare:
             raise InputError(
-                f"standard input ends within a sample ({spare} bytes left, all before them is out); give raw {format} mono samples"
+                f"standard input ends within a sample ({spare} bytes left, all before them is out); give "
+                f"raw {format} mono samples"
             )
     except KeyboardInterrupt:
         pass  # the way to stop a source that has no end
@@ -132,7 +138,8 @@ def from_microphone(
         import sounddevice
     except (ImportError, OSError) as error:  # the package, or the PortAudio library below it
         raise UsageError(
-            f"the microphone needs sounddevice ({error}); pip install 'unmingle[live]', or use a pipe: unmingle live -"
+            f"the microphone needs sounddevice ({error}); pip install 'unmingle[live]', or use a pipe: "
+            "unmingle live -"
         ) from None
     block = block or stream.hop
     watch = RealTimeMonitor(stream.sample_rate, say)
@@ -180,5 +187,6 @@ def from_microphone(
         return watch
     except (sounddevice.PortAudioError, ValueError) as error:
         raise InputError(
-            f"microphone: cannot be opened ({error}); choose another with --device, or use a pipe: unmingle live -"
+            f"microphone: cannot be opened ({error}); choose another with --device, or use a pipe: unmingle "
+            "live -"
         ) from None

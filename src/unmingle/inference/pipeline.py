@@ -194,7 +194,8 @@ def separate(
 
     Args:
         samples: `(T,)` or `(channels, T)`, whatever converts to a NumPy array; never changed. Channels are
-            averaged for a model of one microphone. Integers of up to 32 bits are scaled by their type's full range (int16 by 1/32768).
+            averaged for a model of one microphone. Integers of up to 32 bits are scaled by their type's full
+            range (int16 by 1/32768).
         sample_rate: [Hz], 1,000 to 768,000.
         speakers: number of voices; "auto" counts them first, with `model` if it can, else with one that can,
             and takes a recording in which nobody is heard for one voice; then `model` separates, or the best

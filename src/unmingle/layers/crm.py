@@ -42,10 +42,11 @@ def compress(mask: Tensor) -> Tensor:
 
 
 def decompress(compressed: Tensor) -> Tensor:
-    """The inverse of `compress`; a value that it cannot return, ±K and beyond, counts as the last value within.
+    """The inverse of `compress`; a value that it cannot return, ±K and beyond, counts as the last value
+    within.
 
-    Only what lies in all of −K … K gives all masks back: the output of a sigmoid, 0 … 1, would come out as 0 … 2
-    and never negative.
+    Only what lies in all of −K … K gives all masks back: the output of a sigmoid, 0 … 1, would come out as 0
+    … 2 and never negative.
     """
     within = (compressed / LIMIT).clamp(-1 + 1e-6, 1 - 1e-6)
     return 2 / STEEPNESS * torch.atanh(within)

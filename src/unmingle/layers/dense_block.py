@@ -5,8 +5,8 @@ from torch import Tensor, nn
 
 
 class DenseBlock(nn.Module):
-    """Layers of batch norm, ReLU and a 3×3 convolution; each sees the input and the outputs of all layers before it:
-    `(B, D, F, N)` → `(B, growth, F, N)`.
+    """Layers of batch norm, ReLU and a 3×3 convolution; each sees the input and the outputs of all layers
+    before it: `(B, D, F, N)` → `(B, growth, F, N)`.
 
     References:
         G. Huang et al., "Densely connected convolutional networks", 2017.

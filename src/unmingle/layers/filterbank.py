@@ -37,7 +37,8 @@ class LearnedFilterbank(nn.Module):
         super().__init__()
         if kernel_size < stride:
             raise ValueError(
-                f"kernel_size ({kernel_size}) must be at least as long as stride ({stride}), or samples are lost between frames"
+                f"kernel_size ({kernel_size}) must be at least as long as stride ({stride}), or samples are "
+                "lost between frames"
             )
         self.stride, self.multiple, self.rectified = stride, multiple, rectified
         #: samples that neighbouring frames share

@@ -35,7 +35,8 @@ class STFT(nn.Module):
         self.n_fft, self.hop, self.window, self.n_bins = n_fft, hop, window or n_fft, n_fft // 2 + 1
         if not 2 * hop <= self.window <= n_fft:
             raise ValueError(
-                f"window ({self.window}) must be at least twice as long as hop ({hop}) and at most as long as n_fft ({n_fft})"
+                f"window ({self.window}) must be at least twice as long as hop ({hop}) and at most as long "
+                f"as n_fft ({n_fft})"
             )
         squared = torch.hann_window(self.window, periodic=True, dtype=torch.float64)
         turn = (
@@ -54,7 +55,8 @@ class STFT(nn.Module):
         synthesis = analysis / overlapped.repeat(n_hops)[: self.window]
         if (
             self.window % hop == 0
-            # the overlap is the same everywhere, and both filters can be one tensor, which an export holds once
+            # the overlap is the same everywhere, and both filters can be one tensor, which an export holds
+            # once
         ):
             scale, synthesis = scale / (self.window / hop / 2), analysis
         self.register_buffer("analysis", analysis.float()[:, None], persistent=False)

@@ -1,4 +1,6 @@
-"""What a causal network keeps between two calls, so that a signal fed in pieces gives what it gives at once."""
+"""What a causal network keeps between two calls, so that a signal fed in pieces gives what
+it gives at once.
+"""
 
 from math import prod
 

@@ -76,11 +76,14 @@ def as_whole(number: Any, name: str) -> int:
 
 
 def as_channels(samples: Any) -> np.ndarray:
-    """Check an array `(T,)` or `(C, T)` and make it float32 `(C, T)`; InputError says what is wrong with it."""
+    """Check an array `(T,)` or `(C, T)` and make it float32 `(C, T)`; InputError says what
+    is wrong with it.
+    """
     array = np.asarray(samples)
     if array.ndim not in (1, 2) or array.dtype.kind not in "iuf":
         raise InputError(
-            f"samples of shape {array.shape} and type {array.dtype} are no recording; give (T,) or (channels, T), floats or integers"
+            f"samples of shape {array.shape} and type {array.dtype} are no recording; give (T,) or "
+            "(channels, T), floats or integers"
         )
     if not array.size:
         raise InputError("no samples to separate; give at least one")

@@ -176,5 +176,6 @@ class AudioWriter:
                 raise OSError(error.errno, error.strerror, str(self.path)) from None
             what = f"{self._n_channels} channels at {self.sample_rate} Hz"
             raise InputError(
-                f"{self.path.name}: {self._name} does not hold {what} ({reason_of(error)}); choose the format wav"
+                f"{self.path.name}: {self._name} does not hold {what} ({reason_of(error)}); choose the "
+                "format wav"
             ) from None

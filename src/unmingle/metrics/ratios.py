@@ -1,4 +1,6 @@
-"""Energies of what is wanted over energies of what is not: SI-SDR, SNR, and the SDR, SIR and SAR of BSS Eval."""
+"""Energies of what is wanted over energies of what is not: SI-SDR, SNR, and the SDR, SIR and
+SAR of BSS Eval.
+"""
 
 import warnings
 

@@ -97,7 +97,9 @@ class ConvTasNet(nn.Module):
 
     @property
     def receptive_field(self) -> int:
-        """Samples of the mixture that one sample of an estimate depends on, apart from the norms [samples]."""
+        """Samples of the mixture that one sample of an estimate depends on, apart from the
+        norms [samples].
+        """
         stride, overlap = self.filterbank.stride, self.filterbank.overlap
         n_frames = self.tcn.receptive_field + -(-overlap // stride)  # of all frames in which the sample lies
         return n_frames * stride + overlap

@@ -1,4 +1,6 @@
-"""U-Net A: dense blocks between halvings and doublings of the spectrogram, which say the voice's spectrogram."""
+"""U-Net A: dense blocks between halvings and doublings of the spectrogram, which say the
+voice's spectrogram.
+"""
 
 import torch
 from torch import Tensor, nn

@@ -1,5 +1,5 @@
-"""Adversarial training: a discriminator learns to tell voices from estimates, and the separator learns to make
-estimates that it takes for voices.
+"""Adversarial training: a discriminator learns to tell voices from estimates, and the separator learns to
+make estimates that it takes for voices.
 """
 
 from itertools import pairwise
@@ -57,8 +57,8 @@ def cross_entropy(logits: Tensor, voice: bool) -> Tensor:
 
 
 class AdversarialObjective(nn.Module):
-    """A weighted sum of terms, plus the predictions of a discriminator D for the estimates V* and for the noise
-    that they leave, M − ΣV*.
+    """A weighted sum of terms, plus the predictions of a discriminator D for the estimates V* and for the
+    noise that they leave, M − ΣV*.
 
     The separator minimises `Σ weight · term + weight · (BCE(D(V*), 1) + BCE(D(M − ΣV*), 0))`, the
     discriminator `BCE(D(V), 1) + (BCE(D(V*), 0) + BCE(D(N), 0)) / 2` with the true voices V and the true
@@ -102,7 +102,8 @@ class AdversarialObjective(nn.Module):
             raise ValueError(f"weight is {weight} and lr is {lr}; both must be above 0")
         if min(separator_first, discriminator_first) < 0 or separator_first + discriminator_first >= 1:
             raise ValueError(
-                f"separator_first is {separator_first}, discriminator_first {discriminator_first}: at least 0, and together below 1"
+                f"separator_first is {separator_first}, discriminator_first {discriminator_first}: at least "
+                "0, and together below 1"
             )
         self.sum, self.weight = WeightedSum(terms=terms), weight
         self.discriminator_from, self.alternate_from = separator_first, separator_first + discriminator_first

@@ -50,7 +50,8 @@ class MultiResolutionSTFT(nn.Module):
             not isinstance(pair, list | tuple) or len(pair) != 2 for pair in resolutions
         ):
             raise ValueError(
-                f"resolutions is {resolutions}; expected pairs of n_fft and hop, such as [[256, 64], [1024, 256]]"
+                f"resolutions is {resolutions}; expected pairs of n_fft and hop, such as [[256, 64], [1024, "
+                "256]]"
             )
         self.stfts = nn.ModuleList(STFT(n_fft=n_fft, hop=hop) for n_fft, hop in resolutions)
 

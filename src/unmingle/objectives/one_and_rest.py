@@ -60,12 +60,13 @@ def one_and_rest_loss(
 
 
 class OneAndRestObjective(nn.Module):
-    """One-and-rest loss of every pass, and the binary cross-entropy of the classifier that predicts when to stop.
+    """One-and-rest loss of every pass, and the binary cross-entropy of the classifier that predicts when to
+    stop.
 
     The rest of a pass goes into the next one, and gradients flow back through it. Passes whose
-    input has no voice train the classifier alone. The classifier learns from what goes into each pass and from the last
-    rest, labelled by whether a voice is left, and that a mixture 60 dB fainter is no speech; nothing flows
-    from it into the separation.
+    input has no voice train the classifier alone. The classifier learns from what goes into each pass and
+    from the last rest, labelled by whether a voice is left, and that a mixture 60 dB fainter is no speech;
+    nothing flows from it into the separation.
 
     Args:
         recursions: passes in training; the paper begins with 1 and goes on with 2.

@@ -126,7 +126,8 @@ class OutputFolder:
     def _clean(self) -> None:
         if not any(
             self._old.glob("*")
-            # there is something only when putting an earlier run's files back has failed: better left than lost
+            # there is something only when putting an earlier run's files back has failed: better left than
+            # lost
         ):
             shutil.rmtree(self._work, ignore_errors=True)
         for folder in self._made:  # innermost first; one with something in it stays
@@ -140,6 +141,7 @@ class OutputFolder:
         place = self.path / Path(os.fsdecode(error.filename)).name if self._is_inside(error) else self.path
         if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
             return InputError(
-                f"{place}: no room to write it ({error.strerror}); free some disk space, or choose another output folder"
+                f"{place}: no room to write it ({error.strerror}); free some disk space, or choose another "
+                "output folder"
             )
         return InputError(f"{place}: cannot be written ({error.strerror}); choose another output folder")

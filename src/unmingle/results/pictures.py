@@ -157,7 +157,9 @@ class Columns:
         self._waiting = np.zeros((0, n_bins), np.float32)
 
     def add_frames(self, samples: np.ndarray, window: np.ndarray, hop: int) -> np.ndarray:
-        """Transform the whole frames of `samples` `(T,)`; return the samples that the next frame begins with."""
+        """Transform the whole frames of `samples` `(T,)`; return the samples that the next
+        frame begins with.
+        """
         if len(samples) < len(window):
             return samples
         frames = np.lib.stride_tricks.sliding_window_view(samples, len(window))[::hop]

@@ -53,7 +53,8 @@ def _open(path: Path, backend: str) -> Separator:
     if path.suffix == ".safetensors":
         if backend not in ("auto", "torch"):
             raise UsageError(
-                f"{path}: {backend} runs .onnx files; export this one first ('unmingle export'), or use the torch backend"
+                f"{path}: {backend} runs .onnx files; export this one first ('unmingle export'), or use the "
+                "torch backend"
             )
         return open_torch(path)
     card = Card.read(path.with_suffix(".yaml"))
@@ -65,7 +66,8 @@ def _open(path: Path, backend: str) -> Separator:
         ) from None
     if found != card.sha256:
         raise InputError(
-            f"{path}: damaged, its SHA-256 is not the one in its card; install unmingle or export the weights again"
+            f"{path}: damaged, its SHA-256 is not the one in its card; install unmingle or export the "
+            "weights again"
         )
     if backend == "auto":
         installed = [
@@ -75,7 +77,8 @@ def _open(path: Path, backend: str) -> Separator:
         ]
         if not installed:
             raise InputError(
-                f"{path}: nothing that runs it is installed; install one with 'pip install openvino' or 'pip install onnxruntime'"
+                f"{path}: nothing that runs it is installed; install one with 'pip install openvino' or "
+                "'pip install onnxruntime'"
             )
         backend = installed[0]
     elif not find_spec(backend):
@@ -91,5 +94,6 @@ def _open(path: Path, backend: str) -> Separator:
         return Separator(run, card=card, backend="openvino" if precision == "f32" else "openvino-bf16")
     except Exception as error:  # each runtime has its own kinds, without a common base
         raise InputError(
-            f"{path}: {backend} cannot run it ({str(error).splitlines()[0]:.200}); try another backend, or export it again"
+            f"{path}: {backend} cannot run it ({str(error).splitlines()[0]:.200}); try another backend, or "
+            "export it again"
         ) from None

@@ -17,7 +17,8 @@ from unmingle.runtime.separator import Run, whole
 
 BF16_AGREEMENT_DB = 33.0  # of estimates
 BF16_SPEED_UP = 1.1
-#: Environment variables that limit the instructions oneDNN uses; OpenVINO's list of capabilities ignores them.
+#: Environment variables that limit the instructions oneDNN uses; OpenVINO's list of capabilities ignores
+# them.
 ISA_LIMITS = ("ONEDNN_MAX_CPU_ISA", "DNNL_MAX_CPU_ISA")
 
 
@@ -26,8 +27,8 @@ def open_openvino(path: Path, card: Card) -> tuple[Run, str]:
     import openvino
 
     core = openvino.Core()
-    # Under a limit, oneDNN's kernels disagree with OpenVINO's own, which do not obey it, and recurrent ones crash;
-    # its oneDNN reads the variables once, here.
+    # Under a limit, oneDNN's kernels disagree with OpenVINO's own, which do not obey it, and recurrent ones
+    # crash; its oneDNN reads the variables once, here.
     limits = {name: os.environ.pop(name) for name in ISA_LIMITS if name in os.environ}
     capabilities = core.get_property("CPU", "OPTIMIZATION_CAPABILITIES")
     os.environ.update(limits)

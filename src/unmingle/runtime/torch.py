@@ -14,7 +14,8 @@ from unmingle.runtime.separator import Separator
 def open_torch(path: Path, card: Card | None = None) -> Separator:
     if not path.is_file():
         raise UsageError(
-            f"{path}: PyTorch needs these weights, which are not there; use the openvino or onnxruntime backend"
+            f"{path}: PyTorch needs these weights, which are not there; use the openvino or onnxruntime "
+            "backend"
         )
     if not find_spec("torch"):
         raise UsageError(f"{path}: needs PyTorch; pip install 'unmingle[train]', or use an exported .onnx")

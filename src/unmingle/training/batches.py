@@ -78,7 +78,10 @@ def hold_out(recordings: list[Utterance], n_speakers: int) -> tuple[list[Utteran
     for corpus in sorted({recording.corpus for recording in recordings}):
         speakers = sorted({recording.speaker for recording in recordings if recording.corpus == corpus})
         if len(speakers) < n_speakers + 2:
-            found = f"corpus {corpus or '(unnamed)'} has only {len(speakers)} speakers ({', '.join(speakers[:6])})"
+            found = (
+                f"corpus {corpus or '(unnamed)'} has only {len(speakers)} speakers "
+                f"({', '.join(speakers[:6])})"
+            )
             raise UsageError(f"data.held_out={n_speakers}: {found}; hold out fewer or add voices")
         held.update(sorted(speakers, key=lambda name: hashlib.sha256(name.encode()).digest())[:n_speakers])
     return [r for r in recordings if r.speaker not in held], [r for r in recordings if r.speaker in held]
@@ -95,7 +98,8 @@ def build_segments(data: DataRecipe, facts: Facts | None = None) -> tuple[Segmen
     """
     if not data.valid_set:
         raise UsageError(
-            "data.set is given without data.valid_set; name the mixtures on which the best checkpoint is chosen (cv, dev)"
+            "data.set is given without data.valid_set; name the mixtures on which the best checkpoint is "
+            "chosen (cv, dev)"
         )
     for_training, for_choosing = (
         read_set(path, data.speech_root, data.task) for path in (data.set, data.valid_set)
@@ -106,7 +110,8 @@ def build_segments(data: DataRecipe, facts: Facts | None = None) -> tuple[Segmen
         for key, value in found.items():
             if value != getattr(data, key):
                 raise UsageError(
-                    f"data.{key} is {getattr(data, key)}, but {value} in {path}; make them equal, or choose another set"
+                    f"data.{key} is {getattr(data, key)}, but {value} in {path}; make them equal, or choose "
+                    "another set"
                 )
         if facts is not None:
             n_mics = len(first.mixture)

@@ -86,7 +86,8 @@ def export(
         worst = min(agreement_db(model, beside, length) for length in LENGTHS)
         if worst < AGREEMENT_DB:
             raise InputError(
-                f"{weights}: ONNX and PyTorch agree to {worst:.0f} dB only, {AGREEMENT_DB:.0f} dB are asked for; nothing was written"
+                f"{weights}: ONNX and PyTorch agree to {worst:.0f} dB only, {AGREEMENT_DB:.0f} dB are asked "
+                "for; nothing was written"
             )
     if out is not None:  # the package keeps one file per model
         weights_path = folder / f"{name}.safetensors"
@@ -119,7 +120,8 @@ def read_summary(path: Path) -> dict[str, Any]:
     except (OSError, ValueError, KeyError, TypeError) as error:
         reason = getattr(error, "strerror", None) or "it lacks what that prints"
         raise InputError(
-            f"{path}: not a summary ({reason}); write it with: unmingle evaluate MODEL SET --json > {path.name}"
+            f"{path}: not a summary ({reason}); write it with: unmingle evaluate MODEL SET --json > "
+            f"{path.name}"
         ) from None
     return summary
 
@@ -154,7 +156,8 @@ def summarise(summary: dict[str, Any], name: str) -> dict[str, Any]:
     means = {key: round(mean, 2) for key, mean in values.items() if mean is not None}
     if means.keys() != values.keys():
         raise InputError(
-            f"what was measured on {summary.get('set')} has no SI-SDRi or no SNRi; evaluate with --measures si-sdr,snr or all"
+            f"what was measured on {summary.get('set')} has no SI-SDRi or no SNRi; evaluate with --measures "
+            "si-sdr,snr or all"
         )
     which = f" ({summary['task']})" if summary.get("task") else ""
     rate = f" at {summary['sample_rate'] / 1000:g} kHz" if summary.get("sample_rate") else ""
@@ -172,12 +175,16 @@ def describe(header: dict[str, Any]) -> str:
     """
     trainings = [*header["training"].get("earlier", []), header["training"]]
     goes = [
-        f"{each['hours_of_audio']:.1f} h of mixtures in {each['steps']} steps and {each['minutes']:.0f} minutes "
+        f"{each['hours_of_audio']:.1f} h of mixtures in {each['steps']} steps and {each['minutes']:.0f} "
+        "minutes "
         f"({each['clock']} time, {each['threads']} threads)"
         for each in trainings
     ]
     last = "the last of them drawn" if len(goes) > 1 else "drawn"
-    return f"{', then '.join(goes)}, {last} from {', '.join(origins(header))}, by 'unmingle train'; the last recipe is in the header of the weights"
+    return (
+        f"{', then '.join(goes)}, {last} from {', '.join(origins(header))}, by 'unmingle train'; the last "
+        "recipe is in the header of the weights"
+    )
 
 
 def to_onnx(model: Any, path: Path) -> onnx.ModelProto:

@@ -335,22 +335,23 @@ def train(
     fix_after = getattr(objective, "fix_after", None)
     if recipe.data.n_items and recipe.data.curriculum:
         raise UsageError(
-            "recipe: data.curriculum cuts items into several, so that data.n_items cannot count them; leave one of the two out"
+            "recipe: data.curriculum cuts items into several, so that data.n_items cannot count them; leave "
+            "one of the two out"
         )
     if fix_after is not None and not (recipe.data.n_items and isinstance(fix_after, int) and fix_after > 0):
         raise UsageError(
-            f"recipe: objective.fix_after ({fix_after}) is a number of epochs, at least 1, of a fixed set; set data.n_items too"
+            f"recipe: objective.fix_after ({fix_after}) is a number of epochs, at least 1, of a fixed set; "
+            "set data.n_items too"
         )
     if model.facts.sample_rate != recipe.data.sample_rate:
         raise UsageError(
-            f"recipe: the model works at {model.facts.sample_rate} Hz, data.sample_rate is {recipe.data.sample_rate}; make them equal"
+            f"recipe: the model works at {model.facts.sample_rate} Hz, data.sample_rate is "
+            f"{recipe.data.sample_rate}; make them equal"
         )
-    if names := ", ".join(cue.name for cue in model.facts.cues):
-        if not recipe.data.set or recipe.data.curriculum:
-            remedy = "set data.set, and leave data.curriculum out"
-            raise UsageError(
-                f"recipe: the model needs the cues {names}, which only sets on disk have; {remedy}"
-            )
+    names = ", ".join(cue.name for cue in model.facts.cues)
+    if names and (not recipe.data.set or recipe.data.curriculum):
+        remedy = "set data.set, and leave data.curriculum out"
+        raise UsageError(f"recipe: the model needs the cues {names}, which only sets on disk have; {remedy}")
     if model.facts.n_mics not in (None, 1) and not recipe.data.set:
         n_mics = f"the model takes {model.facts.n_mics} microphones"
         raise UsageError(f"recipe: {n_mics}, and mixtures that are drawn have one; set data.set")

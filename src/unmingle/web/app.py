@@ -84,8 +84,8 @@ def create_app(limits: Limits) -> Starlette:
 
 
 class Guard:
-    """Adds the headers that keep a page to itself, unless an answer has its own, and refuses requests that other
-    sites' pages make in a visitor's name.
+    """Adds the headers that keep a page to itself, unless an answer has its own, and refuses requests that
+    other sites' pages make in a visitor's name.
     """
 
     def __init__(self, app: ASGIApp) -> None:
@@ -123,8 +123,8 @@ async def clean(recordings: Recordings, every_s: float) -> None:
 
 
 async def page(request: Request) -> Response:
-    """The page; a visitor without a cookie gets one that nobody can guess. The one style that wavesurfer.js brings
-    along is let in by a nonce.
+    """The page; a visitor without a cookie gets one that nobody can guess. The one style that wavesurfer.js
+    brings along is let in by a nonce.
     """
     limits: Limits = request.app.state.limits
     nonce = secrets.token_urlsafe(16)
@@ -152,7 +152,9 @@ async def static(request: Request) -> Response:
 
 
 async def upload(request: Request) -> Response:
-    """The body is the file; `?name=` its name. It is written as it comes, and refused as soon as it is too large, or if it is no recording."""
+    """The body is the file; `?name=` its name. It is written as it comes, and refused as soon as it is too
+    large, or if it is no recording.
+    """
     recordings: Recordings = request.app.state.recordings
     n_bytes = request.headers.get("content-length", "")
     recording = recordings.new(
@@ -356,7 +358,8 @@ def listen(host: str, port: int) -> socket.socket:
         return socket.create_server((address[0], port), family=family)
     except (OSError, OverflowError) as error:
         raise UsageError(
-            f"--host {host} --port {port}: cannot be used ({getattr(error, 'strerror', None) or error}); choose another port"
+            f"--host {host} --port {port}: cannot be used ({getattr(error, 'strerror', None) or error}); "
+            "choose another port"
         ) from None
 
 

@@ -1,4 +1,6 @@
-"""Separating and enhancing for visitors: so many at once, the others in a queue; each tells how far it is, and can be cancelled."""
+"""Separating and enhancing for visitors: so many at once, the others in a queue; each tells how far it is,
+and can be cancelled.
+"""
 
 import logging
 import shutil
@@ -193,7 +195,8 @@ class Jobs:
             self._open = [other for other in self._open if not other.is_over]
             if len(self._open) >= self._limits.n_jobs + self._limits.n_waiting:
                 raise Refused(
-                    f"the server is busy: {self._limits.n_waiting} recordings wait already; try again in a few minutes"
+                    f"the server is busy: {self._limits.n_waiting} recordings wait already; try again in a "
+                    "few minutes"
                 )
             job.start(self._executor)
             self._open.append(job)

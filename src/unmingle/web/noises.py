@@ -52,9 +52,10 @@ class Noise:
 def make_noise(noise: Noise, sample_rate: int) -> np.ndarray:
     """One period of a noise, `(T,)` float32, to be repeated without a seam; the same whenever it is made.
 
-    The tone is a sine. The air conditioner is noise that falls by 6 dB per octave above 250 Hz with the hum of a motor and its harmonics; the street
-    is noise below 120 Hz with cars passing, noise around 700 Hz that swells and fades; the dog is bursts of a falling harmonic sound, in groups: like
-    barks, but no dog. The second voice is a synthetic one.
+    The tone is a sine. The air conditioner is noise that falls by 6 dB per octave above 250 Hz with the hum
+    of a motor and its harmonics; the street is noise below 120 Hz with cars passing, noise around 700 Hz that
+    swells and fades; the dog is bursts of a falling harmonic sound, in groups: like barks, but no dog. The
+    second voice is a synthetic one.
 
     Args:
         noise: what to make; its level plays no part here.
@@ -73,7 +74,8 @@ def make_noise(noise: Noise, sample_rate: int) -> np.ndarray:
     if noise.kind == "tone":
         if noise.frequency_hz >= sample_rate / 2:
             raise UsageError(
-                f"a recording of {sample_rate} Hz holds no tone of {noise.frequency_hz:g} Hz; choose one below {sample_rate / 2:g} Hz"
+                f"a recording of {sample_rate} Hz holds no tone of {noise.frequency_hz:g} Hz; choose one "
+                f"below {sample_rate / 2:g} Hz"
             )
         made = np.sin(
             2 * np.pi * round(noise.frequency_hz * PERIOD_S) / PERIOD_S * t
@@ -116,7 +118,9 @@ def shaped_noise(rng: np.random.Generator, n: int, sample_rate: int, gain: Gain)
 
 
 def bark_like(rng: np.random.Generator, sample_rate: int) -> np.ndarray:
-    """A burst of 0.25 s: harmonics of a pitch that falls from about 650 Hz, loudest around 1.2 kHz, and a little breath."""
+    """A burst of 0.25 s: harmonics of a pitch that falls from about 650 Hz, loudest around 1.2 kHz, and a
+    little breath.
+    """
     t = np.arange(round(0.25 * sample_rate)) / sample_rate
     pitch = rng.uniform(550, 750) * np.exp(-2.5 * t)
     phase = 2 * np.pi * np.cumsum(pitch) / sample_rate
@@ -133,7 +137,8 @@ def bark_like(rng: np.random.Generator, sample_rate: int) -> np.ndarray:
 
 
 def noise_gain(recording_energy: float, noise_energy: float, level_db: float) -> float:
-    """What a noise is multiplied by so that the recording lies `level_db` above it: √(recording / noise) · 10^(−level / 20).
+    """What a noise is multiplied by so that the recording lies `level_db` above it: √(recording / noise) ·
+    10^(−level / 20).
 
     >>> noise_gain(100.0, 1.0, 20.0)
     1.0
@@ -142,7 +147,8 @@ def noise_gain(recording_energy: float, noise_energy: float, level_db: float) ->
 
 
 def write_mixture(source: Path, path: Path, noise: Noise, progress: Progress | None = None) -> None:
-    """Write a recording plus a noise as WAV of the same rate, length and channels, in constant memory; each channel gets the same noise.
+    """Write a recording plus a noise as WAV of the same rate, length and channels, in constant memory; each
+    channel gets the same noise.
 
     The recording is read twice: its energy, and that of the noise beside it, set the gain.
 
@@ -165,7 +171,8 @@ def write_mixture(source: Path, path: Path, noise: Noise, progress: Progress | N
             n_read += block.shape[1]
     if not recording_energy or not noise_energy:
         raise InputError(
-            f"{source}: silent, so that no noise has a level beside it; choose a recording with sound, or add no noise"
+            f"{source}: silent, so that no noise has a level beside it; choose a recording with sound, or "
+            "add no noise"
         )
     gain, length_s, n_read = (
         np.float32(noise_gain(recording_energy, noise_energy, noise.level_db)),
@@ -187,5 +194,7 @@ def energy(samples: np.ndarray) -> float:
 
 
 def stretch(period: np.ndarray, start: int, block: np.ndarray) -> np.ndarray:
-    """What lies beside a block `(channels, t)` that begins at sample `start`, of a noise that is repeated: `(t,)`."""
+    """What lies beside a block `(channels, t)` that begins at sample `start`, of a noise that is repeated:
+    `(t,)`.
+    """
     return np.take(period, np.arange(start, start + block.shape[1]), mode="wrap")

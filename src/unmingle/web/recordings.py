@@ -1,4 +1,6 @@
-"""What visitors uploaded, and what was made of it: each recording in a folder of its own, reached by its visitor alone, and removed afterwards."""
+"""What visitors uploaded, and what was made of it: each recording in a folder of its own, reached by its
+visitor alone, and removed afterwards.
+"""
 
 import re
 import secrets
@@ -140,14 +142,16 @@ class Recordings:
         """InputError if so many bytes are too many."""
         if n_bytes > self._limits.max_bytes:
             raise InputError(
-                f"{name}: larger than {self._limits.size}, which is the limit here; choose a shorter recording, or save it as MP3 first"
+                f"{name}: larger than {self._limits.size}, which is the limit here; choose a shorter "
+                "recording, or save it as MP3 first"
             )
 
     def check_duration(self, name: str, duration_s: float) -> None:
         """InputError if so many seconds are too many."""
         if duration_s > self._limits.max_s:
             raise InputError(
-                f"{name}: longer than {self._limits.duration}, which is the limit here; cut it into parts, or use the command line"
+                f"{name}: longer than {self._limits.duration}, which is the limit here; cut it into parts, "
+                "or use the command line"
             )
 
     def get(self, visitor: str, id: str) -> Recording | None:

@@ -12,7 +12,8 @@ BLOCK = 2**18
 
 
 def peaks(path: Path, duration_s: float, progress: Callable[[float, float], object]) -> list[float]:
-    """The largest magnitude in each of `N_PEAKS` equal spans of a file, over all channels, in constant memory.
+    """The largest magnitude in each of `N_PEAKS` equal spans of a file, over all channels, in constant
+    memory.
 
     Args:
         path: the file.
