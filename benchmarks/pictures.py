@@ -18,8 +18,9 @@ import soxr
 import unmingle
 from unmingle.catalog import cards
 from unmingle.evaluation.oracles import HOP_S, ORACLES, OVERLAP
+from unmingle.evaluation.plots import plot_filters
 from unmingle.metrics.ratios import best_order
-from unmingle.results.pictures import magnitude_shares, new_figure, plot_filters
+from unmingle.results.pictures import magnitude_shares, new_figure
 from unmingle.runtime.heads import stft
 
 PICTURES = report.HERE.parent / "docs/pictures"

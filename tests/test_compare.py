@@ -20,9 +20,12 @@ from unmingle.catalog import Card, cards
 from unmingle.cli import main
 from unmingle.data.sets import read_set
 from unmingle.errors import InputError
-from unmingle.evaluation.compare import compare, paired_test, published_name, quality, read_published, shipped
-from unmingle.evaluation.evaluate import evaluate, measured_rows, resampled, statistics, system, write_rows
+from unmingle.evaluation.compare import compare, shipped
+from unmingle.evaluation.evaluate import evaluate, measured_rows, resampled, statistics, write_rows
+from unmingle.evaluation.published import published_name, read_published
+from unmingle.evaluation.report import paired_test, quality
 from unmingle.evaluation.summary import macs_per_second, print_summary, summarise
+from unmingle.evaluation.systems import system
 from unmingle.facts import Facts
 from unmingle.models import MODELS, build
 from unmingle.training.export import export
@@ -180,13 +183,13 @@ def test_published_figures_stand_in_a_column_of_their_own(compared: Path) -> Non
 
 
 def test_weights_find_the_figures_of_the_model_that_their_name_begins_with() -> None:
-    peers = read_published(2)
-    assert published_name("conv-tasnet-causal", peers) == "conv-tasnet-causal"
-    assert published_name("conv-tasnet-small", peers) == "conv-tasnet"
-    assert published_name("duet", peers) is None
+    figures = read_published(2)
+    assert published_name("conv-tasnet-causal", figures) == "conv-tasnet-causal"
+    assert published_name("conv-tasnet-small", figures) == "conv-tasnet"
+    assert published_name("duet", figures) is None
     assert all(
-        float(peer["db"]) > 0 and peer["measure"] in ("SI-SDRi", "SDRi")
-        for peer in [*peers, *read_published(3)]
+        float(figure["db"]) > 0 and figure["measure"] in ("SI-SDRi", "SDRi")
+        for figure in [*figures, *read_published(3)]
     )
 
 

@@ -12,7 +12,7 @@ from torchmetrics.functional.audio import scale_invariant_signal_distortion_rati
 
 from unmingle.errors import Undefined, UsageError
 from unmingle.evaluation.oracles import ORACLES, oracle
-from unmingle.metrics import MEASURES, choose, measure, of_mixture
+from unmingle.metrics import MEASURES, Measure, Score, Signals, Value, choose, measure, of_mixture
 from unmingle.metrics.listening import dnsmos, pesq, stoi
 from unmingle.metrics.ratios import best_order, sdr_sir_sar, si_sdr, snr
 from unmingle.runtime.heads import inverse_stft, stft
@@ -111,7 +111,7 @@ def test_a_silent_reference_makes_its_measures_missing_with_the_reason() -> None
     references = talk(2)
     references[1] = 0
     row = measure(smeared(references), references, references.sum(axis=0), RATE, MEASURES)
-    assert [row[column] for group in MEASURES.values() if not group.blind for column in group.columns] == [
+    assert [row[column] for group in MEASURES.values() if group.needs for column in group.columns] == [
         None
     ] * 12
     assert "voice 2 has a silent reference" in row["missing"]
@@ -298,3 +298,30 @@ def test_for_an_oracle_noise_is_the_other_source_of_one_voice(
     for name, factor in expected.items():
         estimate = oracle(name, (1 + noise) * voice[0], voice, RATE)
         assert np.abs(estimate - factor * voice).max() < 1e-4
+
+
+def test_a_new_measure_is_one_entry_of_the_table(monkeypatch: pytest.MonkeyPatch) -> None:
+    def error(signals: Signals) -> dict[str, Value]:
+        return {
+            "error": signals.mean_of_pairs(lambda estimate, reference: np.abs(estimate - reference).max())
+        }
+
+    score = Score("error", higher_is_better=False, beside="improvement")
+    monkeypatch.setitem(MEASURES, "error", Measure(error, {"error": score}))
+    references = talk()
+    mixture = references.sum(axis=0)
+    row = measure(0.9 * references, references, mixture, RATE, ("error",))
+    # the improvement of an error is by how much it is smaller than the mixture's
+    assert row["errori"] == pytest.approx(np.abs(references).max(axis=1).mean() - row["error"], rel=1e-4)
+
+
+def test_a_measure_that_needs_transcripts_is_missing_without_them(monkeypatch: pytest.MonkeyPatch) -> None:
+    words = Measure(
+        lambda signals: {"words": float(len(signals.transcripts))},
+        {"words": Score("words")},
+        needs=("references", "transcripts"),
+    )
+    monkeypatch.setitem(MEASURES, "words", words)
+    references = talk()
+    row = measure(references, references, references.sum(axis=0), RATE, ("words",))
+    assert row == {"words": None, "missing": "words: needs transcripts"}

@@ -1,5 +1,5 @@
 """One voice and noise: CSVs with noise, tones and rooms, UrbanSound8K, the builder of the fixed lists,
-enhancers' peers, and plain recordings.
+baselines, and plain recordings.
 """
 
 import csv
@@ -23,7 +23,8 @@ from unmingle.errors import InputError, UsageError
 from unmingle.evaluation import baselines
 from unmingle.evaluation.baselines import BASELINES, baseline
 from unmingle.evaluation.compare import compare
-from unmingle.evaluation.evaluate import evaluate, system
+from unmingle.evaluation.evaluate import evaluate
+from unmingle.evaluation.systems import system
 from unmingle.metrics.ratios import si_sdr, snr
 
 BENCHMARKS = Path(__file__).parents[1] / "benchmarks"
@@ -321,7 +322,7 @@ def test_the_baseline_of_one_voice_is_the_mixture_s_own_ratio(noisy: Path) -> No
 
 @pytest.mark.parametrize("name", BASELINES)
 @pytest.mark.parametrize("sample_rate", [16_000, 8_000])
-def test_a_peer_s_estimate_is_as_long_as_the_mixture_and_not_a_sample_late(
+def test_the_estimate_of_a_baseline_is_as_long_as_the_mixture_and_not_a_sample_late(
     name: str, sample_rate: int
 ) -> None:
     pytest.importorskip(BASELINES[name][1])
@@ -339,7 +340,7 @@ def test_a_peer_s_estimate_is_as_long_as_the_mixture_and_not_a_sample_late(
     assert np.isfinite(baseline(name)(0 * voice, sample_rate)).all()
 
 
-def test_a_peer_that_is_not_installed_or_does_not_fit_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_baseline_that_is_not_installed_or_does_not_fit_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(UsageError, match="returns one voice, and this set has 2"):
         system("rnnoise", 2)
     monkeypatch.setattr(baselines, "find_spec", lambda name: None)

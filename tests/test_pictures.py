@@ -6,13 +6,12 @@ import numpy as np
 import pytest
 import soundfile
 
+from unmingle.evaluation.plots import centre_frequencies, plot_filters
 from unmingle.results.pictures import (
     MAX_COLUMNS,
-    centre_frequencies,
     magnitude_shares,
     plot_curves,
     plot_embeddings,
-    plot_filters,
     principal_plane,
     spectrogram,
 )

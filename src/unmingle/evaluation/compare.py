@@ -8,54 +8,22 @@ from itertools import groupby
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from unmingle import __version__
 from unmingle.catalog import fitting
 from unmingle.console import track
-from unmingle.data.sets import ALL, read_set
+from unmingle.data.sets import read_set
 from unmingle.errors import InputError, UsageError
-from unmingle.evaluation.evaluate import (
-    MIXTURE,
-    measured_rows,
-    missing,
-    n_speakers,
-    options_text,
-    real_time_factor,
-    statistics,
-    system,
-    write_rows,
-)
+from unmingle.evaluation.evaluate import measured_rows, n_speakers, options_text, write_rows
 from unmingle.evaluation.oracles import ORACLES
+from unmingle.evaluation.plots import plot_comparison
+from unmingle.evaluation.published import figure, other_published, published_name, read_published
+from unmingle.evaluation.report import breakdowns, markdown, missing_by_model, paired_test, quality
+from unmingle.evaluation.systems import MIXTURE, system
 from unmingle.metrics import MEASURES as ALL_MEASURES
 from unmingle.results.folders import replacing
-from unmingle.results.pictures import plot_comparison
 
 MEASURES = ("si-sdr", "sdr", "pesq", "stoi")
-PUBLISHED = Path(__file__).with_name("published.csv")
-
 TEXTS = ("model", "weights", "mixture_id", "task", "kind", "missing")  # columns of rows that hold no numbers
-
-#: headings of the Markdown table, the keys of a row beside them, and how a value is written
-COLUMNS = {
-    "model": ("model", "{}"),
-    "parameters [M]": ("parameters_m", "{:.2f}"),
-    "MACs per s [G]": ("macs_per_second_g", "{:.2f}"),
-    "causal": ("causal", "{}"),
-    "latency [ms]": ("latency_ms", "{:.1f}"),
-    "SI-SDRi [dB]": ("si_sdri_db", "{:.2f}"),
-    "SDRi [dB]": ("sdri_db", "{:.2f}"),
-    "PESQ nb": ("pesq_nb", "{:.2f}"),
-    "PESQ wb": ("pesq_wb", "{:.2f}"),
-    "STOI": ("stoi", "{:.3f}"),
-    "ESTOI": ("estoi", "{:.3f}"),
-    "DNSMOS SIG": ("dnsmos_sig", "{:.2f}"),
-    "DNSMOS BAK": ("dnsmos_bak", "{:.2f}"),
-    "DNSMOS OVRL": ("dnsmos_ovrl", "{:.2f}"),
-    "real-time factor": ("real_time_factor", "{:.3f}"),
-    "against the first [dB]": ("difference_db", "{:+.2f}"),
-    "p": ("p_value", "{:.2g}"),
-}
 
 
 def compare(
@@ -79,7 +47,7 @@ def compare(
 
     Args:
         set_path, speech, task: see `unmingle.data.sets.read_set`.
-        models: see `unmingle.training.evaluation.system`; all shipped ones that separate the set's number of
+        models: see `unmingle.evaluation.systems.system`; all shipped ones that separate the set's number of
             speakers unless given. The first one is what the others are tested against.
         first: only so many mixtures.
         sample_rate: to which everything is resampled before it is mixed, separated and measured [Hz]; the
@@ -217,9 +185,7 @@ def shipped(n_src: int) -> list[str]:
 
 
 def facts_of(separator: Any) -> dict[str, Any]:
-    """What the table says of a model itself; None where it is unknown, and everywhere if
-    there is no model.
-    """
+    """The columns of a model itself; None where one is unknown, and all None without a model."""
     if separator is None:
         return dict.fromkeys(("parameters_m", "macs_per_second_g", "causal", "latency_ms", "backend"))
     card, facts = separator.card, separator.facts
@@ -236,173 +202,6 @@ def facts_of(separator: Any) -> dict[str, Any]:
         "latency_ms": 1000 * facts.latency / facts.sample_rate if facts.causal else None,
         "backend": separator.backend,
     }
-
-
-def quality(rows: list[dict[str, Any]]) -> dict[str, Any]:
-    """Means of what was measured, half the width of the 95 % confidence interval of SI-SDRi (Student's t),
-    real-time factor, and counts.
-    """
-    from scipy import stats
-
-    gains = [row["si_sdri"] for row in rows if row["si_sdri"] is not None]
-    half = (
-        float(stats.t.ppf(0.975, len(gains) - 1) * np.std(gains, ddof=1) / len(gains) ** 0.5)
-        if len(gains) > 1
-        else None
-    )
-    columns = {
-        "si_sdri_db": "si_sdri",
-        "sdri_db": "sdri",
-        "pesq_nb": "pesq_nb",
-        "pesq_wb": "pesq_wb",
-        "stoi": "stoi",
-        "estoi": "estoi",
-    }
-    columns |= {column: column for column in ("dnsmos_sig", "dnsmos_bak", "dnsmos_ovrl")}
-    all_of_them = {key: statistics(rows, column) for key, column in columns.items() if column in rows[0]}
-    return {
-        "n": len(rows),
-        "si_sdri_ci_db": half,
-        **{key: values["mean"] for key, values in all_of_them.items()},
-        **{f"{key}_missing": values["missing"] for key, values in all_of_them.items()},
-        "real_time_factor": real_time_factor(rows),
-    }
-
-
-def paired_test(rows: list[dict[str, Any]], first: list[dict[str, Any]]) -> dict[str, float | None]:
-    """Mean difference of SI-SDRi from the first model's [dB] and p of Wilcoxon's signed-rank test, on the
-    mixtures where both have a value.
-
-    None where there is nothing to compare: for the first model itself, and where no mixture makes a
-        difference.
-    """
-    from scipy import stats
-
-    pairs = zip(rows, first, strict=True)
-    gaps = np.array(
-        [
-            row["si_sdri"] - other["si_sdri"]
-            for row, other in pairs
-            if None not in (row["si_sdri"], other["si_sdri"])
-        ]
-    )
-    if not gaps.any():
-        return {"difference_db": None, "p_value": None}
-    return {"difference_db": float(gaps.mean()), "p_value": float(stats.wilcoxon(gaps).pvalue)}
-
-
-def missing_by_model(by_model: dict[str, list[dict[str, Any]]]) -> dict[str, list[str]]:
-    """Which values are missing, why and how often, and of which models that is true."""
-    found: dict[str, list[str]] = {}
-    for name, rows in by_model.items():
-        for reason, count in missing(rows).items():
-            found.setdefault(f"{reason} ({count} of {len(rows)} mixtures)", []).append(name)
-    return found
-
-
-def markdown(table: list[dict[str, Any]], missing: dict[str, list[str]], n_src: int) -> Iterator[str]:
-    """The paragraphs of the report: the table, what its marks mean, and what is missing. ESTOI, which is
-    about noise, stands in it for one voice.
-    """
-    columns = {
-        title: column
-        for title, column in COLUMNS.items()
-        if any(row.get(column[0]) is not None for row in table)
-    }
-    if n_src > 1:
-        columns.pop("ESTOI", None)
-    if "published" in table[0]:
-        columns["published, on other data"] = ("published", "{}")
-    lines = ["| " + " | ".join(columns) + " |", "|---" * len(columns) + "|"]
-    lines += ["| " + " | ".join(cell(row, *column) for column in columns.values()) + " |" for row in table]
-    yield "\n".join(lines)
-    yield (
-        "–: not defined or not known. ±: 95 % confidence interval of the mean over the mixtures. (−n): n "
-        "mixtures have no value and are left out. "
-        "p: Wilcoxon's signed-rank test of SI-SDRi against the first row, mixture by mixture."
-    )
-    if missing:
-        yield "\n".join(
-            ["Missing:\n", *(f"- {', '.join(names)}: {reason}" for reason, names in missing.items())]
-        )
-
-
-def breakdowns(by_model: dict[str, list[dict[str, Any]]], task: str | None) -> Iterator[str]:
-    """Tables of mean SI-SDRi by the mixture's SNR and, if all tasks were measured, by task; none for a set
-    that does not say.
-    """
-    said = next(iter(by_model.values()))  # of the mixtures, which are the same for all
-    headings = {"task": "task", "snr_db": "signal-to-noise ratio of the mixture [dB]"}
-    for key, what in headings.items():
-        if key not in said[0] or (key == "task" and task != ALL):
-            continue
-        values = (
-            list(dict.fromkeys(row[key] for row in said))
-            if key == "task"
-            else sorted({row[key] for row in said})
-        )
-        lines = [
-            f"Mean SI-SDRi [dB] by {what}:\n",
-            f"| model | {' | '.join(f'{value:g}' if key == 'snr_db' else str(value) for value in values)} |",
-        ]
-        lines.append("|---" * (len(values) + 1) + "|")
-        for name, rows in by_model.items():
-            means = [
-                statistics([row for row in rows if row[key] == value], "si_sdri")["mean"] for value in values
-            ]
-            lines.append(
-                f"| {name} | {' | '.join('–' if mean is None else f'{mean:.2f}' for mean in means)} |"
-            )
-        yield "\n".join(lines)
-
-
-def cell(row: dict[str, Any], key: str, pattern: str) -> str:
-    """A value as the table shows it."""
-    if row[key] in (None, ""):
-        return "–"
-    text = pattern.format(row[key])
-    if key == "si_sdri_db" and row["si_sdri_ci_db"] is not None:
-        text += f" ± {row['si_sdri_ci_db']:.2f}"
-    n_missing = row.get(f"{key}_missing", 0)
-    return f"{text} (−{n_missing})" if n_missing else text
-
-
-def read_published(n_src: int) -> list[dict[str, str]]:
-    """What papers report for so many speakers; SI-SDRi or SDRi on the sets that they used."""
-    with PUBLISHED.open(newline="", encoding="utf-8") as file:
-        return [row for row in csv.DictReader(file) if int(row["n_src"]) == n_src]
-
-
-def published_name(name: str, figures: Iterable[dict[str, str]]) -> str | None:
-    """The published model that weights of this name are of: the longest name that theirs begins with, as
-    `dprnn` is in `dprnn-small`.
-    """
-    known = {row["model"] for row in figures}
-    return max((row for row in known if f"{name}-".startswith(f"{row}-")), key=len, default=None)
-
-
-def figure(row: dict[str, str]) -> str:
-    """A published figure with what it is and where it was measured."""
-    variant = f", {row['variant']}" if row["variant"] else ""
-    return f"{row['db']} {row['measure']} on {row['set']}{variant}"
-
-
-def other_published(names: list[str], figures: list[dict[str, str]]) -> Iterator[str]:
-    """A paragraph on the published models that have no row of their own."""
-    used = {published_name(name, figures) for name in names}
-    others = [row for row in figures if row["model"] not in used]
-    if others:
-        lines = [
-            "Published, on other data, and not measured here [dB]:\n",
-            "| model | parameters [M] | published |",
-            "|---|---|---|",
-        ]
-        for name, group in groupby(others, lambda row: row["model"]):
-            figures = list(group)
-            lines.append(
-                f"| {name} | {figures[0]['parameters_m'] or '–'} | {'; '.join(map(figure, figures))} |"
-            )
-        yield "\n".join(lines)
 
 
 def choose_models(text: str | None) -> list[str] | None:

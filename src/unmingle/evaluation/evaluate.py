@@ -6,8 +6,8 @@ import csv
 import shlex
 import time
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass, replace
+from collections.abc import Iterable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -20,63 +20,10 @@ from unmingle.console import track
 from unmingle.data.mixture import Mixture
 from unmingle.data.sets import MixtureEntry, read_plain, read_set, tasks
 from unmingle.errors import InputError, UsageError
-from unmingle.evaluation.baselines import BASELINES, baseline
-from unmingle.evaluation.oracles import ORACLES, oracle
-from unmingle.inference.pipeline import enhance, separate
+from unmingle.evaluation.oracles import ORACLES
+from unmingle.evaluation.systems import System, system
 from unmingle.metrics import DEFAULT, MEASURES, REFERENCE_FREE, Value, measure, of_mixture
 from unmingle.results.folders import replacing
-from unmingle.runtime.loading import load
-from unmingle.runtime.separator import Separator
-
-MIXTURE = "mixture"
-
-
-@dataclass(frozen=True)
-class System:
-    """Whatever answers to the mixtures of a set: a model, an oracle, which is told the references, a
-    baseline, or the mixture itself.
-
-    Attributes:
-        name: of the weights, a key of `ORACLES` or `BASELINES`, or "mixture".
-        run: a mixture becomes estimates `(S, T)`.
-        separator: the model; None for the others, whose speed says nothing.
-    """
-
-    name: str
-    run: Callable[[Mixture], np.ndarray]
-    separator: Separator | None = None
-
-
-def system(model: str, speakers: int, backend: str = "auto") -> System:
-    """The system of that name; for a model, as `load`, whose errors it raises.
-
-    Args:
-        model: what `load` takes, a key of `ORACLES` or `BASELINES`, or "mixture".
-        speakers: how many voices it is to return.
-        backend: see `unmingle.runtime.load`.
-    """
-    if model == MIXTURE:
-        return System(model, lambda item: np.repeat(item.mixture[:1], speakers, axis=0))
-    if model in BASELINES:
-        if speakers != 1:
-            raise UsageError(
-                f"{model} returns one voice, and this set has {speakers}; take it on a set of one voice and "
-                "noise"
-            )
-        run = baseline(model)
-        return System(model, lambda item: run(item.mixture[0], item.sample_rate)[None])
-    if model.startswith("oracle") and model not in ORACLES:
-        raise UsageError(f"no {model!r}; there are {', '.join(ORACLES)}")
-    if model in ORACLES:
-        return System(model, lambda item: oracle(model, item.mixture[0], item.sources, item.sample_rate))
-    separator = load(model, task="enhance" if speakers == 1 else None, speakers=speakers, backend=backend)
-    if separator.facts.task == "enhance":
-        return System(
-            separator.name, lambda item: enhance(item.mixture, item.sample_rate, separator)[None], separator
-        )
-    return System(
-        separator.name, lambda item: separate(item.mixture, item.sample_rate, speakers, separator), separator
-    )
 
 
 def measured_rows(
@@ -86,19 +33,18 @@ def measured_rows(
     sample_rate: int | None,
     mixtures: dict[str, dict[str, Value]],
 ) -> Iterator[dict[str, Any]]:
-    """Separate mixtures and measure the outcome, one after the other.
+    """Separate mixtures, one after the other, and measure the estimates.
 
     Args:
         entries: of one set.
         measures: keys of `MEASURES`.
         sample_rate: to resample everything to beforehand [Hz]; None leaves the set's own.
-        mixtures: what the mixtures themselves reach, by their ids; filled here, so that systems on the same
-            set share it.
+        mixtures: the scores of the mixtures themselves, by their ids; filled here, so that systems on the
+            same set share them.
 
     Yields:
-        Rows: `mixture_id`, what the set says of the mixture (`MixtureEntry.about`), `seconds`, `separation_s`
-            (None if the system is no model) and
-        what `measure` returns.
+        Rows: `mixture_id`, the columns of the set (`MixtureEntry.about`), `seconds`, `separation_s` (None if
+            the system is no model) and what `measure` returns.
     """
     measures = tuple(measures)
     for entry in entries:
@@ -107,16 +53,24 @@ def measured_rows(
             system.run(item)  # a runtime gets ready when it is first called, which is not what is timed
         began = time.perf_counter()
         estimates = system.run(item)
-        took_s = time.perf_counter() - began
+        separation_s = time.perf_counter() - began
         if entry.id not in mixtures:
-            mixtures[entry.id] = of_mixture(item.mixture[0], item.sources, item.sample_rate, measures)
+            mixtures[entry.id] = of_mixture(
+                item.mixture[0], item.sources, item.sample_rate, measures, transcripts=item.transcripts
+            )
         yield {
             "mixture_id": entry.id,
             **entry.about,
             "seconds": round(item.mixture.shape[1] / item.sample_rate, 3),
-            "separation_s": None if system.separator is None else took_s,
+            "separation_s": None if system.separator is None else separation_s,
             **measure(
-                estimates, item.sources, item.mixture[0], item.sample_rate, measures, mixtures[entry.id]
+                estimates,
+                item.sources,
+                item.mixture[0],
+                item.sample_rate,
+                measures,
+                transcripts=item.transcripts,
+                before=mixtures[entry.id],
             ),
         }
 
@@ -147,10 +101,10 @@ def evaluate(
     measures: Iterable[str] = DEFAULT,
     sample_rate: int | None = None,
 ) -> tuple[list[dict[str, Any]], dict[str, Any]]:
-    """Separate every mixture of a set and measure the outcome.
+    """Separate every mixture of a set and measure the estimates.
 
     Args:
-        model: see `system`.
+        model: see `unmingle.evaluation.systems.system`.
         set_path, speech, task: see `unmingle.data.sets.read_set`; or a folder of recordings without
             references, in which one voice each is sought and nothing but `REFERENCE_FREE` measures can be
             taken.
@@ -160,8 +114,8 @@ def evaluate(
 
     Returns:
         The rows (see `measured_rows`) and the summary: mean, median, 5th percentile and number of missing
-            values of each column; how often
-        which values are missing, and why; the real-time factor; `task` where the set has several.
+            values of each column; which values are missing, why and how often; the real-time factor; `task`
+            where the set has several.
 
     Raises:
         InputError, UsageError: the set or the model cannot be read; the message says why.
@@ -171,8 +125,8 @@ def evaluate(
     entries = plain or read_set(set_path, speech, task, first)
     if plain and (model in ORACLES or task is not None or not set(measures) <= set(REFERENCE_FREE)):
         raise UsageError(
-            f"{set_path}: recordings without references; leave oracles and --task out, and measure "
-            f"{', '.join(REFERENCE_FREE)} alone"
+            f"{set_path}: recordings without references; leave oracles and --task out, "
+            f"and measure {', '.join(REFERENCE_FREE)} alone"
         )
     chosen = system(model, 1 if plain else n_speakers(entries), backend)
     rows = list(
@@ -196,8 +150,8 @@ def evaluate(
     if len(choices := tasks(set_path)) > 1:
         summary["task"] = task or choices[0]
     for name in measures:
-        for column in MEASURES[name].columns:
-            summary[key_of(name, column)] = statistics(rows, column)
+        for column, score in MEASURES[name].columns.items():
+            summary[score.key(column)] = statistics(rows, column)
     return rows, {**summary, "missing": missing(rows)}
 
 
@@ -209,13 +163,8 @@ def options_text(given: dict[str, Any]) -> str:
 
 
 def n_speakers(entries: list[MixtureEntry]) -> int:
-    """How many voices the mixtures of a set have, those of the first one being taken for all."""
+    """Number of sources of a set's mixtures, by its first one."""
     return len(entries[0].read().sources)
-
-
-def key_of(measure: str, column: str) -> str:
-    """What a column is called in a summary: with its unit behind it."""
-    return f"{column}_db" if MEASURES[measure].unit == "dB" else column
 
 
 def statistics(rows: list[dict[str, Any]], column: str) -> dict[str, Any]:
@@ -240,7 +189,7 @@ def missing(rows: list[dict[str, Any]]) -> dict[str, int]:
 
 
 def real_time_factor(rows: list[dict[str, Any]]) -> float | None:
-    """Time that separation took over the duration of the mixtures; None for what is no model."""
+    """Time of separation over duration of the mixtures; None for a system that is no model."""
     if rows[0]["separation_s"] is None:
         return None
     return sum(row["separation_s"] for row in rows) / sum(row["seconds"] for row in rows)
@@ -281,15 +230,15 @@ def print_summary(summary: dict[str, Any]) -> None:
         *(["missing"] if summary["missing"] else []),
     ):
         table.add_column(heading, justify="left" if heading == "measure" else "right")
-    for name, group in MEASURES.items():
-        for column, title in group.columns.items():
-            values = summary.get(key_of(name, column))
+    for group in MEASURES.values():
+        for column, score in group.columns.items():
+            values = summary.get(score.key(column))
             if values is not None:
                 texts = [
                     "–" if values[key] is None else f"{values[key]:.2f}" for key in ("mean", "median", "p5")
                 ]
                 n_missing = [str(values["missing"])] if summary["missing"] else []
-                table.add_row(f"{title} [dB]" if group.unit else title, *texts, *n_missing)
+                table.add_row(score.heading, *texts, *n_missing)
     console = Console()
     console.print(table)
     for reason, count in summary["missing"].items():

@@ -1,4 +1,4 @@
-"""What stands for a listener: PESQ for quality, STOI and ESTOI for intelligibility, DNSMOS for quality where
+"""Stand-ins for listeners: PESQ for quality, STOI and ESTOI for intelligibility, DNSMOS for quality where
 no reference is known.
 """
 
@@ -11,14 +11,14 @@ import numpy as np
 import soxr
 
 from unmingle.errors import Undefined
-from unmingle.metrics.ratios import SILENT, refuse_silence
+from unmingle.metrics.ratios import SILENT, refuse_rate, refuse_silence
 
 PESQ_RATES = {"nb": (8_000, 16_000), "wb": (16_000,)}
 PESQ_LONGEST_S = 20.0  # 50 utterances, which is what its implementation has room for, take longer
 STOI_SHORTEST_S = 0.4
 DNSMOS_RATE, DNSMOS_WINDOW, DNSMOS_SHORTEST_S = 16_000, 144_160, 0.5  # [Hz], [samples], [s]
-#: signal, background and overall: the polynomials (highest power first) that turn what the network says into
-# what listeners said
+#: signal, background and overall: the polynomials (highest power first) that turn the network's outputs into
+# listeners' opinions
 DNSMOS_PARTS = {
     "sig": (-0.08397278, 1.22083953, 0.0052439),
     "bak": (-0.13166888, 1.60915514, -0.39604546),
@@ -39,9 +39,7 @@ def pesq(estimate: np.ndarray, reference: np.ndarray, sample_rate: int, band: Li
     """
     import pesq as library
 
-    rates = PESQ_RATES[band]
-    if sample_rate not in rates:
-        raise Undefined(f"needs {' or '.join(map(str, rates))} Hz, not {sample_rate}")
+    refuse_rate(sample_rate, PESQ_RATES[band])
     if len(reference) > PESQ_LONGEST_S * sample_rate:
         raise Undefined(f"is longer than {PESQ_LONGEST_S:g} s")
     refuse_silence(estimate, reference)
@@ -71,19 +69,19 @@ def stoi(estimate: np.ndarray, reference: np.ndarray, sample_rate: int, *, exten
     too_short = Undefined(f"has less than {STOI_SHORTEST_S:g} s of speech")
     if len(reference) < STOI_SHORTEST_S * sample_rate:
         raise too_short
-    with warnings.catch_warnings(record=True) as said:
+    with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
         value = float(pystoi.stoi(reference, estimate, sample_rate, extended=extended))
-    if any("Not enough STFT frames" in str(warning.message) for warning in said):
+    if any("Not enough STFT frames" in str(warning.message) for warning in caught):
         raise too_short
     return value
 
 
 def dnsmos(samples: np.ndarray, sample_rate: int) -> dict[str, float]:
-    """What a network expects listeners to say of `(T,)` by ITU-T P.835: opinions from 1 to 5 of signal,
-    background and the whole.
+    """Predict the opinions of listeners by ITU-T P.835 of `(T,)`, from 1 to 5: of the signal, the background
+    and the whole.
 
-    At 16 kHz; of windows of 9.01 s, one every second, the mean; what is shorter is repeated until it fills
+    The mean over windows of 9.01 s at 16 kHz, one every second; a shorter signal is repeated until it fills
     one, as the authors do.
 
     Returns:
@@ -100,13 +98,13 @@ def dnsmos(samples: np.ndarray, sample_rate: int) -> dict[str, float]:
         raise Undefined(f"is shorter than {DNSMOS_SHORTEST_S:g} s")
     if np.square(samples, dtype=np.float64).mean() <= SILENT:
         raise Undefined("is silent")
-    heard = samples.astype(np.float32)
+    samples = samples.astype(np.float32)
     if sample_rate != DNSMOS_RATE:
-        heard = soxr.resample(heard, sample_rate, DNSMOS_RATE)
-    while len(heard) < DNSMOS_WINDOW:
-        heard = np.concatenate([heard, heard])
-    last = max(int(len(heard) // DNSMOS_RATE - DNSMOS_WINDOW / DNSMOS_RATE), 0)
-    windows = [heard[None, second * DNSMOS_RATE :][:, :DNSMOS_WINDOW] for second in range(last + 1)]
+        samples = soxr.resample(samples, sample_rate, DNSMOS_RATE)
+    while len(samples) < DNSMOS_WINDOW:
+        samples = np.concatenate([samples, samples])
+    last = max(int(len(samples) // DNSMOS_RATE - DNSMOS_WINDOW / DNSMOS_RATE), 0)
+    windows = [samples[None, second * DNSMOS_RATE :][:, :DNSMOS_WINDOW] for second in range(last + 1)]
     raw = np.concatenate([_dnsmos_network().run(None, {"input_1": window})[0] for window in windows])
     return {
         part: float(np.polyval(line, column).mean())

@@ -1,8 +1,7 @@
-"""Energies of what is wanted over energies of what is not: SI-SDR, SNR, and the SDR, SIR and
-SAR of BSS Eval.
-"""
+"""Energy of the reference over energy of the error: SI-SDR, SNR, and the SDR, SIR and SAR of BSS Eval."""
 
 import warnings
+from collections.abc import Sequence
 
 import numpy as np
 
@@ -35,10 +34,10 @@ def snr(estimate: np.ndarray, reference: np.ndarray) -> float:
 
 
 def sdr_sir_sar(estimates: np.ndarray, references: np.ndarray) -> np.ndarray:
-    """Signal to distortion, to interference and to artefacts, each voice's reference filtered by 512 taps:
+    """Signal to distortion, to interference and to artefacts, each source's reference filtered by 512 taps:
     `(S, T)`, `(S, T)` → `(3, S)` [dB].
 
-    With one voice there is nothing to interfere, and SIR is infinite; a mixture has no artefacts, and its SAR
+    With one source there is nothing to interfere, and SIR is infinite; a mixture has no artefacts, and its SAR
     is.
 
     Raises:
@@ -80,10 +79,16 @@ def best_order(estimates: np.ndarray, references: np.ndarray) -> np.ndarray:
 
 
 def refuse_silence(estimate: np.ndarray, reference: np.ndarray) -> None:
-    """Undefined says which of the two is silent."""
+    """Undefined if one of the two is silent."""
     for samples, name in ((reference, "reference"), (estimate, "estimate")):
         if np.square(samples, dtype=np.float64).mean() <= SILENT:
             raise Undefined(f"has a silent {name}")
+
+
+def refuse_rate(sample_rate: int, rates: Sequence[int]) -> None:
+    """Undefined unless the sample rate is one of `rates` [Hz]; none allows any."""
+    if rates and sample_rate not in rates:
+        raise Undefined(f"needs {' or '.join(map(str, rates))} Hz, not {sample_rate}")
 
 
 def bounded(ratio_db: float) -> float:

@@ -1,0 +1,64 @@
+"""What is measured: models, oracles, baselines and the mixture itself, behind one call."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+
+from unmingle.data.mixture import Mixture
+from unmingle.errors import UsageError
+from unmingle.evaluation.baselines import BASELINES, baseline
+from unmingle.evaluation.oracles import ORACLES, oracle
+from unmingle.inference.pipeline import enhance, separate
+from unmingle.runtime.loading import load
+from unmingle.runtime.separator import Separator
+
+MIXTURE = "mixture"
+
+
+@dataclass(frozen=True)
+class System:
+    """Whatever returns estimates for the mixtures of a set: a model, an oracle, which knows the references, a
+    baseline, or the mixture itself.
+
+    Attributes:
+        name: of the weights, a key of `ORACLES` or `BASELINES`, or "mixture".
+        run: a mixture becomes estimates `(S, T)`.
+        separator: the model; None for the others, whose speed means nothing.
+    """
+
+    name: str
+    run: Callable[[Mixture], np.ndarray]
+    separator: Separator | None = None
+
+
+def system(model: str, speakers: int, backend: str = "auto") -> System:
+    """The system of that name; for a model, as `load`, whose errors it raises.
+
+    Args:
+        model: what `load` takes, a key of `ORACLES` or `BASELINES`, or "mixture".
+        speakers: how many voices it is to return.
+        backend: see `unmingle.runtime.load`.
+    """
+    if model == MIXTURE:
+        return System(model, lambda item: np.repeat(item.mixture[:1], speakers, axis=0))
+    if model in BASELINES:
+        if speakers != 1:
+            raise UsageError(
+                f"{model} returns one voice, and this set has {speakers}; "
+                "take it on a set of one voice and noise"
+            )
+        run = baseline(model)
+        return System(model, lambda item: run(item.mixture[0], item.sample_rate)[None])
+    if model.startswith("oracle") and model not in ORACLES:
+        raise UsageError(f"no {model!r}; there are {', '.join(ORACLES)}")
+    if model in ORACLES:
+        return System(model, lambda item: oracle(model, item.mixture[0], item.sources, item.sample_rate))
+    separator = load(model, task="enhance" if speakers == 1 else None, speakers=speakers, backend=backend)
+    if separator.facts.task == "enhance":
+        return System(
+            separator.name, lambda item: enhance(item.mixture, item.sample_rate, separator)[None], separator
+        )
+    return System(
+        separator.name, lambda item: separate(item.mixture, item.sample_rate, speakers, separator), separator
+    )
