@@ -93,7 +93,7 @@ def test_a_trunk_that_goes_on_from_its_file_learns_what_it_learns_in_a_single_ru
         runs[name] = load_state(tmp_path / name / "last.safetensors")
     flat = {name: torch.cat([value.flatten() for value in state.values()]) for name, state in runs.items()}
     moved, missed = flat["whole"] - flat["first"], flat["whole"] - flat["second"]
-    assert missed.norm() < 0.05 * moved.norm()
+    assert missed.norm() < 0.15 * moved.norm()  # weights are kept in 16 bits, their momentum in 8
 
 
 def test_the_file_of_a_trunk_counts_on_and_names_what_came_before(

@@ -37,8 +37,8 @@ def sdr_sir_sar(estimates: np.ndarray, references: np.ndarray) -> np.ndarray:
     """Signal to distortion, to interference and to artefacts, each source's reference filtered by 512 taps:
     `(S, T)`, `(S, T)` → `(3, S)` [dB].
 
-    With one source there is nothing to interfere, and SIR is infinite; a mixture has no artefacts, and its SAR
-    is.
+    With one source there is nothing to interfere, and SIR is infinite; so is the SAR of a mixture, which has
+    no artefacts.
 
     Raises:
         Undefined: a signal is silent or shorter than the filter, or the references are copies of one another.

@@ -17,8 +17,7 @@ from unmingle.runtime.separator import Run, whole
 
 BF16_AGREEMENT_DB = 33.0  # of estimates
 BF16_SPEED_UP = 1.1
-#: Environment variables that limit the instructions oneDNN uses; OpenVINO's list of capabilities ignores
-# them.
+#: Environment variables that limit the instructions of oneDNN, but not OpenVINO's list of capabilities.
 ISA_LIMITS = ("ONEDNN_MAX_CPU_ISA", "DNNL_MAX_CPU_ISA")
 
 
@@ -60,9 +59,7 @@ def open_openvino(path: Path, card: Card) -> tuple[Run, str]:
         exact = whole(compiled("f32"), facts)
         try:
             precision = "bf16" if bf16_pays(exact, whole(compiled("bf16"), facts), facts) else "f32"
-        except (
-            RuntimeError
-        ):  # the processor is announced as one that computes bfloat16, but a kernel is missing
+        except RuntimeError:  # announced as able to compute bfloat16, but a kernel is missing
             precision = "f32"
         with replacing(verdict) as beside:
             beside.write_text(precision)
@@ -73,8 +70,8 @@ def bf16_pays(exact: Infer, short: Infer, facts: Facts) -> bool:
     """Whether bfloat16 agrees with float32 to `BF16_AGREEMENT_DB` and is faster (where a processor only
     imitates it, it is not).
 
-    The test signal is fixed: two seconds of two gliding harmonic tones and noise at the level at which chunks
-        are separated.
+    The test signal is fixed: two seconds of two gliding harmonic tones and noise, at the level at which
+    chunks are separated.
     """
     t = np.arange(2 * facts.sample_rate) / facts.sample_rate
     tones = sum(np.sin(2 * np.pi * k * (f0 * t + 15 * t**2)) / k for f0 in (110, 205) for k in range(1, 15))
