@@ -2,6 +2,7 @@
 not.
 """
 
+import ctypes
 import hashlib
 import subprocess
 import sys
@@ -257,3 +258,19 @@ def test_shipped_cards_say_what_they_must(name: str) -> None:
         and card.training
         and asdict(card)["size_bytes"] <= 10e6
     )
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="the structure is Linux's")
+def test_separators_that_are_loaded_and_dropped_leave_the_stack_for_signals_alone(tiny: Path) -> None:
+    class Stack(ctypes.Structure):
+        _fields_ = (("address", ctypes.c_void_p), ("flags", ctypes.c_int), ("size", ctypes.c_size_t))
+
+    def address() -> int | None:
+        stack = Stack()
+        assert ctypes.CDLL(None).sigaltstack(None, ctypes.byref(stack)) == 0
+        return stack.address
+
+    load(tiny, backend="openvino")
+    before = address()
+    kept = load(tiny, backend="openvino")
+    assert address() == before and kept.backend == "openvino"

@@ -4,7 +4,10 @@ import hashlib
 import json
 import os
 import time
+from functools import lru_cache
+from importlib.metadata import version
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -21,22 +24,34 @@ BF16_SPEED_UP = 1.1
 ISA_LIMITS = ("ONEDNN_MAX_CPU_ISA", "DNNL_MAX_CPU_ISA")
 
 
-def open_openvino(path: Path, card: Card) -> tuple[Run, str]:
-    """Compile with one thread per physical core; return how to run it and its precision, "f32" or "bf16"."""
+@lru_cache
+def open_core() -> tuple[Any, bool]:
+    """OpenVINO's runtime, and whether the environment limits the instructions of its oneDNN.
+
+    One per process: each runtime gives its processor plug-in's thread a stack for signals, and the order in
+    which several are closed can leave that of a closed one in use, so that the next signal crashes.
+    """
     import openvino
 
     core = openvino.Core()
     # Under a limit, oneDNN's kernels disagree with OpenVINO's own, which do not obey it, and recurrent ones
     # crash; its oneDNN reads the variables once, here.
     limits = {name: os.environ.pop(name) for name in ISA_LIMITS if name in os.environ}
-    capabilities = core.get_property("CPU", "OPTIMIZATION_CAPABILITIES")
+    core.get_property("CPU", "OPTIMIZATION_CAPABILITIES")
     os.environ.update(limits)
+    return core, bool(limits)
+
+
+def open_openvino(path: Path, card: Card) -> tuple[Run, str]:
+    """Compile with one thread per physical core; return how to run it and its precision, "f32" or "bf16"."""
+    core, limited = open_core()
+    capabilities = core.get_property("CPU", "OPTIMIZATION_CAPABILITIES")
     cache = cache_folder()
-    if cache is not None:
-        core.set_property({"CACHE_DIR": str(cache / "openvino")})
+    compiling = {} if cache is None else {"CACHE_DIR": str(cache / "openvino")}
 
     def compiled(precision: str) -> Run:
         options = {
+            **compiling,
             "PERFORMANCE_HINT": "LATENCY",
             "ENABLE_HYPER_THREADING": False,
             "INFERENCE_PRECISION_HINT": precision,
@@ -49,10 +64,10 @@ def open_openvino(path: Path, card: Card) -> tuple[Run, str]:
 
     # What a stream keeps would lose its precision from call to call.
     facts = card.facts
-    if cache is None or facts.state or "BF16" not in capabilities or limits:
+    if cache is None or facts.state or "BF16" not in capabilities or limited:
         return compiled("f32"), "f32"
     device = core.get_property("CPU", "FULL_DEVICE_NAME")
-    identity = json.dumps([card.sha256, openvino.__version__, device, sorted(capabilities), os.cpu_count()])
+    identity = json.dumps([card.sha256, version("openvino"), device, sorted(capabilities), os.cpu_count()])
     verdict = cache / f"precision-{hashlib.sha256(identity.encode()).hexdigest()[:16]}.txt"
     precision = verdict.read_text() if verdict.is_file() else ""
     if precision not in ("f32", "bf16"):
