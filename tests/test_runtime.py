@@ -273,4 +273,4 @@ def test_separators_that_are_loaded_and_dropped_leave_the_stack_for_signals_alon
     load(tiny, backend="openvino")
     before = address()
     kept = load(tiny, backend="openvino")
-    assert address() == before and kept.backend == "openvino"
+    assert address() == before and kept.backend.startswith("openvino")
