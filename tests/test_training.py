@@ -88,18 +88,16 @@ def test_a_compiled_training_learns_what_another_learns(recipe_path: Path, tmp_p
     model = (
         "{name: conv-tasnet, n_filters: 16, n_features: 4, n_hidden: 6, n_skip: 4, n_blocks: 2, n_repeats: 1}"
     )
-    weights = [
-        load_state(
-            train(
-                read_recipe(
-                    recipe_path, [f"model={model}", "trainer.steps=3", f"trainer.compile={compiled}"]
-                ),
-                tmp_path / compiled,
-                progress=False,
-            )
-        )
-        for compiled in ("true", "false")
-    ]
+    weights = []
+    for compiled in ("true", "false"):
+        changes = [
+            f"model={model}",
+            "trainer.steps=3",
+            "trainer.precision=32-true",
+            f"trainer.compile={compiled}",
+        ]
+        best = train(read_recipe(recipe_path, changes), tmp_path / compiled, progress=False)
+        weights.append(load_state(best))
     assert weights[0].keys() == weights[1].keys()
     assert all(torch.allclose(weights[0][key], weights[1][key], atol=1e-4) for key in weights[0])
 
