@@ -89,7 +89,7 @@ def test_a_training_leaves_weights_curves_and_a_checkpoint(recipe_path: Path, tm
 def test_a_compiled_training_learns_what_another_learns(
     recipe_path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    # What is compiled is kept from run to run, but PyTorch does not tell apart what a limited processor can do.
+    # Kernels are kept from run to run, and PyTorch does not tell apart those for a limited processor.
     limit = os.environ.get("ATEN_CPU_CAPABILITY", "none")
     monkeypatch.setenv("TORCHINDUCTOR_CACHE_DIR", f"{tempfile.gettempdir()}/unmingle-inductor-{limit}")
     model = (
