@@ -18,13 +18,7 @@ from unmingle.catalog import Card
 from unmingle.data.batch import Batch
 from unmingle.errors import UsageError
 from unmingle.facts import Facts
-from unmingle.inference.files import separate_file
-from unmingle.inference.pipeline import after_counting, as_separator, count_speakers, separate
-from unmingle.layers.stft import STFT
-from unmingle.models import build
-from unmingle.objectives.clustering import DeepClusteringObjective
-from unmingle.runtime import loading
-from unmingle.runtime.heads import (
+from unmingle.heads import (
     HEADS,
     MOST_SPEAKERS,
     N_POINTS,
@@ -34,6 +28,12 @@ from unmingle.runtime.heads import (
     one_and_rest,
     stft,
 )
+from unmingle.inference.files import separate_file
+from unmingle.inference.pipeline import after_counting, as_separator, count_speakers, separate
+from unmingle.layers.stft import STFT
+from unmingle.models import build
+from unmingle.objectives.clustering import DeepClusteringObjective
+from unmingle.runtime import loading
 from unmingle.runtime.loading import load
 from unmingle.runtime.separator import Separator
 from unmingle.training.export import to_onnx

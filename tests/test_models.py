@@ -11,11 +11,11 @@ from torch import Tensor, nn
 
 from unmingle.data.batch import Batch
 from unmingle.errors import UsageError
+from unmingle.heads import HEADS
 from unmingle.models import MODELS, build
 from unmingle.objectives.clustering import DeepClusteringObjective
 from unmingle.objectives.one_and_rest import OneAndRestObjective
 from unmingle.objectives.pit import WaveformPIT
-from unmingle.runtime.heads import HEADS
 from unmingle.training.export import AGREEMENT_DB, LENGTHS, agreement_db, to_onnx
 from unmingle.training.precision import bfloat16_trains, choose_precision
 

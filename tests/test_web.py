@@ -21,7 +21,7 @@ from unmingle.cli import main
 from unmingle.errors import InputError, UsageError
 from unmingle.media.audio import open_audio
 from unmingle.web.noises import KINDS, Noise, make_noise, noise_gain, write_mixture
-from unmingle.web.recordings import PER_VISITOR, Limits
+from unmingle.web.uploads import PER_VISITOR, Limits
 from unmingle.web.waveforms import N_PEAKS, peaks
 
 

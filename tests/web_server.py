@@ -16,7 +16,7 @@ import soundfile
 import uvicorn
 
 from unmingle.web.app import create_app
-from unmingle.web.recordings import Limits
+from unmingle.web.uploads import Limits
 
 ROOT = Path(__file__).parents[1]
 PATIENCE_S = 180  # for what takes seconds, where others use the processor

@@ -11,7 +11,7 @@ Task = Literal["separate", "enhance"]
 Speakers = int | Literal["auto"]
 
 MOST_SPEAKERS = 5  # that can be asked for, and that are counted
-HEADS = ("", "k-means", "soft-k-means", "one-and-rest")  # see runtime/heads.py
+HEADS = ("", "k-means", "soft-k-means", "one-and-rest")  # see heads.py
 COUNTING = ("one-and-rest",)  # heads that find the number of speakers where none is asked for
 CLUSTERING = ("k-means", "soft-k-means")  # heads of embeddings
 

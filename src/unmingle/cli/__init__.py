@@ -265,7 +265,7 @@ def serve(
     if missing := [name for name in ("starlette", "uvicorn", "matplotlib") if not find_spec(name)]:
         raise UsageError(f"serve needs {' and '.join(missing)}: pip install 'unmingle[web]'")
     from unmingle.web.app import serve
-    from unmingle.web.recordings import Limits
+    from unmingle.web.uploads import Limits
 
     serve(
         host, port, Limits(round(max_size_gb * 1e9), 3600 * max_hours, jobs, max_waiting, 60 * keep_minutes)

@@ -6,10 +6,10 @@ from pathlib import Path
 import numpy as np
 import soxr
 
+from unmingle.heads import FRAMES_PER_WINDOW, cluster_masks, inverse_stft, loud_bins, spectrum_of
 from unmingle.inference.chunking import chunk_gain
 from unmingle.media.audio import open_audio
 from unmingle.results.pictures import plot_embeddings
-from unmingle.runtime.heads import FRAMES_PER_WINDOW, cluster_masks, inverse_stft, loud_bins, spectrum_of
 from unmingle.runtime.separator import Separator
 
 

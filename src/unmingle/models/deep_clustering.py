@@ -5,9 +5,9 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from unmingle.facts import Facts
+from unmingle.heads import FRAMES_PER_WINDOW
 from unmingle.layers.norms import GlobalLayerNorm
 from unmingle.layers.stft import STFT
-from unmingle.runtime.heads import FRAMES_PER_WINDOW
 
 
 class DeepClustering(nn.Module):

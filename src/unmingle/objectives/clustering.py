@@ -9,8 +9,8 @@ import torch
 from torch import Tensor, nn
 
 from unmingle.data.batch import Batch
+from unmingle.heads import HEADS, SILENT_DB
 from unmingle.objectives.pit import WaveformPIT, given_order
-from unmingle.runtime.heads import HEADS, SILENT_DB
 
 
 def affinity_loss(embeddings: Tensor, targets: Tensor, weights: Tensor) -> Tensor:

@@ -13,9 +13,9 @@ import numpy as np
 
 from unmingle.catalog import Card
 from unmingle.facts import Facts
+from unmingle.heads import HEADS, Infer
 from unmingle.results.folders import replacing
 from unmingle.runtime.cache import cache_folder
-from unmingle.runtime.heads import HEADS, Infer
 from unmingle.runtime.separator import Run, whole
 
 BF16_AGREEMENT_DB = 33.0  # of estimates

@@ -11,7 +11,7 @@ import numpy as np
 
 from unmingle.catalog import Card, check
 from unmingle.facts import Facts, Speakers
-from unmingle.runtime.heads import HEADS, Infer
+from unmingle.heads import HEADS, Infer
 
 # A network's inputs to its outputs: (1, C, T), each cue, and the state (1, n) of one that streams.
 Run = Callable[..., Sequence[np.ndarray]]

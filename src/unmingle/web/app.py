@@ -11,7 +11,7 @@ from contextlib import asynccontextmanager, contextmanager, suppress
 from io import RawIOBase
 from pathlib import Path
 from string import Template
-from typing import Any
+from typing import Any, cast
 from urllib.parse import quote
 from zipfile import ZipFile, ZipInfo
 
@@ -28,7 +28,7 @@ from unmingle.errors import InputError, UnmingleError, UsageError
 from unmingle.media.audio import open_audio
 from unmingle.web.jobs import MIXTURE, Job, Jobs, Task
 from unmingle.web.noises import VOICES
-from unmingle.web.recordings import Limits, Recording, Recordings, Refused
+from unmingle.web.uploads import Limits, Refused, Upload, Uploads
 
 PAGE = Path(__file__).parent / "page"
 COOKIE = "unmingle-visitor"
@@ -53,7 +53,7 @@ def create_app(limits: Limits) -> Starlette:
     async def lifespan(app: Starlette) -> AsyncIterator[None]:
         with tempfile.TemporaryDirectory(prefix="unmingle-web-", ignore_cleanup_errors=True) as folder:
             app.state.limits, app.state.jobs = limits, Jobs(limits)
-            app.state.recordings = Recordings(Path(folder), limits)
+            app.state.recordings = Uploads(Path(folder), limits)
             cleaning = asyncio.create_task(clean(app.state.recordings, min(60.0, limits.keep_s / 2)))
             yield
             cleaning.cancel()
@@ -115,7 +115,7 @@ class Guard:
         await self._app(scope, receive, send_with_headers)
 
 
-async def clean(recordings: Recordings, every_s: float) -> None:
+async def clean(recordings: Uploads, every_s: float) -> None:
     """Remove what is not used any more, again and again."""
     while True:
         await asyncio.sleep(every_s)
@@ -155,7 +155,7 @@ async def upload(request: Request) -> Response:
     """The body is the file; `?name=` its name. It is written as it comes, and refused as soon as it is too
     large, or if it is no recording.
     """
-    recordings: Recordings = request.app.state.recordings
+    recordings: Uploads = request.app.state.recordings
     n_bytes = request.headers.get("content-length", "")
     recording = recordings.new(
         visitor_of(request), request.query_params.get("name", ""), int(n_bytes) if n_bytes.isdecimal() else 0
@@ -176,7 +176,7 @@ async def upload(request: Request) -> Response:
 
 async def example(request: Request) -> Response:
     """The built-in recording."""
-    recordings: Recordings = request.app.state.recordings
+    recordings: Uploads = request.app.state.recordings
     content = EXAMPLE.read_bytes()
     recording = recordings.new(visitor_of(request), "example.opus", len(content))
     with removing_after_errors(recordings, recording):
@@ -185,7 +185,7 @@ async def example(request: Request) -> Response:
 
 
 @contextmanager
-def removing_after_errors(recordings: Recordings, recording: Recording) -> Iterator[None]:
+def removing_after_errors(recordings: Uploads, recording: Upload) -> Iterator[None]:
     """An upload that was stopped or refused leaves nothing behind."""
     try:
         yield
@@ -194,7 +194,7 @@ def removing_after_errors(recordings: Recordings, recording: Recording) -> Itera
         raise
 
 
-async def accept(recordings: Recordings, recording: Recording) -> Response:
+async def accept(recordings: Uploads, recording: Upload) -> Response:
     """Look at what was uploaded; InputError says why it is no recording, or too long."""
 
     def duration_s() -> float | None:
@@ -244,7 +244,7 @@ async def cancel(request: Request) -> Response:
 async def download_input(request: Request) -> Response:
     """What is separated: the upload, or the mixture with the noise."""
     recording = wanted(request)
-    mixture = recording.job.files.get(MIXTURE) if recording.job else None
+    mixture = job_of(recording).files.get(MIXTURE) if recording.job else None
     return file_response(mixture or recording.source, None)
 
 
@@ -276,9 +276,9 @@ def visitor_of(request: Request) -> str:
     return visitor
 
 
-def wanted(request: Request) -> Recording:
+def wanted(request: Request) -> Upload:
     """The recording that a request names, if it is this visitor's."""
-    recording: Recording | None = request.app.state.recordings.get(
+    recording: Upload | None = request.app.state.recordings.get(
         visitor_of(request), request.path_params["id"]
     )
     if recording is None:
@@ -286,10 +286,10 @@ def wanted(request: Request) -> Recording:
     return recording
 
 
-def job_of(recording: Recording) -> Job:
+def job_of(recording: Upload) -> Job:
     if recording.job is None:
         raise HTTPException(404)
-    return recording.job
+    return cast(Job, recording.job)
 
 
 async def small_body(request: Request) -> bytes:

@@ -17,7 +17,7 @@ from unmingle.inference.files import FileResult, enhance_file, separate_file
 from unmingle.inference.pipeline import Progress
 from unmingle.media.writer import FORMATS
 from unmingle.web.noises import Noise, write_mixture
-from unmingle.web.recordings import Limits, Recording, Recordings, Refused
+from unmingle.web.uploads import Limits, Refused, Upload, Uploads
 from unmingle.web.waveforms import peaks
 
 TASKS = ("separate", "enhance")
@@ -76,7 +76,7 @@ class Job:
         peaks: name → waveform of what is heard, that of the input under "input".
     """
 
-    def __init__(self, task: Task, recording: Recording, recordings: Recordings) -> None:
+    def __init__(self, task: Task, recording: Upload, recordings: Uploads) -> None:
         self.task, self._recording, self._recordings = task, recording, recordings
         self.state, self.stage, self.error = "waiting", "starting", ""
         self.result: FileResult | None = None

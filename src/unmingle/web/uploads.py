@@ -7,15 +7,13 @@ import secrets
 import shutil
 import threading
 import time
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import Protocol
 
 from unmingle.errors import InputError, UnmingleError
 from unmingle.inference.files import output_stems
-
-if TYPE_CHECKING:
-    from unmingle.web.jobs import Job
 
 PER_VISITOR = 4
 
@@ -53,8 +51,17 @@ class Limits:
         return f"{self.max_s / 3600:.3g} hours" if self.max_s >= 3600 else f"{self.max_s / 60:.3g} minutes"
 
 
+class Work(Protocol):
+    """What is done with an upload; see `unmingle.web.jobs.Job`."""
+
+    @property
+    def is_over(self) -> bool: ...
+    def cancel(self) -> None: ...
+    def when_over(self, callback: Callable[[], None], /) -> None: ...
+
+
 @dataclass
-class Recording:
+class Upload:
     """An upload and its results.
 
     Attributes:
@@ -72,7 +79,7 @@ class Recording:
     name: str
     id: str = field(default_factory=lambda: secrets.token_urlsafe(24))
     duration_s: float | None = None
-    job: "Job | None" = None
+    job: Work | None = None
     used: float = field(default_factory=time.monotonic)
 
     @property
@@ -93,7 +100,7 @@ class Recording:
         )
 
 
-class Recordings:
+class Uploads:
     """All recordings that are there, in one folder; safe to use from several threads.
 
     Args:
@@ -103,9 +110,9 @@ class Recordings:
 
     def __init__(self, folder: Path, limits: Limits) -> None:
         self._folder, self._limits, self._lock = folder, limits, threading.Lock()
-        self._all: dict[str, Recording] = {}
+        self._all: dict[str, Upload] = {}
 
-    def new(self, visitor: str, name: str, n_bytes: int) -> Recording:
+    def new(self, visitor: str, name: str, n_bytes: int) -> Upload:
         """Make the folder of a recording that is about to be uploaded.
 
         Args:
@@ -133,7 +140,7 @@ class Recordings:
                 raise Refused(
                     f"you have {PER_VISITOR} recordings open; close one of the other tabs with this page"
                 )
-            recording = Recording(visitor, self._folder / secrets.token_hex(8), name)
+            recording = Upload(visitor, self._folder / secrets.token_hex(8), name)
             recording.folder.mkdir()
             self._all[recording.id] = recording
         return recording
@@ -154,7 +161,7 @@ class Recordings:
                 "or use the command line"
             )
 
-    def get(self, visitor: str, id: str) -> Recording | None:
+    def get(self, visitor: str, id: str) -> Upload | None:
         """A recording of this visitor; None if there is none of this name, or it is somebody else's."""
         with self._lock:
             recording = self._all.get(id)
@@ -163,7 +170,7 @@ class Recordings:
         recording.used = time.monotonic()
         return recording
 
-    def remove(self, recording: Recording) -> None:
+    def remove(self, recording: Upload) -> None:
         """Forget a recording at once, and delete its files: at once, or as soon as its job has stopped."""
         with self._lock:
             self._all.pop(recording.id, None)
