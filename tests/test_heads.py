@@ -28,8 +28,9 @@ from unmingle.heads import (
     one_and_rest,
     stft,
 )
+from unmingle.inference.choosing import after_counting, as_separator, count_speakers
 from unmingle.inference.files import separate_file
-from unmingle.inference.pipeline import after_counting, as_separator, count_speakers, separate
+from unmingle.inference.pipeline import separate
 from unmingle.layers.stft import STFT
 from unmingle.models import build
 from unmingle.objectives.clustering import DeepClusteringObjective

@@ -14,7 +14,8 @@ import soundfile
 
 from unmingle.errors import Cancelled, InputError, UsageError
 from unmingle.facts import Facts
-from unmingle.inference.files import FileResult, output_stems, separate_file
+from unmingle.inference.files import FileResult, separate_file
+from unmingle.inference.outputs import output_stems
 from unmingle.inference.pipeline import Separation, separate
 
 RATE = 16_000

@@ -6,7 +6,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO
 
-from unmingle.inference.files import FileResult, enhance_file, output_stems, separate_file
+from unmingle.inference.files import FileResult, enhance_file, separate_file
+from unmingle.inference.outputs import output_stems
 
 TASKS: dict[str, Callable[..., FileResult]] = {"separate": separate_file, "enhance": enhance_file}
 

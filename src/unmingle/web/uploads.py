@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Protocol
 
 from unmingle.errors import InputError, UnmingleError
-from unmingle.inference.files import output_stems
+from unmingle.inference.outputs import output_stems
 
 PER_VISITOR = 4
 

@@ -1,0 +1,147 @@
+"""The results of one recording on disk: a folder that appears whole or not at all."""
+
+import re
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Self
+
+import numpy as np
+
+from unmingle.facts import CLUSTERING
+from unmingle.inference.chunking import SeparatorLike
+from unmingle.inference.options import FileOptions
+from unmingle.inference.pipeline import Process
+from unmingle.inference.queue import Queue
+from unmingle.results.folders import OutputFolder
+from unmingle.results.tracks import Tracks
+
+SILENT_DB = -40.0
+
+
+@dataclass
+class Choice:
+    """What a file goes through.
+
+    Attributes:
+        process: takes its samples, returns those of the outputs.
+        separator: the network in it.
+        names: of the outputs.
+        counted: how many voices were counted in it, if they were.
+    """
+
+    process: Process
+    separator: SeparatorLike
+    names: list[str]
+    counted: int | None = None
+
+
+class Outputs:
+    """The folder of one recording's results, which appears whole or not at all; a context manager.
+
+    Attributes:
+        files: one per output.
+        rest, plot, embeddings: further files, those that were asked for.
+        tracks: see `Tracks`.
+        silent: the outputs in which nothing is, once it is finished.
+    """
+
+    def __init__(self, folder: Path, choice: Choice, sample_rate: int, options: FileOptions) -> None:
+        self._choice, self._sample_rate, self._options = choice, sample_rate, options
+        self._folder = OutputFolder(folder, options.overwrite)
+        self.files = [folder / f"{name}.{options.format}" for name in choice.names]
+        self.rest = folder / f"rest.{options.format}" if options.rest else None
+        self.plot = folder / "spectrogram.png" if options.plot else None
+        clusters = options.plot and choice.separator.facts.head in CLUSTERING
+        self.embeddings = folder / "embeddings.png" if clusters else None
+        self.silent: list[int] = []
+        self._levels, self._waiting, self._gain = np.zeros(len(choice.names) + 1), Queue(), 1.0
+
+    def __enter__(self) -> Self:
+        from unmingle.media.writer import AudioWriter
+
+        with ExitStack() as stack:
+            self._staged = stack.enter_context(self._folder)
+            names = [*self.files, *([self.rest] if self.rest else ())]
+            paths = [self._staged / file.name for file in names]
+            self.tracks = stack.enter_context(Tracks(paths, self._sample_rate, self._options.format))
+            mixture = self._staged / "mixture.wav"
+            self._drawn = None
+            if self.plot:
+                self._drawn = stack.enter_context(AudioWriter(mixture, sample_rate=self._sample_rate))
+            self._stack = stack.pop_all()
+        return self
+
+    def __exit__(self, *error: Any) -> None:
+        self._stack.__exit__(*error)
+
+    def write(self, mixture: np.ndarray, voices: np.ndarray) -> None:
+        """Take the next of the mixture `(C, T)`, and the outputs `(S, t)` that are ready."""
+        self._waiting.push(mixture[0])
+        if not voices.shape[1]:
+            return
+        reference = self._waiting.take(voices.shape[1])
+        rows = [*voices, reference - voices.sum(axis=0)] if self.rest else list(voices)
+        self.tracks.write(np.stack(rows))
+        if self._drawn:
+            self._drawn.write(reference[None])
+        self._levels += [np.vdot(row, row) for row in (*voices, reference)]
+
+    def finish(self) -> None:
+        """Complete the files and draw the pictures."""
+        self._gain = self.tracks.finish()
+        faintest = 10 ** (SILENT_DB / 10) * self._levels[-1]
+        self.silent = [index for index, level in enumerate(self._levels[:-1]) if level <= faintest]
+        if self._drawn and self.plot:
+            from unmingle.results.pictures import plot_separation
+
+            self._drawn.close()
+            paths = [self._staged / file.name for file in self.files]
+            plot_separation(self._drawn.path, paths, self._staged / self.plot.name)
+            if self.embeddings:
+                from unmingle.inference.embeddings import plot_clusters
+
+                separator: Any = self._choice.separator
+                plot_clusters(separator, self._drawn.path, paths, self._staged / self.embeddings.name)
+            self._drawn.path.unlink()
+
+    @property
+    def n_voiced(self) -> int:
+        """How many outputs hold a voice."""
+        return len(self.files) - len(self.silent) if self._choice.counted != 0 else 0
+
+    def notes(self) -> list[str]:
+        """What became of levels, rates and silent outputs, one sentence each."""
+        notes, format = [], self._options.format
+        if self._gain < 1:
+            lowered = f"{-20 * np.log10(self._gain):.1f} dB"
+            notes.append(f"all outputs were lowered by {lowered}, because {format} would have clipped")
+        if self.tracks.sample_rate != self._sample_rate:
+            written = f"written at {self.tracks.sample_rate} Hz"
+            notes.append(f"{format} has no {self._sample_rate} Hz: {written}")
+        if self.silent:
+            names = " and ".join(self._choice.names[index] for index in self.silent)
+            notes.append(f"{names} silent: {plural(self.n_voiced, 'voice')} heard")
+        return notes
+
+
+def plural(n: int | None, noun: str) -> str:
+    """Such as "no voices", "1 voice", "2 voices"."""
+    return f"{n or 'no'} {noun}{'' if n == 1 else 's'}"
+
+
+def output_stems(names: list[str]) -> list[str]:
+    """A folder name for each input: its file name without suffix, numbered where several, whatever their
+    case, have the same.
+    """
+    stems: list[str] = []
+    taken: set[str] = set()
+    for name in names:
+        stem = re.sub(r'[<>:"/\\|?*\x00-\x1f]', "_", Path(name).stem).strip(" .") or "recording"
+        candidate, count = stem, 1
+        while candidate.casefold() in taken:
+            count += 1
+            candidate = f"{stem}-{count}"
+        taken.add(candidate.casefold())
+        stems.append(candidate)
+    return stems

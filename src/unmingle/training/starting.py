@@ -1,0 +1,83 @@
+"""What a training starts with: model and objective of a recipe that fit each other, and given weights."""
+
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from unmingle.console import say
+from unmingle.errors import InputError, UsageError
+from unmingle.models import build
+from unmingle.objectives import build_objective
+from unmingle.training.recipe import Recipe
+from unmingle.weights_file import load_state, read_header
+
+
+def initialise_from(model: Any, init: Path) -> None:
+    """Load weights of the same model, or of a network that is part of it, as Conv-TasNet is of one-and-rest;
+    InputError if they are neither.
+
+    Of the same model with other arguments (another number of voices, or a causal one) those that fit are
+    taken, if they are most of it, which is said.
+    """
+    state = load_state(init)
+    shapes = {key: value.shape for key, value in state.items()}
+    for part in (model, *model.children()):
+        if {key: value.shape for key, value in part.state_dict().items()} == shapes:
+            part.load_state_dict(state)
+            return
+    theirs = read_header(init)
+    differ = ", ".join(
+        key for key in model.config if theirs["config"].get(key, model.config[key]) != model.config[key]
+    )
+    own = model.state_dict()
+    fitting = {key: state[key] for key, value in own.items() if shapes.get(key) == value.shape}
+    if theirs["model"] == model.name and 2 * sum(map(torch.numel, fitting.values())) > sum(
+        map(torch.numel, own.values())
+    ):
+        model.load_state_dict(fitting, strict=False)
+        say(f"{init}: differs in {differ}; {len(own) - len(fitting)} of {len(own)} tensors begin anew")
+        return
+    what = f"they differ in {differ}" if theirs["model"] == model.name else f"they are of {theirs['model']}"
+    raise InputError(f"{init}: weights of another model than the recipe's {model.name}: {what}")
+
+
+def build_parts(recipe: Recipe) -> tuple[Any, torch.nn.Module]:
+    """Model and objective of a recipe.
+
+    Raises:
+        UsageError: unknown arguments, or parts of the recipe that do not fit each other.
+    """
+    try:
+        arguments = {key: value for key, value in recipe.model.items() if key != "name"}
+        model = build(recipe.model["name"], **arguments)
+        objective = build_objective(
+            recipe.objective["name"],
+            **{key: value for key, value in recipe.objective.items() if key != "name"},
+        )
+    except (ValueError, TypeError) as error:
+        raise UsageError(f"recipe: {error}") from None
+    fix_after = getattr(objective, "fix_after", None)
+    if recipe.data.n_items and recipe.data.curriculum:
+        raise UsageError(
+            "recipe: data.curriculum cuts items into several, so that data.n_items cannot count them; leave "
+            "one of the two out"
+        )
+    if fix_after is not None and not (recipe.data.n_items and isinstance(fix_after, int) and fix_after > 0):
+        raise UsageError(
+            f"recipe: objective.fix_after ({fix_after}) is a number of epochs, at least 1, of a fixed set; "
+            "set data.n_items too"
+        )
+    if model.facts.sample_rate != recipe.data.sample_rate:
+        raise UsageError(
+            f"recipe: the model works at {model.facts.sample_rate} Hz, data.sample_rate is "
+            f"{recipe.data.sample_rate}; make them equal"
+        )
+    names = ", ".join(cue.name for cue in model.facts.cues)
+    if names and (not recipe.data.set or recipe.data.curriculum):
+        remedy = "set data.set, and leave data.curriculum out"
+        raise UsageError(f"recipe: the model needs the cues {names}, which only sets on disk have; {remedy}")
+    if model.facts.n_mics not in (None, 1) and not recipe.data.set:
+        n_mics = f"the model takes {model.facts.n_mics} microphones"
+        raise UsageError(f"recipe: {n_mics}, and mixtures that are drawn have one; set data.set")
+    return model, objective
