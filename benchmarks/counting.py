@@ -4,8 +4,7 @@ each.
     python benchmarks/counting.py --speech data [--model one-and-rest] [--first 40]
 
 Each mixture of valid-3mix.csv gives three recordings: its first voice, its first two, all three. They are
-    counted as `--speakers auto` counts, for
-which a recording in which nobody is heard has one voice.
+counted as `--speakers auto` counts, for which a recording in which nobody is heard has one voice.
 """
 
 import argparse

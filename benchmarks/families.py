@@ -3,8 +3,8 @@ of one core.
 
 for family in band-split-small dprnn-16k sudormrf-small sepreformer-small; do
   unmingle train recipes/libri/$family.yaml --out runs/$family
-  unmingle evaluate runs/$family/last.safetensors benchmarks/valid-2mix.csv --speech data --json >
-  runs/$family/valid-2mix.json
+  unmingle evaluate runs/$family/last.safetensors benchmarks/valid-2mix.csv --speech data --json \\
+    > runs/$family/valid-2mix.json
 done
 python benchmarks/families.py runs/band-split-small runs/dprnn-16k runs/sudormrf-small runs/sepreformer-small
 """

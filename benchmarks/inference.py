@@ -1,9 +1,9 @@
 """Speed of shipped models beside Asteroid's, in one run, taking turns; and how long the command line takes to
 start.
 
-    benchmarks/setup_asteroid.sh && python benchmarks/inference.py            # the default beside Conv-TasNet
-    benchmarks/setup_asteroid.sh && python benchmarks/inference.py --classics # each beside the same network,
-    of the same size
+    benchmarks/setup_asteroid.sh
+    python benchmarks/inference.py             # the default beside Conv-TasNet
+    python benchmarks/inference.py --classics  # each beside the same network, of the same size
 
 Both separate the same mixture in memory on the same two cores: unmingle through `separate()`, chunks, overlap
 and stitching included; Asteroid by one forward pass over the whole mixture, which is the most that it can be

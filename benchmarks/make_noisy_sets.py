@@ -11,9 +11,8 @@ any kind with the voice in a room. One mixture in four has a signal-to-noise rat
 Speakers, their utterances and the kinds are dealt like cards: all once in random order, then all once more. A
 mixture has the first 10 s of an utterance of at least 5 s, which is at -30 to -20 dB (root mean square of its
 active part). The noise begins at a random place of a recording and goes round in it where it is too short.
-The ratio is that of the energies over the whole mixture: of the voice as it is in_air, in its room if it is
-    in
-one, to the noise without what the room adds. A mixture that would pass 0.99 is made softer as a whole. What
+The ratio is that of the energies over the whole mixture: of the voice as it is in air, in its room if it is
+in one, to the noise without what the room adds. A mixture that would pass 0.99 is made softer as a whole. What
 is drawn is fixed by the seed and the files.
 """
 

@@ -243,10 +243,10 @@ def test_processing_that_piles_up_is_counted_as_a_drop_out_and_said_once_a_secon
     said: list[str] = []
     watch = RealTimeMonitor(RATE, said.append)
     for _ in range(50):
-        watch.took(RATE // 10, 0.1)
+        watch.processed(RATE // 10, 0.1)
     assert (watch.drop_outs, said) == (0, [])
     for _ in range(50):
-        watch.took(RATE // 10, 0.1 + BUFFER_S)
+        watch.processed(RATE // 10, 0.1 + BUFFER_S)
     assert 20 < watch.drop_outs <= 50
     assert len(said) == 5
     assert f"10.0 s, busy 200% of the time, {watch.drop_outs} drop-outs" == str(watch)
@@ -255,7 +255,7 @@ def test_processing_that_piles_up_is_counted_as_a_drop_out_and_said_once_a_secon
 def test_a_sound_card_that_loses_samples_is_heard_of() -> None:
     said: list[str] = []
     watch = RealTimeMonitor(RATE, said.append)
-    watch.took(RATE, 0.1, lost=3)
+    watch.processed(RATE, 0.1, lost=3)
     assert watch.drop_outs == 3 and "3 drop-outs in 1.0 s" in said[0]
 
 

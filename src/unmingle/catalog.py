@@ -193,13 +193,13 @@ def resolve(
     if name is None:
         found = fitting(task or "separate", speakers, streaming=streaming)
         if not found:
-            wish = "enhances" if task == "enhance" else "separates"
-            wish = (
+            wanted = "enhances" if task == "enhance" else "separates"
+            wanted = (
                 "counts speakers"
                 if speakers == "auto"
-                else wish
+                else wanted
                 if speakers is None
-                else f"{wish} {speakers} speakers"
+                else f"{wanted} {speakers} speakers"
             )
             elsewhere = [
                 model
@@ -207,8 +207,8 @@ def resolve(
                 if model.task == (task or "separate") and speakers == model.n_src and not streaming
             ]
             hint = f"; {elsewhere[0].name} does: {elsewhere[0].remedy}" if elsewhere else ""
-            wish += " as samples come" * streaming
-            raise UsageError(f"no model {wish}; there are: {offered(task)}{hint}")
+            wanted += " as samples come" * streaming
+            raise UsageError(f"no model {wanted}; there are: {offered(task)}{hint}")
         return found[0].path
     by_name = {card.name: card for card in cards()}
     if str(name) in by_name:

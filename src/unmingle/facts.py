@@ -25,7 +25,7 @@ def task_for(n_src: int | None) -> Task:
 
 @dataclass(frozen=True)
 class Cue:
-    """What a separator needs to be told besides the mixture.
+    """What a separator needs besides the mixture.
 
     Attributes:
         name: such as "faces" or "voice".
@@ -55,7 +55,7 @@ class Facts:
 
     Attributes:
         sample_rate: of mixture and estimates [Hz].
-        task: what it is for: "separate" tells speakers apart, "enhance" takes a voice out of noise.
+        task: "separate" returns one estimate per speaker, "enhance" takes a voice out of noise.
         n_src: number of estimates; None = any.
         n_mics: number of microphones; None = any.
         cues: what it needs besides the mixture.
@@ -92,7 +92,7 @@ class Facts:
 
     @property
     def delay(self) -> int:
-        """How far what a stream says lies behind what it is fed [samples]; the rest of its latency is waiting
+        """How far a stream's output lies behind its input [samples]; the rest of its latency is waiting
         until a hop is full.
         """
         return self.latency + 1 - self.hop

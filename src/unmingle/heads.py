@@ -1,4 +1,4 @@
-"""Heads: from what a network says to estimates, where it does not give them itself. NumPy, so that every
+"""Heads: from a network's outputs to estimates, where they are none yet. NumPy, so that every
 runtime shares them.
 """
 
@@ -25,13 +25,13 @@ Head = Callable[[Infer, np.ndarray, int | None], np.ndarray]
 
 
 def no_head(infer: Infer, mixture: np.ndarray, n_src: int | None) -> np.ndarray:
-    """The network says the estimates: `(C, T)` → `(n_src, T)`."""
+    """The network outputs the estimates: `(C, T)` → `(n_src, T)`."""
     return infer(mixture[None])[0]
 
 
 def k_means(infer: Infer, mixture: np.ndarray, n_src: int | None) -> np.ndarray:
-    """The network says an embedding per bin, `(1, E, F, N)`; every bin goes to the nearest of `n_src` centres
-    (2 unless given).
+    """The network outputs an embedding per bin, `(1, E, F, N)`; every bin goes to the nearest of `n_src`
+    centres (2 unless given).
 
     `(1, T)` → `(n_src, T)`.
 
@@ -46,7 +46,7 @@ def soft_k_means(infer: Infer, mixture: np.ndarray, n_src: int | None) -> np.nda
     """As `k_means`, but bins between two centres are shared: mask of centre `k` ∝ `exp(−2 |v − c_k|²)`.
 
     The centres are those of `k_means`: moved by shared bins, as in the paper, those of a network that is not
-        sure fall together.
+    sure fall together.
 
     References:
         Y. Isik et al., "Single-channel multi-speaker separation using deep clustering", 2016.
@@ -55,11 +55,11 @@ def soft_k_means(infer: Infer, mixture: np.ndarray, n_src: int | None) -> np.nda
 
 
 def one_and_rest(infer: Infer, mixture: np.ndarray, n_src: int | None) -> np.ndarray:
-    """The network says one voice, the rest and whether its input holds speech, `(1, 3, T)`; the rest is fed
-    back in: `(1, T)` → `(n_src, T)`.
+    """The network outputs one voice, the rest and whether its input holds speech, `(1, 3, T)`; the rest is
+    fed back in: `(1, T)` → `(n_src, T)`.
 
     `n_src` voices take `n_src − 1` passes, the last voice being the last rest. Where `n_src` is None it goes
-    on until nobody speaks in the rest, and returns as many voices as it heard, 0 to `MOST_SPEAKERS`.
+    on until the rest holds no speech, and returns as many voices as it found, 0 to `MOST_SPEAKERS`.
 
     References:
         N. Takahashi et al., "Recursive speech separation for unknown number of speakers", 2019.

@@ -1,4 +1,4 @@
-"""Weights files of the training floor: safetensors whose header says everything that is needed to use or to
+"""Weights files of the training floor: safetensors whose header holds everything that is needed to use or to
 go on training them.
 """
 
@@ -23,7 +23,7 @@ OPTIMIZER = "optimizer/"  # how the names of an optimizer's tensors begin, in th
 def save_weights(
     path: Path, model: Any, state: dict[str, Tensor], *, recipe: dict[str, Any], training: dict[str, Any]
 ) -> None:
-    """Write `state` with the model's name, arguments and facts, the resolved recipe and what training says of
+    """Write `state` with the model's name, arguments and facts, the resolved recipe and training's account of
     itself, by renaming into place.
     """
     header = {

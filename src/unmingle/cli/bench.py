@@ -118,10 +118,9 @@ def train(
     resolved, folder = read_recipe(recipe, overrides), out or Path("runs") / recipe.stem
     best = run(resolved, folder, resume=resume, init=init, progress=not quiet)
     plot_curves(folder / "curves.csv", folder / "curves.png")
-    told = read_header(best)["training"]
-    typer.echo(
-        f"reached: {told['held_out_si_sdri_db']:.2f} dB SI-SDRi on held-out speakers, {told['steps']} steps"
-    )
+    training = read_header(best)["training"]
+    reached = f"{training['held_out_si_sdri_db']:.2f} dB SI-SDRi on held-out speakers"
+    typer.echo(f"reached: {reached}, {training['steps']} steps")
     typer.echo(f"weights: {best}\ncurves:  {folder / 'curves.png'}")
 
 

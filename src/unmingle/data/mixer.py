@@ -75,7 +75,7 @@ class Mixer:
     """Draws mixtures; item `i` depends on `(seed, i)` alone, so any number of workers yields the same set.
 
     All voices of a mixture come from the same corpus: otherwise a network learns to tell recording channels
-        apart instead of voices.
+    apart instead of voices.
 
     Args:
         speech: voices.

@@ -61,7 +61,7 @@ def paired_test(rows: list[dict[str, Any]], first: list[dict[str, Any]]) -> dict
     mixtures where both have a value.
 
     None where there is nothing to compare: for the first model itself, and where no mixture makes a
-        difference.
+    difference.
     """
     from scipy import stats
 

@@ -10,7 +10,7 @@ def high_shares(estimates: np.ndarray, sample_rate: int, highest: float) -> np.n
     there, in all bands or for longer.
 
     Shares go by amplitude, not by energy: of estimates that are themselves unsure, that leaves less of a
-        voice in the other.
+    voice in the other.
     """
     frame, n = frame_length(sample_rate), estimates.shape[1]
     spectrum = np.fft.rfft(estimates)

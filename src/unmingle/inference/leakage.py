@@ -11,7 +11,7 @@ def silence_pauses(estimates: np.ndarray, sample_rate: int) -> np.ndarray:
     """Fade a voice out where it is absent: far below the others for half a second, or well below and a copy
     of them for two.
 
-    What is taken from it is leakage, and goes to the voices that are heard there, so that the sum stays `(S,
+    What is taken from it is leakage, and goes to the voices that are active there, so that the sum stays `(S,
     T)`.
     """
     frame = 2 * frame_length(sample_rate)

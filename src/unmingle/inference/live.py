@@ -12,7 +12,7 @@ from unmingle.errors import InputError, UsageError
 from unmingle.inference.streaming import Stream
 
 SAMPLE_FORMATS = {"s16": "<i2", "f32": "<f4"}  # of raw samples in a pipe
-BUFFER_S = 0.2  # how far behind its source it may be before that is heard as a drop-out
+BUFFER_S = 0.2  # how far behind its source it may be before that counts as a drop-out
 
 
 @dataclass
@@ -21,9 +21,9 @@ class RealTimeMonitor:
 
     Attributes:
         sample_rate: [Hz].
-        say: is told of drop-outs, once a second at most.
+        say: is called with a line about drop-outs, once a second at most.
         n_samples: processed so far.
-        busy_s: time that took.
+        busy_s: processing time.
         behind_s: processing that has piled up.
         drop_outs: times that this passed `BUFFER_S`, or that a sound card lost samples.
     """
@@ -34,10 +34,10 @@ class RealTimeMonitor:
     busy_s: float = 0.0
     behind_s: float = 0.0
     drop_outs: int = 0
-    told: tuple[int, int] = (0, 0)  # drop-outs and samples when it last spoke
+    reported: tuple[int, int] = (0, 0)  # drop-outs and samples when they were last reported
 
-    def took(self, n: int, seconds: float, lost: int = 0) -> None:
-        """Note that `n` samples took so long, and that a sound card lost some `lost` times before them."""
+    def processed(self, n: int, seconds: float, lost: int = 0) -> None:
+        """Count `n` samples, processed in `seconds`; before them a sound card lost some `lost` times."""
         self.n_samples += n
         self.busy_s += seconds
         self.behind_s = max(0.0, self.behind_s + seconds - n / self.sample_rate)
@@ -45,9 +45,9 @@ class RealTimeMonitor:
         if self.behind_s > BUFFER_S:
             self.behind_s = 0.0
             self.drop_outs += 1
-        told, when = self.told
-        if self.drop_outs > told and (not told or self.n_samples - when >= self.sample_rate):
-            self.told = self.drop_outs, self.n_samples
+        reported, when = self.reported
+        if self.drop_outs > reported and (not reported or self.n_samples - when >= self.sample_rate):
+            self.reported = self.drop_outs, self.n_samples
             many = f"{self.drop_outs} drop-out{'' if self.drop_outs == 1 else 's'}"
             self.say(
                 f"{many} in {self.n_samples / self.sample_rate:.1f} s: processing is slower than real time; "
@@ -76,14 +76,14 @@ def from_pipe(
     interrupted.
 
     The samples that come out are those that went in, in step: nothing is put before them. A source that is
-        faster than real time is made to wait.
+    faster than real time is made to wait.
 
     Args:
         stream: a fresh one.
         source, sink: binary, at the model's sample rate.
         format: a key of `SAMPLE_FORMATS`.
         block: how much is processed at once [samples]; the model's hop unless given.
-        say: is told of drop-outs.
+        say: is called with a line about drop-outs.
 
     Raises:
         InputError: the pipe ends within a sample, all before which is written; or it brings a WAV file.
@@ -108,7 +108,7 @@ def from_pipe(
             began = time.perf_counter()
             samples = np.frombuffer(data[: len(data) - spare], dtype).astype(np.float32) / scale
             write(stream.feed(samples))
-            watch.took(len(samples), time.perf_counter() - began)
+            watch.processed(len(samples), time.perf_counter() - began)
         write(stream.flush())
         if spare:
             raise InputError(
@@ -143,7 +143,9 @@ def from_microphone(
         ) from None
     block = block or stream.hop
     watch = RealTimeMonitor(stream.sample_rate, say)
-    heard: queue.Queue[np.ndarray] = queue.Queue(maxsize=max(1, round(BUFFER_S * stream.sample_rate / block)))
+    captured: queue.Queue[np.ndarray] = queue.Queue(
+        maxsize=max(1, round(BUFFER_S * stream.sample_rate / block))
+    )
     ready: queue.Queue[np.ndarray] = queue.Queue()
     lost, playing = 0, False  # only the callback changes them
 
@@ -151,7 +153,7 @@ def from_microphone(
         nonlocal lost, playing
         lost += bool(status.input_overflow)
         try:
-            heard.put_nowait(samples[:, 0].copy())
+            captured.put_nowait(samples[:, 0].copy())
         except queue.Full:
             lost += 1
         try:
@@ -174,14 +176,14 @@ def from_microphone(
         with sounddevice.Stream(device=number, callback=callback, **options):
             say("listening; stop with Ctrl-C")
             while True:
-                samples = heard.get()
+                samples = captured.get()
                 began = time.perf_counter()
                 spare = np.concatenate([spare, stream.feed(samples)[:n_out].T])
                 while len(spare) >= block:
                     ready.put(spare[:block])
                     spare = spare[block:]
                 now = lost
-                watch.took(len(samples), time.perf_counter() - began, now - counted)
+                watch.processed(len(samples), time.perf_counter() - began, now - counted)
                 counted = now
     except KeyboardInterrupt:
         return watch

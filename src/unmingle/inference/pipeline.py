@@ -194,11 +194,11 @@ def separate(
             range (int16 by 1/32768).
         sample_rate: [Hz], 1,000 to 768,000.
         speakers: number of voices; "auto" counts them first, with `model` if it can, else with one that can,
-            and takes a recording in which nobody is heard for one voice; then `model` separates, or the best
+            and takes a recording without a voice for one voice; then `model` separates, or the best
             for that number.
         model: as for `load`; or a separator: one that was loaded, or any callable with `facts`.
         progress: called with the seconds done and in all; returning False cancels.
-        cues: what the model is told besides, by name, for one that declares cues.
+        cues: the cues that the model declares, by name.
 
     Returns:
         `(n_src, T)` float32.

@@ -11,9 +11,8 @@ class SpeakerTracker:
     """Remembers how each track sounds, and puts the estimates of the next chunk in the tracks' order.
 
     Two kinds of evidence are added: correlation with the previous chunk on the overlap, as far as somebody
-        speaks there; and the
-    similarity of voices (mean spectrum and pitch), as far as they have been heard. Numbers are log-likelihood
-    ratios, roughly: fitted to same and different speakers of LibriSpeech dev-clean.
+    speaks there; and the similarity of voices (mean spectrum and pitch), as far as they are known. Numbers
+    are log-likelihood ratios, roughly: fitted to same and different speakers of LibriSpeech dev-clean.
     """
 
     OVERLAP_WEIGHT, DIFFERENT, LIMIT = 10.0, 4.0, 2.0
@@ -30,8 +29,8 @@ class SpeakerTracker:
         """Indices that put `estimates` `(S, T)` in order, given the tracks `before` `(S, t)`, which end
         within them.
         """
-        heard = voice_features(estimates, self._sample_rate)
-        score = np.array([[self._alike(profile, voice) for voice in heard] for profile in self._profiles])
+        features = voice_features(estimates, self._sample_rate)
+        score = np.array([[self._alike(profile, voice) for voice in features] for profile in self._profiles])
         if before is not None:
             now = estimates[:, : before.shape[1]]
             energy = (np.vdot(before, before) + np.vdot(now, now)) / 2
@@ -42,7 +41,7 @@ class SpeakerTracker:
             permutations(tracks), key=lambda order: sum(score[track, order[track]] for track in tracks)
         )
         for track, index in enumerate(best):
-            self._remember(track, heard[index])
+            self._remember(track, features[index])
         return list(best)
 
     def _alike(self, profile: tuple[np.ndarray, int] | None, voice: tuple[np.ndarray, int] | None) -> float:

@@ -17,11 +17,11 @@ from unmingle.runtime.separator import Separator
 
 
 class Stream:
-    """Separates samples as they come, with a model that hears nothing of what follows and keeps what it needs
+    """Separates samples as they come, with a causal model, which keeps what it needs
     of the past.
 
-    What the calls return is, joined, as long as what was fed and equal to what the model says of the whole,
-    however the input was cut. It is what the model says and no more: unlike `separate`, nothing is levelled,
+    What the calls return is, joined, as long as what was fed and equal to the model's output for the whole,
+    however the input was cut. It is the model's output and no more: unlike `separate`, nothing is levelled,
     silenced or reordered.
 
     Args:

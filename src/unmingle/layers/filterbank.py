@@ -12,9 +12,8 @@ class LearnedFilterbank(nn.Module):
     to the other.
 
     They begin as a spectrogram does: windowed cosines and sines at equal distances in frequency, the
-        synthesis being the inverse where a filter
-    is a whole number of strides long and no longer than there are different waves. A training starts with
-    frames that sound, and goes on from there.
+    synthesis being the inverse where a filter is a whole number of strides long and no longer than there are
+    different waves. A training starts with frames that sound, and goes on from there.
 
     Both run in float32 even under autocast, because the waveform must keep its precision.
 

@@ -189,8 +189,8 @@ class Recurrent(nn.Module):
         flat = self.norm(vectors).flatten(0, 1)
         if past:
             before = past[0].read(*self.kept).transpose(0, 1).flatten(1, 2)[:, None]  # 2 1 (B bands) H
-            out, (said, cell) = self.lstm(flat, (before[0], before[1]))
-            past[0].write(torch.stack([said, cell]).reshape(2, -1, *self.kept[1:]).transpose(0, 1))
+            out, (hidden, cell) = self.lstm(flat, (before[0], before[1]))
+            past[0].write(torch.stack([hidden, cell]).reshape(2, -1, *self.kept[1:]).transpose(0, 1))
         else:
             out, _ = self.lstm(flat)
         return self.project(out).reshape(vectors.shape)

@@ -22,8 +22,8 @@ class ConvTasNet(nn.Module):
     `n_hidden`, Sc = `n_skip`, P = `tcn_kernel_size`, X = `n_blocks`, R = `n_repeats`.
 
     With cLN it is causal and streams: what it keeps of the past is the last half frame of the mixture, the
-        frames that the depthwise convolutions
-    reach back to, the means of the norms, and the half frame of estimates that the next frame completes.
+    frames that the depthwise convolutions reach back to, the means of the norms, and the half frame of
+    estimates that the next frame completes.
 
     Differs from the paper: the last block's residual output, which nothing reads, is left out (4.98 M
     parameters instead of 5.05 M);
@@ -122,5 +122,5 @@ class ConvTasNet(nn.Module):
 
     def _voices(self, frames: Tensor, *past: StreamState) -> Tensor:
         """Frames of the mixture `(B, F, N)` → of the voices `(B, S, F, N)`."""
-        said = self.mask(self.tcn(self.bottleneck(self.norm(frames, *past)), *past)).float()
-        return self.limit(said.unflatten(1, (self.n_src, -1))) * frames[:, None]
+        raw = self.mask(self.tcn(self.bottleneck(self.norm(frames, *past)), *past)).float()
+        return self.limit(raw.unflatten(1, (self.n_src, -1))) * frames[:, None]

@@ -24,17 +24,16 @@ class LookingToListenAudio(nn.Module):
 
     Real and imaginary part of the STFT, compressed by a power law, go through 14 dilated convolutions over
     time and frequency; a 1×1 convolution leaves 8 features of each bin. All bins of a frame together go into
-    a BLSTM, then into three linear layers, and a last one says, for each voice and bin, the real and
+    a BLSTM, then into three linear layers, and a last one outputs, for each voice and bin, the real and
     imaginary part of the mask that the mixture is multiplied with.
 
     The defaults are the paper's at 16 kHz: 12.5 M parameters for two voices. `n_src=1` takes one voice out of
     noise.
 
     Masks are not limited: the last layer is linear, so a mask can exceed 1, and 2, and be negative, as
-        complex ones must to cancel what is
-    added by noise. (A sigmoid would leave 0 … 1, and decompressed 0 … 2; a compression to −K … K by a tanh,
-    decompressed again, is a factor and nothing else.) They begin at an equal share of the mixture: real part
-    1 / `n_src`, imaginary part 0.
+    complex ones must to cancel what is added by noise. (A sigmoid would leave 0 … 1, and decompressed 0 … 2;
+    a compression to −K … K by a tanh, decompressed again, is a factor and nothing else.) They begin at an
+    equal share of the mixture: real part 1 / `n_src`, imaginary part 0.
 
     Differs from the paper: windows are the square root of Hann's, so that analysis and synthesis give the
     mixture back; the compressed spectrogram is

@@ -15,18 +15,16 @@ class OneAndRest(nn.Module):
     """A network that takes one voice out of a mixture; what is left goes in again, until nobody speaks in it.
 
     mixture → Conv-TasNet with two outputs, "one" and "rest" → (outside the network, see `heads.py`) rest →
-    the same network → … → a rest in which a classifier hears no speech. The classifier is a few convolutions
+    the same network → … → a rest in which a classifier finds no speech. The classifier is a few convolutions
     on the log spectrogram of what goes in. One network thus serves any number of voices, and counts them: as
     many as the passes before the first "no speech".
 
-    Its third row is what the classifier says, above 0 for speech, constant in time. It is kept as small as a
+    Its third row is the classifier's output, above 0 for speech, constant in time. It is kept as small as a
     waveform, so that a comparison of two runtimes is not about this row alone.
 
     Differs from the paper: the classifier has a few convolutions (30 thousand parameters) instead of
-    AlexNet's, and sees the level of its
-    input: what is far below the level at which chunks are separated is no speech; the smaller parts of
-        Conv-TasNet are arguments, the
-    others as there; see `ConvTasNet`.
+    AlexNet's, and sees the level of its input: what is far below the level at which chunks are separated is
+    no speech; the smaller parts of Conv-TasNet are arguments, the others as there; see `ConvTasNet`.
 
     Args:
         n_src: fixes the number of voices; None = any.

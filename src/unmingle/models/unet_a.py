@@ -18,19 +18,18 @@ class UNetA(nn.Module):
 
     A 1×1 convolution, then dense blocks ("neural transforms"). On the way down each is followed by a
     convolution that halves time and frequency, on the way up each is preceded by one that doubles them, and
-    sees beside it what the block of the same size said on the way down. The last 1×1 convolution says real
+    also gets the output of the block of the same size on the way down. The last 1×1 convolution outputs real
     and imaginary part of the voice, or its magnitude, which takes the phase of the mixture.
 
     Seven blocks have 0.32 M parameters, 17 have 0.80 M: 17 halve eight times, down to a single bin, so that
-        the deepest see everything.
+    the deepest see everything.
 
     Differs from the paper: the spectrogram is divided by its root mean square, and the estimate multiplied by
-    it, so the level of the mixture does
-    not matter and batch norm sees training and use alike; it is not compressed. Odd sizes are filled up with
-    one row of zeros before they are halved, and cut after they are doubled. Nothing limits what is said: a
-    magnitude may be negative, which turns the phase over. A dense block says its last layer's features only,
-    as in Choi's code. In training, statistics of batch norm are those of the batch; in use, those kept from
-    training, so no item depends on others.
+    it, so the level of the mixture does not matter and batch norm sees training and use alike; it is not
+    compressed. Odd sizes are filled up with one row of zeros before they are halved, and cut after they are
+    doubled. Nothing limits the output: a magnitude may be negative, which turns the phase over. A dense block
+    outputs its last layer's features only, as in Choi's code. In training, statistics of batch norm are those
+    of the batch; in use, those kept from training, so no item depends on others.
 
     Args:
         sample_rate: [Hz].
@@ -89,8 +88,8 @@ class UNetA(nn.Module):
             level = (spectrum.square().sum(1, keepdim=True).mean((2, 3), keepdim=True) + 1e-8).sqrt()
             spectrum = spectrum / level
             magnitude = (spectrum.square().sum(1, keepdim=True) + 1e-8).sqrt()
-        said = self._transform(spectrum if self.spectrogram == "complex" else magnitude).float()
-        voice = said if self.spectrogram == "complex" else said * spectrum / magnitude
+        output = self._transform(spectrum if self.spectrogram == "complex" else magnitude).float()
+        voice = output if self.spectrogram == "complex" else output * spectrum / magnitude
         with torch.autocast(mixture.device.type, enabled=False):
             return self.stft.inverse(voice * level, mixture.shape[-1])[:, None]
 

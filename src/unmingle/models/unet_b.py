@@ -1,4 +1,4 @@
-"""U-Net B: a plain U-Net on decibels, which says the noise; what is left of the mixture is the voice."""
+"""U-Net B: a plain U-Net on decibels, which predicts the noise; what is left of the mixture is the voice."""
 
 from math import atanh
 
@@ -9,9 +9,9 @@ from torch.nn import functional
 from unmingle.facts import Facts
 from unmingle.layers.stft import STFT
 
-# What the network sees, and what it says, in decibels: (dB − mean) / spread.
-SEEN_DB, SAID_DB = (-46.0, 50.0), (6.0, 82.0)
-FLOOR = 1e-8  # power of the quietest bin that is told apart, 80 dB below the loudest
+# The network's input and output, in decibels: (dB − mean) / spread.
+SEEN_DB, NOISE_DB = (-46.0, 50.0), (6.0, 82.0)
+FLOOR = 1e-8  # power of the quietest bin that is resolved, 80 dB below the loudest
 SLOPE = 0.3  # of the LeakyReLUs
 
 
@@ -21,7 +21,7 @@ class UNetB(nn.Module):
 
     Five sizes with two 3×3 convolutions each, of 16, 32, 64, 128 and 256 filters; between them the maximum of
     2×2 bins on the way down, on the way up bins are repeated and smoothed by a 2×2 convolution, beside what
-    was said at that size on the way down. A tanh ends it. 1.9 M parameters.
+    was output at that size on the way down. A tanh ends it. 1.9 M parameters.
 
     With 8 kHz, a transform of 255 and a hop of 63 samples, 8064 samples are a tile of 128 × 128. All of it is
     convolutions, so any number of frames goes through at once: they are filled up with silence to a multiple
@@ -31,7 +31,7 @@ class UNetB(nn.Module):
     of it, so the level of the mixture does
     not matter (`noise_db` adds that level again); the noise's magnitude is subtracted from the mixture's and
     nothing falls below 0, where public code takes decibels from decibels; windows are the square root of
-    Hann's. Before training the noise is said to be 46 dB below the loudest bin: noise that is louder than the
+    Hann's. Before training the predicted noise is 46 dB below the loudest bin: noise that is louder than the
     mixture in every bin leaves neither a voice nor a gradient, and a learning rate above 2e-3 can lead there
     too.
 
@@ -88,14 +88,14 @@ class UNetB(nn.Module):
             else:
                 nn.init.zeros_(parameter)
         nn.init.constant_(
-            parameter, atanh((SEEN_DB[0] - SAID_DB[0]) / SAID_DB[1])
-        )  # the last one is the bias of what is said
+            parameter, atanh((SEEN_DB[0] - NOISE_DB[0]) / NOISE_DB[1])
+        )  # the last one is the bias of the output
 
     def forward(self, mixture: Tensor) -> Tensor:
         """`(B, 1, T)` → `(B, 1, T)`: the voice."""
         spectrum, loudest = self._spectrum(mixture)
         magnitude = (spectrum.square().sum(1) + FLOOR).sqrt()
-        mean, spread = SAID_DB
+        mean, spread = NOISE_DB
         ratio = 10 ** ((self._transform(magnitude) * spread + mean) / 20) / magnitude
         voice = (1 - ratio).relu()[:, None] * spectrum
         with torch.autocast(mixture.device.type, enabled=False):
@@ -106,8 +106,8 @@ class UNetB(nn.Module):
         STFT `self.stft`.
         """
         spectrum, loudest = self._spectrum(mixture)
-        said = self._transform((spectrum.square().sum(1) + FLOOR).sqrt())
-        return said + 20 * loudest[:, 0].log10() / SAID_DB[1]
+        predicted = self._transform((spectrum.square().sum(1) + FLOOR).sqrt())
+        return predicted + 20 * loudest[:, 0].log10() / NOISE_DB[1]
 
     def _spectrum(self, mixture: Tensor) -> tuple[Tensor, Tensor]:
         """`(B, 1, T)` → the STFT over the magnitude of its loudest bin `(B, 2, F, N)`, and that `(B, 1, 1,

@@ -106,5 +106,5 @@ class UPIT(nn.Module):
         states, _ = self.recurrent(features.transpose(1, 2))
         # Shapes are those of the spectrum, never of what a recurrent layer returns: that would freeze the
         # length in an export.
-        said = self.mask(states).float().reshape(n_batch, n_frames, self.n_src, n_bins).permute(0, 2, 3, 1)
-        return MASKS[self.activation](said)
+        raw = self.mask(states).float().reshape(n_batch, n_frames, self.n_src, n_bins).permute(0, 2, 3, 1)
+        return MASKS[self.activation](raw)

@@ -33,7 +33,7 @@ class MultiResolutionSTFT(nn.Module):
     source.
 
     Differs from the paper: the window is the square root of a Hann window and as long as the transform;
-        magnitudes end at −80 dB of full scale.
+    magnitudes end at −80 dB of full scale.
 
     Args:
         resolutions: pairs of `n_fft` and `hop` [samples].

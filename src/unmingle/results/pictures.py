@@ -21,8 +21,7 @@ def plot_separation(mixture: Path, voices: list[Path], picture: Path) -> None:
     beside each voice its mask, as PNG.
 
     A mask here is what any separator amounts to: the magnitude of the voice over that of the mixture, 1 at
-        most, where the mixture is not faint.
-    The files are read block by block; any length takes the same memory.
+    most, where the mixture is not faint. The files are read block by block; any length takes the same memory.
 
     Raises:
         InputError: a file cannot be read.

@@ -133,8 +133,8 @@ def origins(header: dict[str, Any]) -> list[str]:
     data, training = header["recipe"]["data"], header["training"]
     if data.get("set"):  # weights of an earlier version know no sets
         return [data["set"]]
-    heard = {name for each in (*training.get("earlier", []), training) for name in each.get("corpora", [])}
-    return sorted(heard) or data["corpora"] or [data["speech"]]
+    corpora = {name for each in (*training.get("earlier", []), training) for name in each.get("corpora", [])}
+    return sorted(corpora) or data["corpora"] or [data["speech"]]
 
 
 def licences(header: dict[str, Any], ships: bool) -> dict[str, str]:
@@ -191,12 +191,12 @@ def to_onnx(model: Any, path: Path) -> onnx.ModelProto:
     """Trace the model for any batch and length; values that are float16 exactly are stored so.
 
     One that streams becomes a step of its stream: inputs `mixture` and `state`, outputs `estimates` and
-        `next_state`.
+    `next_state`.
     """
     facts = model.facts
     network, inputs = model, [torch.randn(2, facts.n_mics or 1, 2_000 * (facts.hop or 10)) * 0.1]
     with torch.no_grad():
-        last_axis = model(inputs[0]).ndim - 1  # time, or frames where a network says embeddings
+        last_axis = model(inputs[0]).ndim - 1  # time, or frames where a network outputs embeddings
     axes = {"mixture": {0: "B", 2: "T"}, "estimates": {0: "B", last_axis: "T" if last_axis == 2 else "N"}}
     if facts.state:
         network, inputs = Step(model), [*inputs, torch.zeros(2, facts.state)]

@@ -11,7 +11,7 @@ SPEED_UP = 1.2  # of bfloat16 over float32, from which on it is chosen
 
 
 def choose_precision(wanted: str) -> str:
-    """What Lightning is told: `wanted`, or for "auto" bfloat16 where it works and is faster, else float32.
+    """Lightning's precision: `wanted`, or for "auto" bfloat16 where it works and is faster, else float32.
 
     Raises:
         UsageError: bfloat16 is wanted where this machine cannot train in it.

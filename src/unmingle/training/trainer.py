@@ -304,7 +304,7 @@ def train(
         module.optimizer_state = load_optimizer(init)
         module.warm = bool(module.optimizer_state)
         if module.warm and header["recipe"]["data"]["seed"] == recipe.data.seed and not recipe.data.n_items:
-            module.items_seen = before.get("items_seen", 0)  # a trunk hears no mixture twice
+            module.items_seen = before.get("items_seen", 0)  # a trunk uses no mixture twice
     out.mkdir(parents=True, exist_ok=True)
     (out / "recipe.json").write_text(json.dumps(recipe.to_dict(), indent=1), encoding="utf-8")
     trainer = lightning.Trainer(

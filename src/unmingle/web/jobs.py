@@ -58,10 +58,10 @@ class Task:
 
 def run(task: Task, source: Path, out: Path, stem: str, progress: Progress) -> FileResult:
     """Call the function that the command line calls for this task."""
-    wishes: dict[str, Any] = {"format": task.format, "plot": True, "progress": progress, "stem": stem}
+    options: dict[str, Any] = {"format": task.format, "plot": True, "progress": progress, "stem": stem}
     if task.kind == "enhance":
-        return enhance_file(source, out, rest=True, **wishes)
-    return separate_file(source, out, speakers=task.speakers, **wishes)
+        return enhance_file(source, out, rest=True, **options)
+    return separate_file(source, out, speakers=task.speakers, **options)
 
 
 class Job:
@@ -72,8 +72,8 @@ class Job:
         stage: what is being done.
         error: why it failed.
         result: what `separate_file` returned.
-        files: name → path of what may be heard and downloaded.
-        peaks: name → waveform of what is heard, that of the input under "input".
+        files: name → path of what may be played and downloaded.
+        peaks: name → waveform of what is played, that of the input under "input".
     """
 
     def __init__(self, task: Task, recording: Upload, recordings: Uploads) -> None:
