@@ -1,8 +1,8 @@
 """Asteroid in its own virtual environment, driven by inference.py and training.py: a task per line in, its
 seconds out.
 
-Run as: asteroid_worker.py SAMPLES.npy THREADS NETWORK, the network as JSON: a class of asteroid.models with its
-arguments, or "Spectrogram", below.
+Run as: asteroid_worker.py SAMPLES.npy THREADS NETWORK, the network as JSON: a class of asteroid.models with
+its arguments, or "Spectrogram", below.
 A mixture `(T,)` is separated (task "separate"). Sources `(B, S, T)` are mixed and trained on (task "step":
 forward, loss, backward, optimiser), or compared: copies of their mixture with them (task "pit": loss,
 backward), embeddings with the voice that owns each bin (task "affinity"). The weights are random, which costs

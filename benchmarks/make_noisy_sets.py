@@ -12,8 +12,8 @@ Speakers, their utterances and the kinds are dealt like cards: all once in rando
 mixture has the first 10 s of an utterance of at least 5 s, which is at -30 to -20 dB (root mean square of its
 active part). The noise begins at a random place of a recording and goes round in it where it is too short.
 The ratio is that of the energies over the whole mixture: of the voice as it is in air, in its room if it is
-in one, to the noise without what the room adds. A mixture that would pass 0.99 is made softer as a whole. What
-is drawn is fixed by the seed and the files.
+in one, to the noise without what the room adds. A mixture that would pass 0.99 is made softer as a whole.
+What is drawn is fixed by the seed and the files.
 """
 
 import argparse
