@@ -2,9 +2,11 @@
 
 from collections import defaultdict
 from collections.abc import Sequence
+from functools import lru_cache
 
 import numpy as np
 import soxr
+from scipy import fft
 
 from unmingle.data.corpora import Corpus
 from unmingle.data.mixture import Mixture
@@ -38,12 +40,18 @@ def tilt(samples: np.ndarray, rng: np.random.Generator, max_db: float) -> np.nda
     """Colour a voice as microphones do: a smooth random curve over log frequency, up to `max_db` [dB] either
     way.
     """
-    n_fft = len(samples) + 2048
-    knots = rng.uniform(-max_db, max_db, 6)
-    frequency = np.linspace(0, 1, n_fft // 2 + 1)
-    curve_db = np.interp(np.log2(1 + 31 * frequency) / 5, np.linspace(0, 1, 6), knots)
-    shaped = np.fft.irfft(np.fft.rfft(samples, n_fft) * 10 ** (curve_db / 20), n_fft)
-    return shaped[: len(samples)].astype(np.float32)
+    n_fft = fft.next_fast_len(len(samples) + 2048, real=True)
+    knots = rng.uniform(-max_db, max_db, 6).astype(np.float32)
+    curve_db = knots @ _hats(n_fft // 2 + 1)
+    shaped = fft.irfft(fft.rfft(samples, n_fft) * np.exp(curve_db * np.float32(np.log(10) / 20)), n_fft)
+    return shaped[: len(samples)]
+
+
+@lru_cache(maxsize=4)
+def _hats(n_bins: int) -> np.ndarray:
+    """Linear interpolation between six knots over log frequency, as a matrix: float32 `(6, n_bins)`."""
+    position = np.log2(1 + 31 * np.linspace(0, 1, n_bins))
+    return np.maximum(0, 1 - np.abs(position - np.arange(6)[:, None])).astype(np.float32)
 
 
 def room(rng: np.random.Generator, sample_rate: int, t60_s: float) -> np.ndarray:
@@ -65,10 +73,8 @@ def room(rng: np.random.Generator, sample_rate: int, t60_s: float) -> np.ndarray
 
 def convolve(samples: np.ndarray, response: np.ndarray) -> np.ndarray:
     """`samples` through `response`, cut to the length of `samples`."""
-    n_fft = 1 << (len(samples) + len(response) - 1).bit_length()
-    return np.fft.irfft(np.fft.rfft(samples, n_fft) * np.fft.rfft(response, n_fft), n_fft)[
-        : len(samples)
-    ].astype(np.float32)
+    n_fft = fft.next_fast_len(len(samples) + len(response) - 1, real=True)
+    return fft.irfft(fft.rfft(samples, n_fft) * fft.rfft(response, n_fft), n_fft)[: len(samples)]
 
 
 class Mixer:
