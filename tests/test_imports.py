@@ -94,6 +94,6 @@ def test_what_runs_and_trains_separators_names_none_and_asks_for_no_type(name: s
 
 
 def test_the_order_of_the_parts_is_documented() -> None:
-    text = (ROOT.parents[1] / "docs/architecture.md").read_text(encoding="utf-8")
+    text = (Path(__file__).parents[1] / "docs/architecture.md").read_text(encoding="utf-8")
     for names in LAYERS[:-1]:
         assert f"`{names.removesuffix(' __init__')}`" in text

@@ -18,4 +18,4 @@ def track(items: Iterable[Item], description: str, total: int | None = None) -> 
     from rich.progress import track as rich_track
 
     console = Console(stderr=True)
-    yield from rich_track(items, description, total, console=console, disable=not console.is_terminal)
+    yield from rich_track(items, description, total, console=console) if console.is_terminal else items
