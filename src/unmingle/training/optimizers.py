@@ -64,24 +64,35 @@ class MuonAndAdamW(torch.optim.Optimizer):
         self.param_groups = [group for part in self.parts for group in part.param_groups]
 
 
+TINY = 1e-30
 SCALE = ".scale"  # ends the name of what a tensor of 8 bits is to be multiplied by
 
 
 def optimizer_tensors(optimizer: Any) -> dict[str, torch.Tensor]:
-    """An optimizer's state as named tensors, compactly: momentum in 8 bits with a scale, which is enough for
-    what is made orthogonal anyway; second moments, which need range, in bfloat16.
+    """An optimizer's state as named tensors, compactly: momentum in 8 bits, which is made orthogonal anyway.
+    Of AdamW's second moments the root, in 8 bits that have its range; of its first moments the ratio to it.
     """
     found = {}
     for number, part in enumerate(_parts(optimizer)):
         for index, state in part.state_dict()["state"].items():
+            root = torch.as_tensor(state.get("exp_avg_sq", 0.0)).sqrt()
             for key, value in state.items():
-                tensor, name = torch.as_tensor(value), f"{OPTIMIZER}{number}/{index}/{key}"
-                if key == "momentum_buffer":
-                    scale = (tensor.abs().max() / 448).clamp(min=1e-12)  # 448 is the largest that 8 bits hold
-                    found[name], found[name + SCALE] = (tensor / scale).to(torch.float8_e4m3fn), scale
+                name = f"{OPTIMIZER}{number}/{index}/{key}"
+                if key == "exp_avg_sq":
+                    found[name], found[name + SCALE] = _in_8_bits(root, torch.float8_e5m2)
+                elif key == "exp_avg":
+                    found[name], found[name + SCALE] = _in_8_bits(value / (root + TINY), torch.float8_e4m3fn)
+                elif key == "momentum_buffer":
+                    found[name], found[name + SCALE] = _in_8_bits(value, torch.float8_e4m3fn)
                 else:
-                    found[name] = tensor.to(torch.bfloat16) if tensor.ndim else tensor
+                    found[name] = torch.as_tensor(value)
     return found
+
+
+def _in_8_bits(value: Any, dtype: torch.dtype) -> tuple[torch.Tensor, torch.Tensor]:
+    """Rounded, and the scale by which it is to be multiplied."""
+    scale = (value.abs().max() / torch.finfo(dtype).max).clamp(min=TINY)
+    return (value / scale).to(dtype), scale
 
 
 def restore_optimizer(optimizer: Any, tensors: dict[str, torch.Tensor]) -> None:
@@ -97,6 +108,10 @@ def restore_optimizer(optimizer: Any, tensors: dict[str, torch.Tensor]) -> None:
         part_text, index_text, key = name.removeprefix(OPTIMIZER).split("/")
         whole = value.float() * tensors[name + SCALE] if name + SCALE in tensors else value
         states.setdefault(int(part_text), {}).setdefault(int(index_text), {})[key] = whole
+    for state in (each for part in states.values() for each in part.values()):
+        if "exp_avg_sq" in state:
+            state["exp_avg"] = state["exp_avg"] * state["exp_avg_sq"]
+            state["exp_avg_sq"] = state["exp_avg_sq"].square()
     parts = _parts(optimizer)
     misfit = InputError(
         "--init: the optimizer state in this file belongs to another optimizer or model; take those of its "
