@@ -18,7 +18,7 @@ from unmingle.results.folders import replacing
 
 URBANSOUND = Path("metadata/UrbanSound8K.csv")  # in the folder of UrbanSound8K
 URBANSOUND_SPLITS = {"10": "valid", "9": "test"}  # by fold; the other folds are for training
-AUDIO_SUFFIXES = (".wav", ".flac", ".ogg", ".opus", ".mp3")
+CORPUS_SUFFIXES = (".wav", ".flac", ".ogg", ".opus", ".mp3")  # read by libsndfile
 
 
 @dataclass(frozen=True)
@@ -56,10 +56,10 @@ def read_recordings(source: str | Path, root: str | Path | None = None) -> list[
     if (source / URBANSOUND).is_file() or any(source.glob("audio/fold*")):
         return _urbansound(source)
     if source.is_dir():
-        files = sorted(path for path in source.rglob("*") if path.suffix.lower() in AUDIO_SUFFIXES)
+        files = sorted(path for path in source.rglob("*") if path.suffix.lower() in CORPUS_SUFFIXES)
         found = [Utterance(path, path.relative_to(source).parts[0], source.name) for path in files]
         if not found:
-            raise ValueError(f"{source}: no audio file in this folder ({', '.join(AUDIO_SUFFIXES)})")
+            raise ValueError(f"{source}: no audio file in this folder ({', '.join(CORPUS_SUFFIXES)})")
         return found
     if not source.is_file():
         remedy = "give yours: data.speech=LibriSpeech/train-clean-100 'data.corpora=[]'"

@@ -17,7 +17,7 @@ import numpy as np
 import soundfile
 
 from unmingle.console import track
-from unmingle.data.corpora import AUDIO_SUFFIXES
+from unmingle.data.corpora import CORPUS_SUFFIXES
 from unmingle.data.entries import CUES, MixedEntry, MixtureEntry, RecordedEntry
 from unmingle.data.mixer import TONE, Mixer
 from unmingle.data.mixture import Mixture
@@ -92,7 +92,7 @@ def read_plain(path: str | Path, first: int | None = None) -> list[MixtureEntry]
     path = Path(path)
     if not path.is_dir() or tasks(path) or tasks(path.parent):
         return []
-    files = sorted(file for file in path.iterdir() if file.suffix.lower() in AUDIO_SUFFIXES)
+    files = sorted(file for file in path.iterdir() if file.suffix.lower() in CORPUS_SUFFIXES)
     if not files or any(_sets_below(path)):
         return []
 
@@ -146,7 +146,7 @@ def _csv(path: Path, root: Path, task: str | None, first: int | None) -> list[Mi
             return root / name
         if not by_name:
             by_name.update(
-                {found.stem: found for found in root.rglob("*") if found.suffix.lower() in AUDIO_SUFFIXES}
+                {found.stem: found for found in root.rglob("*") if found.suffix.lower() in CORPUS_SUFFIXES}
             )
         if Path(name).stem not in by_name:
             raise InputError(
@@ -211,7 +211,7 @@ def _folder(path: Path, task: str | None, first: int | None) -> list[MixtureEntr
     )
     if not known or not sources:
         raise InputError(_what_is_wrong(path))
-    files = sorted(file for file in (path / task).iterdir() if file.suffix.lower() in AUDIO_SUFFIXES)
+    files = sorted(file for file in (path / task).iterdir() if file.suffix.lower() in CORPUS_SUFFIXES)
     if not files:
         raise InputError(f"{path / task}: no audio files in it")
     if task.startswith("mix_single"):
