@@ -174,3 +174,17 @@ def test_steps_read_nothing_from_the_device(recipe_path: Path, tmp_path: Path) -
             train(read_recipe(recipe_path, changes), tmp_path / str(steps), progress=True)
         reads.append(counts.n)
     assert reads[0] == reads[1] > 0
+
+
+def test_a_trunk_starts_another_model_with_the_weights_that_fit(
+    recipe_path: Path,  # noqa: F811
+    tmp_path: Path,
+) -> None:
+    train(read_recipe(recipe_path, [*TRUNK, "trainer.steps=2"]), tmp_path / "trunk", progress=False)
+    trunk = tmp_path / "trunk/last.safetensors"
+    other = read_recipe(recipe_path, ["model.n_blocks=2", "trainer.steps=2"])
+    train(other, tmp_path / "other", init=trunk, progress=False)
+    shapes = [
+        {k: v.shape for k, v in load_state(p).items()} for p in (trunk, tmp_path / "other/last.safetensors")
+    ]
+    assert shapes[0] != shapes[1]

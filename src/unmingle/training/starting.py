@@ -13,9 +13,9 @@ from unmingle.training.recipe import Recipe
 from unmingle.weights_file import load_state, read_header
 
 
-def initialise_from(model: Any, init: Path) -> None:
+def initialise_from(model: Any, init: Path) -> bool:
     """Load weights of the same model, or of a network that is part of it, as Conv-TasNet is of one-and-rest;
-    InputError if they are neither.
+    InputError if they are neither. Return whether they were the whole model's.
 
     Of the same model with other arguments (another number of voices, or a causal one) those that fit are
     taken, if they are most of it, which is said.
@@ -25,7 +25,7 @@ def initialise_from(model: Any, init: Path) -> None:
     for part in (model, *model.children()):
         if {key: value.shape for key, value in part.state_dict().items()} == shapes:
             part.load_state_dict(state)
-            return
+            return part is model
     theirs = read_header(init)
     differ = ", ".join(
         key for key in model.config if theirs["config"].get(key, model.config[key]) != model.config[key]
@@ -37,7 +37,7 @@ def initialise_from(model: Any, init: Path) -> None:
     ):
         model.load_state_dict(fitting, strict=False)
         say(f"{init}: differs in {differ}; {len(own) - len(fitting)} of {len(own)} tensors begin anew")
-        return
+        return False
     what = f"they differ in {differ}" if theirs["model"] == model.name else f"they are of {theirs['model']}"
     raise InputError(f"{init}: weights of another model than the recipe's {model.name}: {what}")
 

@@ -293,15 +293,14 @@ def train(
     warnings.filterwarnings("ignore", message=".*does not have many workers.*")
     warnings.filterwarnings("ignore", message=".*`training_step` returned `None`.*")
     model, objective = build_parts(recipe)
-    if init is not None:
-        initialise_from(model, init)
+    whole = init is not None and initialise_from(model, init)
     mixers = build_segments(recipe.data, model.facts) if recipe.data.set else build_mixers(recipe.data)
     module = Training(recipe, model, objective, mixers)
     if init is not None:
         header = read_header(init)
         before = header["training"]
         module.earlier = [*before.pop("earlier", []), before]
-        module.optimizer_state = load_optimizer(init)
+        module.optimizer_state = load_optimizer(init) if whole else {}
         module.warm = bool(module.optimizer_state)
         if module.warm and header["recipe"]["data"]["seed"] == recipe.data.seed and not recipe.data.n_items:
             module.items_seen = before.get("items_seen", 0)  # a trunk uses no mixture twice
