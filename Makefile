@@ -1,4 +1,4 @@
-.PHONY: setup test check picture
+.PHONY: setup test check picture bundle
 
 setup:
 	python3 -m venv .venv
@@ -15,3 +15,9 @@ picture: setup
 	.venv/bin/unmingle separate examples/two-voices.flac --plot --overwrite
 	cp separated/two-voices/spectrogram.png docs/two-voices.png
 	UNMINGLE_PICTURES=docs/pictures .venv/bin/python -m pytest tests/test_page.py -k one_click
+
+# For ../shared/accelerator: what a training needs there, from the trunk on, and pydantic, which that machine may lack.
+bundle: setup
+	../shared/accelerator/pack.sh trunks/duet.safetensors
+	.venv/bin/pip download -q --no-deps --only-binary=:all: --python-version 312 --platform manylinux_2_17_x86_64 \
+	  --platform manylinux2014_x86_64 -d .bundle/1/wheels -c constraints.txt pydantic pydantic-core annotated-types typing-inspection typing-extensions
