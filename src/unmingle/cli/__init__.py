@@ -4,8 +4,10 @@ where it is used.
 
 import json
 import os
+import shutil
 import signal
 import sys
+import textwrap
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -472,7 +474,7 @@ def stopping_cleanly() -> Iterator[None]:
 
 
 def describe(card: "Card") -> str:
-    """A card as text: one line per fact."""
+    """A card as text, as wide as the terminal: one paragraph per fact."""
     n_src, sample_rate = card.facts.n_src, card.facts.sample_rate
     streams = ", streams" if card.facts.state else ""
     who = "" if card.facts.task == "enhance" else f", {n_src or 'any number of'} speakers"
@@ -484,7 +486,12 @@ def describe(card: "Card") -> str:
         *((f"licence of {what}", text) for what, text in card.licence.items()),
     ]
     heading = f"{card.name} (default{who and f' for {n_src} speakers'})" if card.default else card.name
-    return "\n".join([heading, *(f"  {label:<19}{text}" for label, text in rows)])
+    width, margin = max(60, shutil.get_terminal_size().columns), " " * 21
+    facts = [
+        textwrap.fill(f"  {label:<19}{text}", width, subsequent_indent=margin, break_on_hyphens=False)
+        for label, text in rows
+    ]
+    return "\n".join([heading, *facts])
 
 
 if __name__ == "__main__":

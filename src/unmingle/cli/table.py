@@ -18,7 +18,7 @@ def model_table(cards: list[Card], elsewhere: list[Elsewhere]) -> str:
     for package in sorted({model.package for model in elsewhere}):
         there = [model for model in elsewhere if model.package == package]
         lines += ["", f"Not installed: {there[0].remedy}"]
-        names, line = [model.name for model in there], " "
+        names, line = sorted(model.name for model in there), " "
         for name in names:
             if len(line) + len(name) > 76:
                 lines.append(line)
