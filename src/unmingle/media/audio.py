@@ -3,15 +3,10 @@
 Encoder delay and padding are left out, so sample 0 is sample 0 of the recording.
 """
 
-import os
-import re
-import shutil
-import stat
-import tempfile
 from collections.abc import Iterator
 from contextlib import ExitStack
 from pathlib import Path
-from typing import Any, BinaryIO, Self, cast
+from typing import Any, BinaryIO, Self
 
 import av
 import numpy as np
@@ -27,9 +22,9 @@ from unmingle.media.containers import (
     reason_of,
     without_tag,
 )
-from unmingle.media.recording import what_is_in
+from unmingle.media.frames import to_float
+from unmingle.media.sources import open_source
 
-NO_ADDRESSES = "an address, not a file; download it first, and give the file"
 MIN_GAP_S, MAX_GAP_S = 0.01, 86_400.0  # between timestamps: less is their rounding, more is an error
 # Containers whose timestamps are stored, not counted.
 TIMED = {"matroska", "webm", "mov", "mp4", "mpegts", "mpeg", "flv", "asf", "avi", "nut"}
@@ -97,7 +92,7 @@ class AudioReader:
         self._strict, self._layout, self._damaged, self._ends_s = strict, "", "", 0.0
         self.warnings: list[str] = []
         with ExitStack() as stack:
-            file, self.name = _open_file(source, stack)
+            file, self.name = open_source(source, stack)
             file = without_tag(file)
             self._cut = is_cut_short(file)
             if self._cut and end_s is None:
@@ -279,7 +274,7 @@ class AudioReader:
 
     def _counted(self, frames: list[Any]) -> Iterator[np.ndarray]:
         for frame in frames:
-            block = _to_float(frame)
+            block = to_float(frame)
             self._n_decoded += block.shape[1]
             yield block
 
@@ -376,58 +371,3 @@ class AudioReader:
             self.warnings.append(
                 f"the file ends at {position / self.sample_rate:.2f} s, before the end of the passage"
             )
-
-
-def _open_file(source: str | Path | BinaryIO, stack: ExitStack) -> tuple[BinaryIO, str]:
-    """A file that can seek, closed by `stack` unless it is the caller's, and its name for messages."""
-    if isinstance(source, str | Path):
-        path, name = Path(source), str(source)
-        try:
-            if path.is_dir():
-                raise InputError(f"{name}: a folder {what_is_in(path)}")
-            if not (stat.S_ISREG(mode := path.stat().st_mode) or stat.S_ISFIFO(mode)):
-                raise InputError(f"{name}: a device, not a file; choose an audio file")
-            file: BinaryIO = stack.enter_context(path.open("rb"))
-        except FileNotFoundError:
-            raise InputError(
-                f"{name}: {NO_ADDRESSES if re.match('[a-z]{2,}:/', name) else 'no such file; check the path'}"
-            ) from None
-        except (OSError, ValueError) as error:
-            raise InputError(
-                f"{name}: cannot be opened ({reason_of(error)}); check its name and permissions"
-            ) from None
-    else:
-        file, name = source, str(getattr(source, "name", "file object"))
-    try:
-        if not file.seekable() or not isinstance(
-            getattr(file, "name", ""), str
-        ):  # FFmpeg wants a name that is text
-            spool = cast(BinaryIO, stack.enter_context(tempfile.NamedTemporaryFile(prefix="unmingle-")))  # noqa: SIM115
-            shutil.copyfileobj(file, spool, 2**20)
-            file = spool
-        size = file.seek(0, os.SEEK_END)
-    except OSError as error:
-        wrong = f"cannot be copied to a temporary file ({reason_of(error)})"
-        raise InputError(f"{name}: {wrong}; save it as a file and give that file's name") from None
-    if not size:
-        raise InputError(f"{name}: empty (0 bytes); choose a file with sound")
-    return file, name
-
-
-def _to_float(frame: Any) -> np.ndarray:
-    """Float32 `(channels, n)`; full scale of an integer format is 1."""
-    if (
-        frame.format.is_planar and frame.layout.nb_channels > 8
-    ):  # PyAV reads such frames beyond their end, unless they are interleaved first
-        frame = av.AudioResampler(format=frame.format.packed).resample(frame)[0]
-    samples = frame.to_ndarray()
-    samples = samples if frame.format.is_planar else samples.reshape(-1, frame.layout.nb_channels).T
-    with np.errstate(
-        over="ignore", invalid="ignore"
-    ):  # a double beyond float32 becomes infinite, and is refused as such
-        floats = samples.astype(np.float32)
-    if samples.dtype == np.uint8:
-        return floats / 128 - 1
-    return (
-        floats if samples.dtype.kind == "f" else floats * np.float32(2.0 ** (1 - 8 * samples.dtype.itemsize))
-    )
