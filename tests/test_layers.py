@@ -36,9 +36,8 @@ def test_a_spectrum_of_short_windows_has_the_magnitudes_of_torch() -> None:
     expected = torch.stft(
         samples, 512, 160, 400, window, center=False, normalized=True, return_complex=True
     ).abs()
-    later = functional.pad(
-        samples, (24, 0)
-    )  # so that our third frame begins where the window of their first does
+    # So that our third frame begins where the window of their first does.
+    later = functional.pad(samples, (24, 0))
     spectrum = STFT(n_fft=512, hop=160, window=400)(later)[:, :, :, 2 : 2 + expected.shape[-1]]
     assert torch.allclose(spectrum.square().sum(1).sqrt(), expected, atol=1e-4)
 

@@ -178,9 +178,8 @@ def test_the_tables_name_files_lengths_and_ratios_as_librimix_does(corpora: Path
 def test_a_build_that_was_stopped_goes_on_and_ends_with_the_same_files(corpora: Path, tmp_path: Path) -> None:
     whole, begun = build(corpora, tmp_path / "whole"), build(corpora, tmp_path / "begun")
     lines = (begun / "made.jsonl").read_text().splitlines(keepends=True)
-    (begun / "made.jsonl").write_text(
-        lines[0] + lines[1] + lines[2][:20]
-    )  # the last mixture's line was cut short, the second lost a file
+    # The last mixture's line was cut short, the second lost a file.
+    (begun / "made.jsonl").write_text(lines[0] + lines[1] + lines[2][:20])
     kept, lost = (json.loads(line)["row"]["mixture_ID"] for line in lines[:2])
     (begun / f"s2/{lost}.wav").unlink()
     before = (begun / f"s1/{kept}.wav").stat().st_ino

@@ -118,9 +118,8 @@ def test_a_csv_s_noise_begins_where_it_says_goes_round_and_has_its_gain(corpora:
 
 def test_noise_at_another_rate_is_resampled_to_the_voice_s(corpora: Path) -> None:
     (entry,) = read_set(write_csv(corpora / "one.csv", [one_row(noise_path="noise/dog_bark-0.flac")]))
-    assert np.array_equal(
-        entry.read().noise[:8_000], entry.read().noise[32_000:]
-    )  # its two seconds are 32,000 samples here
+    # Its two seconds are 32,000 samples here.
+    assert np.array_equal(entry.read().noise[:8_000], entry.read().noise[32_000:])
     assert entry.read().noise.std() > 0.01
 
 

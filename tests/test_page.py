@@ -158,9 +158,8 @@ def test_an_example_runs_on_one_click(name: str, sounds: list[str], page: Page) 
     expect(page.get_by_role("heading", name="Results")).to_be_visible()
     assert page.locator("#sounds h3").all_inner_texts() == sounds
     assert durations(page) == pytest.approx([8.0] * len(sounds), abs=0.01)
-    if name == "two voices" and (
-        folder := os.environ.get("UNMINGLE_PICTURES")
-    ):  # for the README; a palette keeps it small
+    # For the README; a palette keeps it small.
+    if name == "two voices" and (folder := os.environ.get("UNMINGLE_PICTURES")):
         page.get_by_role("slider", name="Position").press("PageUp")
         Image.open(io.BytesIO(page.screenshot(full_page=True))).quantize(96).save(
             Path(folder) / "web.png", optimize=True
@@ -171,9 +170,8 @@ def test_cancelling_stops_within_seconds_and_leaves_nothing(page: Page, server: 
     choose(page, long_noise(), "long.flac")
     page.get_by_role("button", name="Separate", exact=True).click()
     expect(page.locator("#status")).to_contain_text("Separating")
-    before = until(
-        lambda: {name for name in server.files() if "results/." in name}
-    )  # hidden until it is whole
+    # Hidden until it is whole.
+    before = until(lambda: {name for name in server.files() if "results/." in name})
     began = time.monotonic()
     page.get_by_role("button", name="Cancel").click()
     expect(page.locator("#status")).to_have_text("Cancelled.")
@@ -224,9 +222,8 @@ def test_the_whole_page_works_with_the_keyboard_alone(page: Page) -> None:
         raise AssertionError(f"{selector}: not reached by Tab")
 
     choosers = list[FileChooser]()
-    page.on(
-        "filechooser", lambda chooser: choosers.append(chooser)
-    )  # early: it takes a moment until the browser hands its dialog over
+    # Early: it takes a moment until the browser hands its dialog over.
+    page.on("filechooser", lambda chooser: choosers.append(chooser))
     tab_to("#file")
     page.keyboard.press("Enter")
     wait_in(page, lambda: choosers)

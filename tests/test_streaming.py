@@ -119,9 +119,8 @@ def test_no_sample_comes_out_later_than_the_latency_and_some_do_not_come_earlier
 def test_what_comes_out_depends_on_the_input_as_late_as_the_latency_and_no_later(
     separator: Separator,
 ) -> None:
-    unheard = int(
-        separator.card.model == "band-split"
-    )  # samples at the start of a window that have no weight in it
+    # Samples at the start of a window that have no weight in it.
+    unheard = int(separator.card.model == "band-split")
     mixture, now = noise(5 * separator.facts.hop + 800), 3 * separator.facts.hop + unheard
     stream = unmingle.Stream(separator)
     expected = streamed(stream, mixture, [])

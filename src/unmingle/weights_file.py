@@ -77,9 +77,8 @@ def load_model(path: str | Path) -> Any:
     header = read_header(path)
     model = build(header["model"], **header["config"])
     model.load_state_dict(load_state(path))
-    if model.facts != Facts.from_dict(
-        {**model.facts.to_dict(), **header["facts"]}
-    ):  # a fact that is newer than the file has the model's value
+    # A fact that is newer than the file has the model's value.
+    if model.facts != Facts.from_dict({**model.facts.to_dict(), **header["facts"]}):
         raise InputError(
             f"{path}: the file declares {header['facts']}, the model {model.facts.to_dict()}; it was "
             "written by another version"

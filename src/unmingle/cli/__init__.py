@@ -282,9 +282,8 @@ def main(arguments: list[str] | None = None) -> int:
     interrupted.
     """
     if hasattr(sys.stdout, "reconfigure"):
-        sys.stdout.reconfigure(
-            errors="backslashreplace"
-        )  # a file name that the terminal cannot show is no reason to fail
+        # A file name that the terminal cannot show is no reason to fail.
+        sys.stdout.reconfigure(errors="backslashreplace")
     try:
         code = app(arguments, prog_name="unmingle", standalone_mode=False) or 0
         print(end="", flush=True)
@@ -308,9 +307,8 @@ def explain(error: Exception) -> tuple[str, int]:
     """
     if isinstance(error, UnmingleError):
         return " ".join(str(error).split()), 2 if isinstance(error, UsageError) else 1
-    if hasattr(
-        error, "format_message"
-    ):  # the parser's own errors, whose class differs between Typer's versions
+    # The parser's own errors, whose class differs between Typer's versions.
+    if hasattr(error, "format_message"):
         context = getattr(error, "ctx", None)
         path = context.command_path if context else "unmingle"
         return f"{' '.join(error.format_message().split()).rstrip('.')}; see {path} --help", 2

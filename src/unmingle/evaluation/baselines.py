@@ -44,18 +44,16 @@ def rnnoise(samples: np.ndarray, sample_rate: int) -> np.ndarray:
     """
     from pyrnnoise.rnnoise import FRAME_SIZE, SAMPLE_RATE, create, destroy, lib
 
-    inside = (
-        soxr.resample(samples, sample_rate, SAMPLE_RATE) * 32768
-    )  # it expects the range of 16-bit samples, though as floats
+    # It expects the range of 16-bit samples, though as floats.
+    inside = soxr.resample(samples, sample_rate, SAMPLE_RATE) * 32768
     padded = np.pad(inside, (0, RNNOISE_DELAY + -(len(inside) + RNNOISE_DELAY) % FRAME_SIZE)).astype(
         np.float32
     )
     state = create()
     for frame in padded.reshape(-1, FRAME_SIZE):
         pointer = frame.ctypes.data_as(ctypes.POINTER(ctypes.c_float))
-        lib.rnnoise_process_frame(
-            state, pointer, pointer
-        )  # in place; the package's own wrapper would round to 16 bits
+        # In place; the package's own wrapper would round to 16 bits.
+        lib.rnnoise_process_frame(state, pointer, pointer)
     destroy(state)
     out = soxr.resample(padded[RNNOISE_DELAY:] / 32768, SAMPLE_RATE, sample_rate)
     return np.pad(out, (0, max(0, len(samples) - len(out))))[: len(samples)]

@@ -93,9 +93,8 @@ def compare(
 
     def each() -> Iterator[dict[str, Any]]:
         for name in names:
-            one = system(
-                name, n_src, backend
-            )  # opened when its turn comes: all at once may not fit into memory
+            # Opened when its turn comes: all at once may not fit into memory.
+            one = system(name, n_src, backend)
             about[name] = facts_of(one.separator)
             of = {
                 "model": name,
@@ -112,9 +111,8 @@ def compare(
 
     for row in track(each(), f"comparing {len(names)} on {set_path.name}", len(names) * len(entries)):
         rows.append(row)
-        if (
-            len(rows) % len(entries) == 0
-        ):  # a model is done; what the next ones would take over must outlive an interruption too
+        # A model is done; what the next ones would take over must outlive an interruption too.
+        if len(rows) % len(entries) == 0:
             done = {each["model"] for each in rows}
             write_rows(
                 [*rows, *(each for each in earlier if each["model"] in names and each["model"] not in done)],

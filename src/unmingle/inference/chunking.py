@@ -153,9 +153,8 @@ class Stitcher:
         rows = np.concatenate([estimates, *shares, mixture[:1]])
         if self._mixture is not None:
             overlap = self._overlap
-            start = (
-                mixture.shape[1] - overlap - step
-            )  # where the previous chunk's last overlap lies in this one
+            # Where the previous chunk's last overlap lies in this one.
+            start = mixture.shape[1] - overlap - step
             faded = (
                 self._rows[:, -overlap:] * (1 - self._fade) + rows[:, start : start + overlap] * self._fade
             )

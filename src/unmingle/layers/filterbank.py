@@ -50,9 +50,8 @@ class LearnedFilterbank(nn.Module):
             filters = torch.cat([waves, -waves[: n_filters // 2]])
         with torch.no_grad():
             self.analysis.weight[:, 0] = filters
-            self.synthesis.weight[:, 0] = filters * (
-                2 * stride / kernel_size
-            )  # windows that overlap more add up to more
+            # Windows that overlap more add up to more.
+            self.synthesis.weight[:, 0] = filters * (2 * stride / kernel_size)
 
     def forward(self, samples: Tensor, *past: StreamState) -> Tensor:
         """`(B, T)` → frames `(B, F, N)`; every sample lies in as many frames as every other.

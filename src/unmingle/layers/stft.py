@@ -49,9 +49,8 @@ class STFT(nn.Module):
         if n_fft % 2 == 0:
             scale[-1] = 1.0
         n_hops = -(-self.window // hop)
-        overlapped = (
-            functional.pad(squared, (0, n_hops * hop - self.window)).reshape(n_hops, hop).sum(0)
-        )  # repeats every hop
+        # Repeats every hop.
+        overlapped = functional.pad(squared, (0, n_hops * hop - self.window)).reshape(n_hops, hop).sum(0)
         synthesis = analysis / overlapped.repeat(n_hops)[: self.window]
         if (
             self.window % hop == 0

@@ -77,9 +77,8 @@ def _wav_end(file: BinaryIO, size: int) -> int:
         if header[:4] == b"data" and length == 0xFFFFFFFF:
             return position + 8 + long_length
         if header[:4] == b"data":
-            return (
-                position + 8 + length if length < 0x7FFFF000 else 0
-            )  # more is what programs write into a pipe
+            # More is what programs write into a pipe.
+            return position + 8 + length if length < 0x7FFFF000 else 0
         position += 8 + length + length % 2
 
 

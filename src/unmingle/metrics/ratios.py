@@ -59,10 +59,8 @@ def sdr_sir_sar(estimates: np.ndarray, references: np.ndarray) -> np.ndarray:
             ratios = bss_eval_sources(
                 references.astype(np.float64), estimates.astype(np.float64), compute_permutation=False
             )[:3]
-        except (
-            np.linalg.LinAlgError,
-            AttributeError,
-        ):  # mir_eval looks for the former where NumPy 2 no longer has it
+        except (np.linalg.LinAlgError, AttributeError):
+            # mir_eval looks for the former where NumPy 2 no longer has it.
             raise Undefined("has references that are copies of one another") from None
     return np.array(ratios)
 

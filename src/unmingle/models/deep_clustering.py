@@ -104,9 +104,8 @@ class DeepClustering(nn.Module):
 
     def _estimates(self, spectrum: Tensor, features: Tensor, length: int) -> Tensor:
         assert self.mask is not None and self.n_src is not None
-        masks = (
-            torch.sigmoid(self.mask(features)).float().unflatten(-1, (self.n_src, -1)).permute(0, 2, 3, 1)
-        )  # B S F N
+        # B S F N
+        masks = torch.sigmoid(self.mask(features)).float().unflatten(-1, (self.n_src, -1)).permute(0, 2, 3, 1)
         voices = masks[:, :, None] * spectrum[:, None]
         with torch.autocast(spectrum.device.type, enabled=False):
             return self.stft.inverse(voices.flatten(0, 1), length).unflatten(0, (-1, self.n_src))

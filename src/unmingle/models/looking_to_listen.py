@@ -102,9 +102,8 @@ class LookingToListenAudio(nn.Module):
             compressed = spectrum * magnitude ** (self.power - 1)
             compressed = compressed / (compressed.square().mean((1, 2, 3), keepdim=True) + 1e-8).sqrt()
         n_batch, _, n_bins, n_frames = spectrum.shape
-        ordered = compressed.transpose(2, 3).contiguous(
-            memory_format=torch.channels_last
-        )  # B D N F; features last are faster on a processor
+        # B D N F; features last are faster on a processor.
+        ordered = compressed.transpose(2, 3).contiguous(memory_format=torch.channels_last)
         features = self.convolutions(ordered)
         states, _ = self.recurrent(features.transpose(1, 2).flatten(2))
         # Shapes are those of the spectrum, never of what a recurrent layer returns: that would freeze the

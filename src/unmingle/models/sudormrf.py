@@ -65,9 +65,8 @@ class SuDoRMRF(nn.Module):
     def forward(self, mixture: Tensor) -> Tensor:
         """`(B, 1, T)` → `(B, S, T)`."""
         frames = self.filterbank(mixture[:, 0])  # B F N
-        masks = (
-            self.mask(self.blocks(self.bottleneck(frames))).float().unflatten(1, (self.n_src, -1))
-        )  # B S F N
+        # B S F N
+        masks = self.mask(self.blocks(self.bottleneck(frames))).float().unflatten(1, (self.n_src, -1))
         voices = masks * frames[:, None]
         return self.filterbank.inverse(voices.flatten(0, 1), mixture.shape[-1]).unflatten(0, (-1, self.n_src))
 

@@ -77,9 +77,10 @@ class TasNet(nn.Module):
         """`(B, 1, T)` → `(B, S, T)`."""
         n_batch, _, length = mixture.shape
         with torch.autocast(mixture.device.type, enabled=False):
+            # B N L
             frames = functional.pad(mixture[:, 0].float(), (0, -length % self.frame)).reshape(
                 n_batch, -1, self.frame
-            )  # B N L
+            )
             scale = (frames.square().sum(-1, keepdim=True) + 1e-8).sqrt()
             frames = frames / scale
             weights = torch.relu(self.weight(frames)) * torch.sigmoid(self.gate(frames))  # B N F

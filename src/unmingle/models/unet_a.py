@@ -95,10 +95,8 @@ class UNetA(nn.Module):
 
     def _transform(self, spectra: Tensor) -> Tensor:
         """`(B, 1 or 2, F, N)` → same."""
-        features, skips = (
-            self.enter(spectra.contiguous(memory_format=torch.channels_last)),
-            [],
-        )  # features last are faster on a processor
+        # Features last are faster on a processor.
+        features, skips = (self.enter(spectra.contiguous(memory_format=torch.channels_last)), [])
         for block, shrink in zip(self.encoder, self.shrink, strict=True):
             skips.append(block(features))
             n_bins, n_frames = skips[-1].shape[-2:]

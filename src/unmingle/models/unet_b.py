@@ -87,9 +87,8 @@ class UNetB(nn.Module):
                 nn.init.kaiming_normal_(parameter, a=SLOPE)
             else:
                 nn.init.zeros_(parameter)
-        nn.init.constant_(
-            parameter, atanh((SEEN_DB[0] - NOISE_DB[0]) / NOISE_DB[1])
-        )  # the last one is the bias of the output
+        # The last one is the bias of the output.
+        nn.init.constant_(parameter, atanh((SEEN_DB[0] - NOISE_DB[0]) / NOISE_DB[1]))
 
     def forward(self, mixture: Tensor) -> Tensor:
         """`(B, 1, T)` → `(B, 1, T)`: the voice."""

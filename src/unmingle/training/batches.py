@@ -150,9 +150,8 @@ def build_mixers(data: DataRecipe) -> tuple[Mixer, Mixer]:
     """
     try:
         voices = data.voices("train")
-        for_training, for_choosing = hold_out(
-            voices, data.held_out
-        )  # before they are decoded, which takes its time
+        # Before they are decoded, which takes its time.
+        for_training, for_choosing = hold_out(voices, data.held_out)
         speech, noise = data.decode(voices, "voices"), data.noises("train")
         drawn = data.drawing()
         training = Mixer(

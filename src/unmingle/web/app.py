@@ -221,9 +221,8 @@ async def start(request: Request) -> Response:
     except ValueError:
         raise UsageError("not a task; load the page again") from None
     recording = wanted(request)
-    if (
-        recording.job is not None and not recording.job.is_over
-    ):  # from here on nothing waits, so no other request comes in between
+    # From here on nothing waits, so no other request comes in between.
+    if recording.job is not None and not recording.job.is_over:
         raise Refused("this recording is being worked on; cancel that first")
     job = Job(Task.read(values), recording, request.app.state.recordings)
     request.app.state.jobs.add(job)

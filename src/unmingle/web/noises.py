@@ -77,9 +77,8 @@ def make_noise(noise: Noise, sample_rate: int) -> np.ndarray:
                 f"a recording of {sample_rate} Hz holds no tone of {noise.frequency_hz:g} Hz; choose one "
                 f"below {sample_rate / 2:g} Hz"
             )
-        made = np.sin(
-            2 * np.pi * round(noise.frequency_hz * PERIOD_S) / PERIOD_S * t
-        )  # whole waves, so that it repeats without a click
+        # Whole waves, so that it repeats without a click.
+        made = np.sin(2 * np.pi * round(noise.frequency_hz * PERIOD_S) / PERIOD_S * t)
     elif noise.kind == "air-conditioner":
         hum = sum(np.sin(2 * np.pi * 100 * k * t + k) / k**1.5 for k in range(1, 7))
         made = (

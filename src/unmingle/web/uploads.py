@@ -129,9 +129,8 @@ class Uploads:
             or "recording"
         )
         self.check_size(name, n_bytes)
-        if (
-            shutil.disk_usage(self._folder).free < 4 * n_bytes + 2**28
-        ):  # the upload, with noise, and its voices
+        # The upload, with noise, and its voices.
+        if shutil.disk_usage(self._folder).free < 4 * n_bytes + 2**28:
             raise Refused(
                 "the server's disk has no room for this file now; try again later, or a shorter recording"
             )
