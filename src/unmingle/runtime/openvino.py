@@ -7,6 +7,7 @@ import time
 from functools import lru_cache
 from importlib.metadata import version
 from pathlib import Path
+from threading import Lock
 from typing import Any
 
 import numpy as np
@@ -22,6 +23,7 @@ BF16_AGREEMENT_DB = 33.0  # of estimates
 BF16_SPEED_UP = 1.1
 #: Environment variables that limit the instructions of oneDNN, but not OpenVINO's list of capabilities.
 ISA_LIMITS = ("ONEDNN_MAX_CPU_ISA", "DNNL_MAX_CPU_ISA")
+OPENING = Lock()
 
 
 @lru_cache
@@ -44,7 +46,8 @@ def open_core() -> tuple[Any, bool]:
 
 def open_openvino(path: Path, card: Card) -> tuple[Run, str]:
     """Compile with one thread per physical core; return how to run it and its precision, "f32" or "bf16"."""
-    core, limited = open_core()
+    with OPENING:  # two threads at once would open two
+        core, limited = open_core()
     capabilities = core.get_property("CPU", "OPTIMIZATION_CAPABILITIES")
     cache = cache_folder()
     compiling = {} if cache is None else {"CACHE_DIR": str(cache / "openvino")}
