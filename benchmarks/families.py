@@ -41,7 +41,7 @@ def main() -> None:
                 "parameters [M]": parameter_count(load_model(run / "last.safetensors")) / 1e6,
                 "audio per processor second [s]": last["hours_of_audio"] * 60 / last["minutes"],
                 "minutes": last["minutes"],
-                "hours heard": last["hours_of_audio"],
+                "hours of mixtures": last["hours_of_audio"],
                 **{
                     f"at {m} min": f"{np.interp(m, times, scores):.2f}"
                     if times[0] - 2 <= m <= last["minutes"] + 1
