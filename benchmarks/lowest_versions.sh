@@ -7,7 +7,7 @@
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 environment=${1:-.venv-lowest}
-uv venv --quiet --allow-existing --python "${PYTHON:-3.11}" "$environment"
+uv venv --quiet --clear --python "${PYTHON:-3.11}" "$environment"
 export VIRTUAL_ENV=$environment
 uv pip install --quiet --resolution lowest-direct '.[train,plot,web]' ./packages/unmingle-classics ${TORCH:+"torch==$TORCH"}
 # The tests' own needs, which may not raise a version that was just chosen.
