@@ -15,7 +15,8 @@ import soxr
 
 from unmingle import __version__
 from unmingle.catalog import cards
-from unmingle.cli import main, seconds
+from unmingle.cli import main
+from unmingle.cli.options import seconds
 from unmingle.errors import UsageError
 
 EXTRAS = (

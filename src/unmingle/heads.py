@@ -12,7 +12,7 @@ SILENT_DB = 40.0  # bins this far below the loudest one belong to nobody
 FRAMES_PER_WINDOW = 4  # of the spectrogram that is clustered
 
 # Of k-means: points that centres are found on, starts, most rounds of each.
-N_POINTS, N_RESTARTS, N_ROUNDS, SEED = (10_000, 5, 50, 0)
+N_POINTS, N_RESTARTS, N_ROUNDS, SEED = 10_000, 5, 50, 0
 SHARPNESS = 2.0  # of soft masks; the best of 2, 5 and 10 on the first 60 mixtures of valid-2mix
 TINY = 1e-30
 

@@ -4,30 +4,22 @@ where it is used.
 
 import json
 import os
-import shutil
-import signal
 import sys
-import textwrap
-import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from importlib.util import find_spec
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, BinaryIO, Literal
+from typing import Annotated, Any
 
 import typer
 from typer.core import TyperGroup
 
 from unmingle import __version__
 from unmingle.cli.bench import register
+from unmingle.cli.options import file_options, list_sources, number_of_speakers
+from unmingle.cli.processing import explain, one_by_one, stopping_cleanly
 from unmingle.console import say
-from unmingle.errors import UnmingleError, UsageError
-
-if TYPE_CHECKING:
-    from unmingle.catalog import Card
+from unmingle.errors import UsageError
 
 INTERRUPTED = 130
-MEASURED = "SI-SDRi {si_sdri_db:.2f} dB, SNRi {snri_db:.2f} dB on {n} mixtures of {set}"
 
 
 class TwoWords(TyperGroup):
@@ -227,6 +219,7 @@ def models(
 ) -> None:
     """List the models: for what, how good, how large; or print one card, with its licences."""
     from unmingle.catalog import cards, not_installed, resolve
+    from unmingle.cli.table import describe, model_table
 
     chosen = cards()
     if name is not None:
@@ -239,8 +232,6 @@ def models(
     elif name is not None:
         print(describe(chosen[0]))
     else:
-        from unmingle.cli.table import model_table
-
         print(model_table(chosen, not_installed()))
 
 
@@ -301,26 +292,6 @@ def main(arguments: list[str] | None = None) -> int:
     return code
 
 
-def explain(error: Exception) -> tuple[str, int]:
-    """One line for a person, and the exit code. An error that nobody foresaw is raised again if
-    UNMINGLE_DEBUG is set.
-    """
-    if isinstance(error, UnmingleError):
-        return " ".join(str(error).split()), 2 if isinstance(error, UsageError) else 1
-    # The parser's own errors, whose class differs between Typer's versions.
-    if hasattr(error, "format_message"):
-        context = getattr(error, "ctx", None)
-        path = context.command_path if context else "unmingle"
-        return f"{' '.join(error.format_message().split()).rstrip('.')}; see {path} --help", 2
-    if os.environ.get("UNMINGLE_DEBUG"):
-        raise error
-    return (
-        f"unexpected {type(error).__name__}: {' '.join(str(error).split())}; set UNMINGLE_DEBUG=1 to see "
-        "where, and please report it",
-        1,
-    )
-
-
 def drop_what_is_not_taken() -> None:
     """Forget what standard output, a full disk or a closed pipe, does not take; Python would complain of it
     once more when it ends.
@@ -329,167 +300,6 @@ def drop_what_is_not_taken() -> None:
         print(end="", flush=True)
     except OSError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-
-
-def file_options(format: str, channel: str, start: str | None, end: str | None) -> dict[str, Any]:
-    """The options that are text, as `FileOptions` has them; UsageError names the one that is wrong."""
-    from unmingle.media.writer import FORMATS
-
-    start_s, end_s, format = seconds("--start", start), seconds("--end", end), format.lower()
-    if end_s is not None and end_s <= (start_s or 0):
-        raise UsageError(f"--end {end} is not after --start {start or 0}; choose a later end")
-    if format not in FORMATS:
-        raise UsageError(f"--format {format}: unknown; choose from {', '.join(FORMATS)}")
-    if channel != "mix" and not (channel.isdecimal() and int(channel) > 0):
-        raise UsageError(f"--channel {channel}: unknown; choose mix, or a number from 1")
-    return {"format": format, "channel": channel, "start_s": start_s, "end_s": end_s}
-
-
-def one_by_one(sources: list[tuple[str, Path | BinaryIO]], task: str, as_json: bool, **options: Any) -> int:
-    """Process files, print what became of each, and go on after one that fails; return the exit code."""
-    from unmingle.batch import process_files
-
-    entries: list[dict[str, Any]] = []
-    code = 0
-    names = ["stdin" if name == "<stdin>" else name for name, _ in sources]
-    shown = dict(zip(names, (name for name, _ in sources), strict=True))
-    files = [source for _, source in sources]
-    with stopping_cleanly():
-        for outcome in process_files(files, task, names=names, progress=progress_bar, **options):
-            name, result = shown[outcome.name], outcome.result
-            if result is None:
-                assert outcome.error is not None
-                line, its_code = explain(outcome.error)
-                line = line if name in line else f"{name}: {line}"
-                code = its_code if len(sources) == 1 else 1
-                say(line)
-                entries.append({"input": name, "error": line})
-                continue
-            entries.append(result.to_dict())
-            for note in result.notes:
-                say(f"{name}: {note}")
-            if not as_json:
-                print(*result.outputs, *filter(None, (result.rest, result.plot, result.embeddings)), sep="\n")
-    if as_json:
-        print(json.dumps({"inputs": entries}, indent=1))
-    return code
-
-
-def number_of_speakers(text: str) -> int | Literal["auto"]:
-    """Read "2" or "auto"; UsageError: it is neither."""
-    if text == "auto":
-        return "auto"
-    try:
-        return int(text)
-    except ValueError:
-        raise UsageError(f"--speakers {text}: not a number; write a number such as 2, or auto") from None
-
-
-def seconds(option: str, text: str | None) -> float | None:
-    """Read "90", "1:30" or "0:01:30.5" as seconds.
-
-    Raises:
-        UsageError: it is none of these.
-    """
-    if text is None:
-        return None
-    parts = text.split(":")
-    if len(parts) > 3 or not all(
-        part.replace(".", "", index == len(parts) - 1).isdecimal() for index, part in enumerate(parts)
-    ):
-        raise UsageError(
-            f"{option} {text}: not a time; write seconds, mm:ss or hh:mm:ss, such as 90, 1:30 or 0:01:30.5"
-        )
-    if any(float(part) >= 60 for part in parts[1:]):
-        raise UsageError(f"{option} {text}: not a time; minutes and seconds behind a colon are below 60")
-    return sum(float(part) * 60**power for power, part in enumerate(reversed(parts)))
-
-
-def list_sources(inputs: list[str], out: Path) -> list[tuple[str, Path | BinaryIO]]:
-    """Name and source of every input, each once. Results of an earlier run are left out where a folder is
-    walked.
-
-    Raises:
-        UsageError: standard input is a terminal.
-    """
-    from unmingle.media.recording import find_inputs
-
-    sources: dict[str, Path | BinaryIO] = {}
-    for text in inputs:
-        if text == "-":
-            if sys.stdin.isatty():
-                raise UsageError(
-                    "- reads a file from standard input, which is the keyboard here; write: unmingle "
-                    "separate - < talk.mp3"
-                )
-            sources["<stdin>"] = sys.stdin.buffer
-            continue
-        results = out.resolve()
-        for path in find_inputs([text]):
-            is_result = Path(text).resolve() in results.parents and results in path.resolve().parents
-            if not is_result:
-                sources[str(path)] = path
-    return list(sources.items())
-
-
-@contextmanager
-def progress_bar(name: str) -> Iterator[Callable[[float, float | None], None] | None]:
-    """A bar with speed and time left on standard error; nothing where that is no terminal."""
-    if not sys.stderr.isatty():
-        yield None
-        return
-    from rich.console import Console
-    from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
-
-    text = TextColumn("{task.description} {task.fields[speed]}", markup=False)
-    columns = (text, BarColumn(), TaskProgressColumn(), TimeRemainingColumn(), TextColumn("left"))
-    began = time.perf_counter()
-    with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
-        task = bar.add_task(name, total=None, speed="")
-
-        def show(done_s: float, total_s: float | None) -> None:
-            speed = f"({done_s / (time.perf_counter() - began):.1f} × real time)" if done_s else ""
-            bar.update(task, completed=done_s, total=total_s, speed=speed)
-
-        yield show
-
-
-@contextmanager
-def stopping_cleanly() -> Iterator[None]:
-    """Ctrl-C and SIGTERM interrupt once; impatient further ones do not disturb the cleaning up."""
-
-    def interrupt(*_: object) -> None:
-        for number in (signal.SIGINT, signal.SIGTERM):
-            signal.signal(number, signal.SIG_IGN)
-        raise KeyboardInterrupt
-
-    before = {number: signal.signal(number, interrupt) for number in (signal.SIGINT, signal.SIGTERM)}
-    try:
-        yield
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
-
-
-def describe(card: "Card") -> str:
-    """A card as text, as wide as the terminal: one paragraph per fact."""
-    n_src, sample_rate = card.facts.n_src, card.facts.sample_rate
-    streams = ", streams" if card.facts.state else ""
-    who = "" if card.facts.task == "enhance" else f", {n_src or 'any number of'} speakers"
-    rows = [
-        ("task", f"{card.facts.task}{who}, {sample_rate / 1000:g} kHz{streams}"),
-        ("size", f"{card.parameters / 1e6:.2f} M parameters, {card.size_bytes / 1e6:.1f} MB ({card.model})"),
-        *(("measured", MEASURED.format(**row)) for row in card.measured),
-        ("trained", " ".join(str(card.training).split())),
-        *((f"licence of {what}", text) for what, text in card.licence.items()),
-    ]
-    heading = f"{card.name} (default{who and f' for {n_src} speakers'})" if card.default else card.name
-    width, margin = max(60, shutil.get_terminal_size().columns), " " * 21
-    facts = [
-        textwrap.fill(f"  {label:<19}{text}", width, subsequent_indent=margin, break_on_hyphens=False)
-        for label, text in rows
-    ]
-    return "\n".join([heading, *facts])
 
 
 if __name__ == "__main__":

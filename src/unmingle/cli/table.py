@@ -1,9 +1,13 @@
-"""The table of models, 80 columns wide."""
+"""Models on the terminal: the table, 80 columns wide, and cards."""
+
+import shutil
+import textwrap
 
 from unmingle.catalog import Card, Elsewhere
 from unmingle.facts import Task
 
 HEADINGS: dict[Task, str] = {"separate": "Voices apart", "enhance": "A voice out of noise"}
+MEASURED = "SI-SDRi {si_sdri_db:.2f} dB, SNRi {snri_db:.2f} dB on {n} mixtures of {set}"
 
 
 def model_table(cards: list[Card], elsewhere: list[Elsewhere]) -> str:
@@ -36,3 +40,24 @@ def _row(card: Card) -> str:
         f"{'*' if card.default else ' '} {shown:<38}{facts.n_src or 'any':>7}{facts.sample_rate / 1000:>5g}"
         f"{card.size_bytes / 1e6:>6.1f}{gain:>9}  {'yes' if facts.state else ''}"
     ).rstrip()
+
+
+def describe(card: Card) -> str:
+    """A card as text, as wide as the terminal: one paragraph per fact."""
+    n_src, sample_rate = card.facts.n_src, card.facts.sample_rate
+    streams = ", streams" if card.facts.state else ""
+    who = "" if card.facts.task == "enhance" else f", {n_src or 'any number of'} speakers"
+    rows = [
+        ("task", f"{card.facts.task}{who}, {sample_rate / 1000:g} kHz{streams}"),
+        ("size", f"{card.parameters / 1e6:.2f} M parameters, {card.size_bytes / 1e6:.1f} MB ({card.model})"),
+        *(("measured", MEASURED.format(**row)) for row in card.measured),
+        ("trained", " ".join(str(card.training).split())),
+        *((f"licence of {what}", text) for what, text in card.licence.items()),
+    ]
+    heading = f"{card.name} (default{who and f' for {n_src} speakers'})" if card.default else card.name
+    width, margin = max(60, shutil.get_terminal_size().columns), " " * 21
+    facts = [
+        textwrap.fill(f"  {label:<19}{text}", width, subsequent_indent=margin, break_on_hyphens=False)
+        for label, text in rows
+    ]
+    return "\n".join([heading, *facts])

@@ -17,7 +17,7 @@ class SpeakerTracker:
 
     OVERLAP_WEIGHT, DIFFERENT, LIMIT = 10.0, 4.0, 2.0
     # Frames (of 32 ms) after which a voice counts as known, and over which it is averaged.
-    ENOUGH, MOST = (50, 1000)
+    ENOUGH, MOST = 50, 1000
 
     def __init__(self, sample_rate: int, n_src: int) -> None:
         self._sample_rate = sample_rate
