@@ -170,6 +170,18 @@ def test_of_three_voices_one_or_two_are_absent_and_each_of_them_as_often(corpus:
     assert there.mean(axis=0) == pytest.approx(2 / 3, abs=0.07)
 
 
+def test_how_often_one_and_two_of_three_voices_are_absent_can_be_said(corpus: Corpus) -> None:
+    mixer = Mixer(corpus, seed=1, n_items=300, length_s=0.2, n_src=3, p_fewer=[0.6, 0.1])
+    there = [mixer[i].sources.any(axis=1).sum() for i in range(300)]
+    assert np.bincount(there, minlength=4)[1:] / 300 == pytest.approx([0.1, 0.6, 0.3], abs=0.07)
+
+
+@pytest.mark.parametrize("shares", [[0.8, 0.3], [0.1, 0.1, 0.1]])
+def test_shares_of_absent_voices_that_cannot_be_are_refused(corpus: Corpus, shares: list[float]) -> None:
+    with pytest.raises(ValueError, match="p_fewer"):
+        Mixer(corpus, seed=1, n_items=1, length_s=0.2, n_src=3, p_fewer=shares)
+
+
 def test_a_speaker_in_two_splits_is_refused() -> None:
     with pytest.raises(ValueError, match="speaker x is in the splits"):
         check_splits([Utterance(Path("1"), "x", split="train"), Utterance(Path("2"), "x", split="valid")])

@@ -77,6 +77,17 @@ def convolve(samples: np.ndarray, response: np.ndarray) -> np.ndarray:
     return fft.irfft(fft.rfft(samples, n_fft) * fft.rfft(response, n_fft), n_fft)[: len(samples)]
 
 
+def shares_absent(p_fewer: float | Sequence[float], n_src: int) -> np.ndarray:
+    """Where the draw of a number in [0, 1) must lie so that 1, 2, … of `n_src` voices are absent: one
+    ascending bound for each; below the first, none is.
+    """
+    most = max(1, n_src - 1)
+    shares = [p_fewer / most] * most if isinstance(p_fewer, int | float) else list(p_fewer)
+    if len(shares) > most or sum(shares) > 1 + 1e-9:
+        raise ValueError(f"p_fewer is {p_fewer}; give at most {most} shares, whose sum is 1 at most")
+    return 1 - np.cumsum(shares[::-1])[::-1]
+
+
 class Mixer:
     """Draws mixtures; item `i` depends on `(seed, i)` alone, so any number of workers yields the same set.
 
@@ -90,7 +101,8 @@ class Mixer:
         n_items: length of the set.
         length_s: of every mixture [s].
         n_src: number of rows in `sources`.
-        p_fewer: share of mixtures in which voices are absent: any number of them but all, with equal chance.
+        p_fewer: share of mixtures in which voices are absent: any number of them but all, with equal chance;
+            or the shares in which one, two, … are.
         p_partial: share of mixtures whose voices overlap only partly.
         level_db: range of the mixture's louder voice [dB re full scale].
         difference_db: the voices' levels differ by up to this [dB].
@@ -114,7 +126,7 @@ class Mixer:
         n_items: int,
         length_s: float,
         n_src: int = 2,
-        p_fewer: float = 0.0,
+        p_fewer: float | Sequence[float] = 0.0,
         p_partial: float = 0.0,
         level_db: tuple[float, float] = (-30.0, -20.0),
         difference_db: float = 5.0,
@@ -148,7 +160,8 @@ class Mixer:
         self.speech, self.noise = speech, noise
         self.seed, self.n_items, self.n_src = seed, n_items, n_src
         self.length = round(length_s * speech.sample_rate)
-        self.p_fewer, self.p_partial, self.p_noise, self.p_room = p_fewer, p_partial, p_noise, p_room
+        self._p_absent = shares_absent(p_fewer, n_src)
+        self.p_partial, self.p_noise, self.p_room = p_partial, p_noise, p_room
         self.level_db, self.difference_db, self.speed, self.tilt_db = level_db, difference_db, speed, tilt_db
         self.snr_db, self.tone_hz, self.t60_s, self.dry = snr_db, tone_hz, t60_s, dry
         by_corpus: dict[str, dict[str, list[int]]] = defaultdict(lambda: defaultdict(list))
@@ -193,9 +206,9 @@ class Mixer:
         in_room = rng.random() < self.p_room
         t60_s = rng.uniform(*self.t60_s)
         absent: set[int] = set()
-        if rng.random() < self.p_fewer:
+        if n_absent := int(np.searchsorted(self._p_absent, rng.random(), side="right")):
             first = int(rng.integers(self.n_src))
-            absent = {(first + k) % self.n_src for k in range(1 + int(rng.integers(max(1, self.n_src - 1))))}
+            absent = {(first + k) % self.n_src for k in range(n_absent)}
         partial = rng.random() < self.p_partial
         loudest_db = rng.uniform(*self.level_db)
         sources = np.zeros((self.n_src, self.length), dtype=np.float32)

@@ -74,7 +74,7 @@ class DataRecipe:
     length_s: Positive = 2.0
     curriculum: list[Stage] = field(default_factory=list)
     n_src: Count = 2
-    p_fewer: Share = 0.0
+    p_fewer: Share | list[Share] = 0.0
     p_partial: Share = 0.0
     level_db: Pair = field(default_factory=lambda: [-30.0, -20.0])
     difference_db: NotNegative = 5.0
