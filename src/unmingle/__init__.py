@@ -4,7 +4,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from unmingle.inference.files import enhance_file, separate_file
-    from unmingle.inference.pipeline import enhance, separate
+    from unmingle.inference.arrays import enhance, separate
     from unmingle.inference.streaming import Stream
     from unmingle.runtime.loading import load
     from unmingle.runtime.separator import Separator
@@ -15,8 +15,8 @@ _HOMES = {
     "Separator": "runtime.separator",
     "load": "runtime.loading",
     "Stream": "inference.streaming",
-    "enhance": "inference.pipeline",
-    "separate": "inference.pipeline",
+    "enhance": "inference.arrays",
+    "separate": "inference.arrays",
     "enhance_file": "inference.files",
     "separate_file": "inference.files",
 }

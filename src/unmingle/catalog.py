@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from unmingle.errors import InputError, UsageError
-from unmingle.facts import MOST_SPEAKERS, Facts, Speakers, Task
+from unmingle.facts import MOST_SPEAKERS, Facts, Task
 
 WEIGHTS = Path(__file__).parent / "weights"
 PACKAGES = WEIGHTS / "packages.yaml"  # what the data packages of the repository hold
@@ -143,9 +143,7 @@ def not_installed() -> list[Elsewhere]:
     return [model for model in every if model.name not in installed]
 
 
-def fitting(
-    task: Task | None = None, speakers: Speakers | None = None, *, streaming: bool = False
-) -> list[Card]:
+def fitting(task: Task | None = None, speakers: int | None = None, *, streaming: bool = False) -> list[Card]:
     """The cards of models for that task and number of speakers, the default first."""
     found = [
         card
@@ -157,7 +155,7 @@ def fitting(
     return sorted(found, key=lambda card: (not card.default, card.facts.n_src is None))
 
 
-def offered(task: Task | None = None, speakers: Speakers | None = None) -> str:
+def offered(task: Task | None = None, speakers: int | None = None) -> str:
     """Names of the models that fit, for messages."""
     names = [
         card.name if card.facts.task == "enhance" else f"{card.name} ({count_text(card.facts)} speakers)"
@@ -175,7 +173,7 @@ def resolve(
     name: str | Path | None = None,
     *,
     task: Task | None = None,
-    speakers: Speakers | None = None,
+    speakers: int | None = None,
     streaming: bool = False,
 ) -> Path:
     """Choose a model: the file of its weights. This is the only place where that is done.
@@ -184,7 +182,7 @@ def resolve(
         name: of a model in the catalogue (`unmingle models`), or the path of an `.onnx` with its `.yaml`
             card beside it, or of a `.safetensors` from training; the default of the catalogue unless given.
         task: which the model must be for; any unless given, and "separate" where no name is given either.
-        speakers: how many voices it must return, "auto" for as many as it counts; any unless given.
+        speakers: how many voices it must return; any unless given.
         streaming: it must separate samples as they come.
 
     Raises:
@@ -194,13 +192,8 @@ def resolve(
         found = fitting(task or "separate", speakers, streaming=streaming)
         if not found:
             wanted = "enhances" if task == "enhance" else "separates"
-            wanted = (
-                "counts speakers"
-                if speakers == "auto"
-                else wanted
-                if speakers is None
-                else f"{wanted} {speakers} speakers"
-            )
+            if speakers is not None:
+                wanted += f" {speakers} speakers"
             elsewhere = [
                 model
                 for model in not_installed()
@@ -234,7 +227,7 @@ def check(
     name: str,
     *,
     task: Task | None = None,
-    speakers: Speakers | None = None,
+    speakers: int | None = None,
     streaming: bool = False,
 ) -> None:
     """UsageError if a model of that name does not fit; the message says what to choose instead."""
@@ -242,9 +235,6 @@ def check(
         does = "takes one voice out of noise" if task == "separate" else "tells voices apart"
         raise UsageError(f"model {name} {does}, it does not {task}; choose from: {offered(task)}")
     if not facts.serves(speakers):
-        if speakers == "auto":
-            remedy = f"give their number, or choose from: {offered(speakers='auto')}"
-            raise UsageError(f"model {name} does not count speakers; {remedy}")
         own = count_text(facts)
         remedy = f"ask for {own} speakers, or choose from: {offered()}"
         raise UsageError(f"model {name} separates {own} speakers, not {speakers}; {remedy}")

@@ -8,11 +8,11 @@ from typing import Any, Literal
 from unmingle.errors import UsageError
 
 Task = Literal["separate", "enhance"]
-Speakers = int | Literal["auto"]
+Speakers = int | str  # a number, a range such as "2-4", or "auto"
 
-MOST_SPEAKERS = 5  # that can be asked for, and that are counted
+MOST_PEOPLE = 8  # in a recording
+MOST_SPEAKERS = 5  # at once, of a separator that returns as many as it is asked for
 HEADS = ("", "k-means", "soft-k-means", "one-and-rest")  # see heads.py
-COUNTING = ("one-and-rest",)  # heads that find the number of speakers where none is asked for
 CLUSTERING = ("k-means", "soft-k-means")  # heads of embeddings
 
 SAMPLE_RATES = (1_000, 768_000)  # lowest and highest that a recording may have [Hz]
@@ -84,11 +84,11 @@ class Facts:
     hop: int = 0
     state: int = 0
 
-    def serves(self, speakers: Speakers | None) -> bool:
-        """Whether it returns that many voices, counts them ("auto"), or any will do (None)."""
+    def serves(self, speakers: int | None) -> bool:
+        """Whether it returns that many voices, or any will do (None)."""
         if speakers is None or self.n_src is not None:
             return speakers in (None, self.n_src)
-        return self.head in COUNTING if speakers == "auto" else 1 <= speakers <= MOST_SPEAKERS
+        return 1 <= speakers <= MOST_SPEAKERS
 
     @property
     def delay(self) -> int:

@@ -14,7 +14,7 @@ from typer.core import TyperGroup
 
 from unmingle import __version__
 from unmingle.cli.bench import register
-from unmingle.cli.options import file_options, list_sources, number_of_speakers
+from unmingle.cli.options import file_options, list_sources
 from unmingle.cli.processing import explain, one_by_one, stopping_cleanly
 from unmingle.console import say
 from unmingle.errors import UsageError
@@ -75,12 +75,12 @@ Strict = Annotated[bool, typer.Option("--strict", help="Stop at damage in the mi
 def separate(
     inputs: Inputs,
     out: Out = Path("separated"),
-    speakers: Annotated[str, typer.Option(help="Number of voices; or auto, which counts them first.")] = "2",
+    speakers: Annotated[
+        str, typer.Option(help="Number of people, 1 to 8; a range such as 2-4; or auto, which finds it.")
+    ] = "auto",
     model: Annotated[
         str | None,
-        typer.Option(
-            help="A name from 'unmingle models', or a weights file. [default: the best for --speakers]"
-        ),
+        typer.Option(help="A name from 'unmingle models', or a weights file. [default: the best]"),
     ] = None,
     format: Format = "wav",
     channel: Channel = "mix",
@@ -93,9 +93,10 @@ def separate(
     track: Track = None,
     strict: Strict = False,
 ) -> None:
-    """Separate recordings of people talking at once: one file per voice, as long as the input and in step
-    with it.
+    """Separate recordings of people who talk, also at once: one file per person, as long as the input and in
+    step with it, and who spoke when.
     """
+    from unmingle.inference.choosing import number_of_people
     from unmingle.inference.options import FileOptions
     from unmingle.runtime.loading import load
 
@@ -103,9 +104,8 @@ def separate(
     options |= {"rest": rest, "plot": plot, "overwrite": overwrite, "track": track, "strict": strict}
     FileOptions(**options)  # what is wrong with them is wrong for every file
     sources = list_sources(inputs, out)
-    n_speakers = number_of_speakers(speakers)
-    separator = load(model, task="separate", speakers=None if model and n_speakers == "auto" else n_speakers)
-    options |= {"out": out, "speakers": n_speakers, "model": model and separator}
+    number_of_people(speakers)  # as above
+    options |= {"out": out, "speakers": speakers, "model": load(model, task="separate") if model else None}
     raise typer.Exit(one_by_one(sources, "separate", as_json, **options))
 
 

@@ -2,7 +2,7 @@
 
 import sys
 from pathlib import Path
-from typing import Any, BinaryIO, Literal
+from typing import Any, BinaryIO
 
 from unmingle.errors import UsageError
 
@@ -19,16 +19,6 @@ def file_options(format: str, channel: str, start: str | None, end: str | None) 
     if channel != "mix" and not (channel.isdecimal() and int(channel) > 0):
         raise UsageError(f"--channel {channel}: unknown; choose mix, or a number from 1")
     return {"format": format, "channel": channel, "start_s": start_s, "end_s": end_s}
-
-
-def number_of_speakers(text: str) -> int | Literal["auto"]:
-    """Read "2" or "auto"; UsageError: it is neither."""
-    if text == "auto":
-        return "auto"
-    try:
-        return int(text)
-    except ValueError:
-        raise UsageError(f"--speakers {text}: not a number; write a number such as 2, or auto") from None
 
 
 def seconds(option: str, text: str | None) -> float | None:

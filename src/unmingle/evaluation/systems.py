@@ -9,7 +9,7 @@ from unmingle.data.mixture import Mixture
 from unmingle.errors import UsageError
 from unmingle.evaluation.baselines import BASELINES, baseline
 from unmingle.evaluation.oracles import ORACLES, oracle
-from unmingle.inference.pipeline import enhance, separate
+from unmingle.inference.arrays import enhance, separate
 from unmingle.runtime.loading import load
 from unmingle.runtime.separator import Separator
 

@@ -10,19 +10,15 @@ from typing import Any, BinaryIO
 import numpy as np
 
 from unmingle.facts import Speakers
-from unmingle.inference.choosing import (
-    Model,
-    after_counting,
-    as_enhancer,
-    as_separator,
-    count_speakers,
-    name_of,
-)
+from unmingle.inference.choosing import Model, as_enhancer, as_separator, name_of
+from unmingle.inference.conversation import PeopleTracks, listen
 from unmingle.inference.options import FileOptions
 from unmingle.inference.outputs import Choice, Outputs, output_stems, plural
 from unmingle.inference.pipeline import BLOCK_S, Enhancement, Progress, Separation, report
 from unmingle.media.recording import StereoCall, at_microphones, pick_channel
+from unmingle.results.rttm import Segment
 
+FIRST_PASS = 0.9  # share of the time that it takes where there are two
 STEREO_CALL = (
     "each channel seems to hold a voice of its own, as in a stereo call: the channels themselves are the "
     "better separation"
@@ -38,6 +34,8 @@ class FileResult:
         outputs: one file per voice, or that of the one voice that was enhanced.
         speakers: how many voices were heard.
         silent: the outputs in which none was.
+        segments: who spoke when, in order; None where people were not told apart by their voices.
+        seconds: how long each output's person spoke [s], by name; None likewise.
         duration_s: of the passage separated [s].
         sample_rate: of the outputs [Hz].
         model: name of the weights.
@@ -52,6 +50,8 @@ class FileResult:
     outputs: list[Path]
     speakers: int
     silent: list[Path]
+    segments: list[Segment] | None
+    seconds: dict[str, float] | None
     duration_s: float
     sample_rate: int
     model: str
@@ -64,34 +64,34 @@ class FileResult:
     def to_dict(self) -> dict[str, Any]:
         """Plain values, for JSON: paths as text, `rest` and the pictures only if they were asked for."""
         values = {key: value for key, value in asdict(self).items() if value is not None}
-        return {
-            key: list(map(str, value))
-            if isinstance(value, list)
-            else str(value)
-            if isinstance(value, Path)
-            else value
-            for key, value in values.items()
-        }
+        return {key: plain(value) for key, value in values.items()}
+
+
+def plain(value: Any) -> Any:
+    """Paths as text, also those in a list."""
+    if isinstance(value, list):
+        return [plain(item) for item in value]
+    return str(value) if isinstance(value, Path) else value
 
 
 def separate_file(
     source: str | Path | BinaryIO,
     out: str | Path = "separated",
     *,
-    speakers: Speakers = 2,
+    speakers: Speakers = "auto",
     model: Model = None,
     cues: Mapping[str, Any] | None = None,
     progress: Progress | None = None,
     stem: str | None = None,
     **options: Any,
 ) -> FileResult:
-    """Separate a file into `out/<stem>/speaker-1.wav`, `speaker-2.wav`, …: read, separated and written block
-    by block.
+    """Separate a file into `out/<stem>/speaker-1.wav`, `speaker-2.wav`, …, one per person: read, separated and
+    written block by block. `speakers.rttm` and `labels.txt` say who spoke when.
 
     Args:
         source: path, or binary file object.
         out: folder for the outputs; all of them appear, or none.
-        speakers, model, cues, progress: as for `separate`. To count, the file is read twice.
+        speakers, model, cues, progress: as for `separate`. To find people, the file is read twice.
         stem: name of the folder; the input's own unless given.
         options: those of `unmingle.inference.options.FileOptions`, such as `format="flac"`, `rest=True`.
 
@@ -100,18 +100,22 @@ def separate_file(
         UsageError: no such model, format, channel, track, number of speakers or passage.
         Cancelled: by `progress`; nothing is left behind.
     """
-    separator = as_separator(model, speakers)
+    separator, as_it_is = as_separator(model, speakers)
 
     def choose(blocks: Iterator[np.ndarray], sample_rate: int) -> Choice:
-        chosen, counted = separator, None
-        if speakers == "auto" and separator.facts.n_src is None:
-            counted = count_speakers(separator, blocks, sample_rate)
-            chosen = after_counting(separator, counted, model)
-        separation = Separation(chosen, sample_rate, cues)
-        names = [f"speaker-{index + 1}" for index in range(separation.n_src)]
-        return Choice(separation, chosen, names, counted)
+        process: Separation | PeopleTracks
+        if as_it_is:
+            process = Separation(separator, sample_rate, cues)
+        else:
+            process = listen(separator, blocks, sample_rate, speakers, folder_above(Path(out)))
+        return Choice(process, separator, [f"speaker-{index + 1}" for index in range(process.n_src)])
 
-    return _process(source, Path(out), choose, FileOptions(**options), progress, stem)
+    return _process(source, Path(out), choose, separator.facts.n_mics, FileOptions(**options), progress, stem)
+
+
+def folder_above(path: Path) -> Path:
+    """The innermost folder on the way to `path` that is there."""
+    return next(folder for folder in (path, *path.absolute().parents) if folder.is_dir())
 
 
 def enhance_file(
@@ -142,19 +146,20 @@ def enhance_file(
     def choose(blocks: Iterator[np.ndarray], sample_rate: int) -> Choice:
         return Choice(Enhancement(enhancer, sample_rate, keep, cues), enhancer, ["voice"])
 
-    return _process(source, Path(out), choose, FileOptions(**options), progress, stem)
+    return _process(source, Path(out), choose, enhancer.facts.n_mics, FileOptions(**options), progress, stem)
 
 
 def _process(
     source: str | Path | BinaryIO,
     out: Path,
     choose: Callable[[Iterator[np.ndarray], int], Choice],
+    n_mics: int | None,
     options: FileOptions,
     progress: Progress | None,
     stem: str | None,
 ) -> FileResult:
     """Open, choose, process, write, describe; `choose` may go through the recording before
-    it is processed.
+    it is processed. `n_mics`: see `Facts`.
     """
     began = time.perf_counter()
     with ExitStack() as stack:
@@ -162,15 +167,26 @@ def _process(
         rate, pick = reader.sample_rate, pick_channel(options.channel, reader.n_channels, reader.name)
         name = reader.name
         folder = out / (stem or output_stems([name])[0])
-        blocks = reader.blocks(BLOCK_S * rate)
-        choice = choose((at_microphones(block, 1, pick) for block in blocks), rate)
-        if choice.counted is not None:  # which has read it to its end
+        n_read, share = 0, 0.0  # of the work that a first pass was
+
+        def first_pass() -> Iterator[np.ndarray]:
+            nonlocal n_read
+            for block in reader.blocks(BLOCK_S * rate):
+                total = None if reader.n_samples is None else max(reader.n_samples, n_read) / rate
+                report(progress, FIRST_PASS * n_read / rate, total)
+                yield at_microphones(block, n_mics, pick, name)
+                n_read += block.shape[1]
+
+        choice = choose(first_pass(), rate)
+        if n_read:  # it has gone through the recording
+            share, n_read = FIRST_PASS, 0
             reader = stack.enter_context(_open(reader.file, options))
         outputs = stack.enter_context(Outputs(folder, choice, rate, options))
-        stereo, n_mics, n_read = StereoCall(rate), choice.separator.facts.n_mics, 0
+        stereo = StereoCall(rate)
         for block in reader.blocks(BLOCK_S * rate):
             total = None if reader.n_samples is None else max(reader.n_samples, n_read) / rate
-            report(progress, n_read / rate, total)
+            done_s = n_read / rate
+            report(progress, done_s if total is None else share * total + (1 - share) * done_s, total)
             if pick is None and reader.n_channels == 2:
                 stereo.feed(block)
             mixture = at_microphones(block, n_mics, pick, name)
@@ -182,7 +198,7 @@ def _process(
     mixed = pick is None and reader.n_channels > 1 and n_mics == 1
     notes = [
         *reader.warnings,
-        *([f"{plural(choice.counted, 'voice')} counted"] if choice.counted is not None else ()),
+        *([f"{plural(outputs.n_voiced, 'person')} found"] if outputs.segments is not None else ()),
         *([f"{reader.n_channels} channels were mixed to mono"] if mixed else ()),
         *([STEREO_CALL] if choice.process.n_src > 1 and stereo.recognised() else ()),
         *outputs.notes(),
@@ -192,6 +208,8 @@ def _process(
         outputs=outputs.files,
         speakers=outputs.n_voiced,
         silent=[outputs.files[index] for index in outputs.silent],
+        segments=outputs.segments,
+        seconds=outputs.seconds,
         duration_s=n_read / rate,
         sample_rate=outputs.tracks.sample_rate,
         model=name_of(choice.separator),

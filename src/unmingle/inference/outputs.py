@@ -14,6 +14,7 @@ from unmingle.inference.options import FileOptions
 from unmingle.inference.pipeline import Process
 from unmingle.inference.queue import Queue
 from unmingle.results.folders import OutputFolder
+from unmingle.results.rttm import Segment, write_segments
 from unmingle.results.tracks import Tracks
 
 SILENT_DB = -40.0
@@ -27,13 +28,11 @@ class Choice:
         process: takes its samples, returns those of the outputs.
         separator: the network in it.
         names: of the outputs.
-        counted: how many voices were counted in it, if they were.
     """
 
     process: Process
     separator: SeparatorLike
     names: list[str]
-    counted: int | None = None
 
 
 class Outputs:
@@ -44,6 +43,7 @@ class Outputs:
         rest, plot, embeddings: further files, those that were asked for.
         tracks: see `Tracks`.
         silent: the outputs in which nothing is, once it is finished.
+        segments, seconds: see `FileResult`.
     """
 
     def __init__(self, folder: Path, choice: Choice, sample_rate: int, options: FileOptions) -> None:
@@ -55,6 +55,8 @@ class Outputs:
         clusters = options.plot and choice.separator.facts.head in CLUSTERING
         self.embeddings = folder / "embeddings.png" if clusters else None
         self.silent: list[int] = []
+        find = getattr(choice.process, "segments", None)
+        self.segments: list[Segment] | None = find(choice.names) if find else None
         self._levels, self._waiting, self._gain = np.zeros(len(choice.names) + 1), Queue(), 1.0
 
     def __enter__(self) -> Self:
@@ -87,9 +89,21 @@ class Outputs:
             self._drawn.write(reference[None])
         self._levels += [np.vdot(row, row) for row in (*voices, reference)]
 
+    @property
+    def seconds(self) -> dict[str, float] | None:
+        """How long each output's person spoke [s], if it is known."""
+        if self.segments is None:
+            return None
+        return {
+            name: round(sum(s.end_s - s.start_s for s in self.segments if s.speaker == name), 3)
+            for name in self._choice.names
+        }
+
     def finish(self) -> None:
         """Complete the files and draw the pictures."""
         self._gain = self.tracks.finish()
+        if self.segments is not None:
+            write_segments(self._staged, self.segments, self.files[0].parent.name)
         faintest = 10 ** (SILENT_DB / 10) * self._levels[-1]
         self.silent = [index for index, level in enumerate(self._levels[:-1]) if level <= faintest]
         if self._drawn and self.plot:
@@ -108,7 +122,9 @@ class Outputs:
     @property
     def n_voiced(self) -> int:
         """How many outputs hold a voice."""
-        return len(self.files) - len(self.silent) if self._choice.counted != 0 else 0
+        if self.segments is not None:
+            return len({segment.speaker for segment in self.segments})
+        return len(self.files) - len(self.silent)
 
     def notes(self) -> list[str]:
         """What became of levels, rates and silent outputs, one sentence each."""
@@ -126,8 +142,9 @@ class Outputs:
 
 
 def plural(n: int | None, noun: str) -> str:
-    """Such as "no voices", "1 voice", "2 voices"."""
-    return f"{n or 'no'} {noun}{'' if n == 1 else 's'}"
+    """Such as "no voices", "1 voice", "2 people"."""
+    several = "people" if noun == "person" else f"{noun}s"
+    return f"{n or 'no'} {noun if n == 1 else several}"
 
 
 def output_stems(names: list[str]) -> list[str]:

@@ -1,4 +1,4 @@
-"""separate() and enhance(): the one path from samples to samples, for any length and sample rate."""
+"""Separation and Enhancement: the one path from samples to samples, for any length and sample rate."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import replace
@@ -8,11 +8,9 @@ import numpy as np
 import soxr
 
 from unmingle.errors import Cancelled, InputError, UsageError
-from unmingle.facts import SAMPLE_RATES, Speakers
-from unmingle.inference.choosing import Model, after_counting, as_enhancer, as_separator, count_speakers
+from unmingle.facts import SAMPLE_RATES
 from unmingle.inference.chunking import SeparatorLike, Stitcher
 from unmingle.inference.queue import Queue
-from unmingle.media.recording import as_channels, as_whole, at_microphones
 
 BLOCK_S = 5
 
@@ -176,90 +174,6 @@ class VoiceAndNoise:
     def __call__(self, mixture: np.ndarray, *cues: Any) -> np.ndarray:
         voice = self._enhancer(mixture, *cues)
         return np.concatenate([voice, mixture[:1] - voice])
-
-
-def separate(
-    samples: Any,
-    sample_rate: int,
-    speakers: Speakers = 2,
-    model: Model = None,
-    progress: Progress | None = None,
-    cues: Mapping[str, Any] | None = None,
-) -> np.ndarray:
-    """Separate an array into one row per voice, in the level that each has in the mixture.
-
-    Args:
-        samples: `(T,)` or `(channels, T)`, whatever converts to a NumPy array; never changed. Channels are
-            averaged for a model of one microphone. Integers of up to 32 bits are scaled by their type's full
-            range (int16 by 1/32768).
-        sample_rate: [Hz], 1,000 to 768,000.
-        speakers: number of voices; "auto" counts them first, with `model` if it can, else with one that can,
-            and takes a recording without a voice for one voice; then `model` separates, or the best
-            for that number.
-        model: as for `load`; or a separator: one that was loaded, or any callable with `facts`.
-        progress: called with the seconds done and in all; returning False cancels.
-        cues: the cues that the model declares, by name.
-
-    Returns:
-        `(n_src, T)` float32.
-
-    Raises:
-        InputError: no samples, not finite, a shape that is no recording, or a sample rate out of range.
-        UsageError: no such model, or none for this number of speakers.
-        Cancelled: by `progress`.
-    """
-    channels, sample_rate = as_channels(samples), as_whole(sample_rate, "sample_rate")
-    separator = as_separator(model, speakers)
-    if speakers == "auto" and separator.facts.n_src is None:
-        single = at_microphones(channels, separator.facts.n_mics)
-        separator = after_counting(separator, count_speakers(separator, [single], sample_rate), model)
-    mixture = at_microphones(channels, separator.facts.n_mics)
-    return _through(Separation(separator, sample_rate, cues), mixture, sample_rate, progress)
-
-
-def enhance(
-    samples: Any,
-    sample_rate: int,
-    model: Model = None,
-    keep: float = 0.0,
-    progress: Progress | None = None,
-    cues: Mapping[str, Any] | None = None,
-) -> np.ndarray:
-    """Take the voice of an array out of its noise, in the level that it has there.
-
-    Args:
-        samples, sample_rate, progress, cues: as for `separate`.
-        model: as for `load`, one that enhances; or an enhancer: one that was loaded, or any callable whose
-            `facts` declare that task.
-        keep: share of the noise that stays, 0 to 1; a little of it sounds more natural than silence.
-
-    Returns:
-        `(T,)` float32.
-
-    Raises:
-        InputError, Cancelled: as `separate`.
-        UsageError: no such model, or none that enhances, or `keep` is out of range.
-    """
-    channels, sample_rate = as_channels(samples), as_whole(sample_rate, "sample_rate")
-    enhancer = as_enhancer(model)
-    mixture = at_microphones(channels, enhancer.facts.n_mics)
-    return _through(Enhancement(enhancer, sample_rate, keep, cues), mixture, sample_rate, progress)[0]
-
-
-def _through(
-    process: Process, mixture: np.ndarray, sample_rate: int, progress: Progress | None
-) -> np.ndarray:
-    """`(C, T)` → `(n_src, T)`, fed in blocks."""
-    length, block, filled = mixture.shape[1], BLOCK_S * sample_rate, 0
-    outputs = np.empty((process.n_src, length), np.float32)
-    for start in range(0, length, block):
-        report(progress, start / sample_rate, length / sample_rate)
-        ready = process.feed(mixture[:, start : start + block])
-        outputs[:, filled : filled + ready.shape[1]] = ready
-        filled += ready.shape[1]
-    outputs[:, filled:] = process.flush()
-    report(progress, length / sample_rate, length / sample_rate)
-    return outputs
 
 
 def report(progress: Progress | None, done_s: float, total_s: float | None) -> None:

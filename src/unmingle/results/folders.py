@@ -17,7 +17,10 @@ def own_name(name: str) -> bool:
     from unmingle.media.writer import FORMATS  # codecs take long to import, and not everybody here needs them
 
     return bool(
-        re.fullmatch(rf"(speaker-\d+|voice|rest)\.({'|'.join(FORMATS)})|(spectrogram|embeddings)\.png", name)
+        re.fullmatch(
+            rf"(speaker-\d+|voice|rest)\.({'|'.join(FORMATS)})|(spectrogram|embeddings|timeline)\.png|speakers\.rttm|labels\.txt",
+            name,
+        )
     )
 
 

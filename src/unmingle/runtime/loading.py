@@ -5,12 +5,12 @@ from functools import lru_cache
 from importlib.util import find_spec
 from pathlib import Path
 
-from unmingle.catalog import Card, cards, check, resolve
+from unmingle.catalog import WEIGHTS, Card, cards, check, resolve
 from unmingle.errors import InputError, UsageError
-from unmingle.facts import Speakers, Task
+from unmingle.facts import Task
 from unmingle.runtime.onnx import open_onnxruntime
-from unmingle.runtime.openvino import open_openvino
-from unmingle.runtime.separator import Separator
+from unmingle.runtime.openvino import compile_openvino, open_openvino
+from unmingle.runtime.separator import Run, Separator
 from unmingle.runtime.torch import open_torch
 
 BACKENDS = ("openvino", "onnxruntime", "torch")
@@ -20,7 +20,7 @@ def load(
     name: str | Path | None = None,
     *,
     task: Task | None = None,
-    speakers: Speakers | None = None,
+    speakers: int | None = None,
     streaming: bool = False,
     backend: str = "auto",
 ) -> Separator:
@@ -97,3 +97,12 @@ def _open(path: Path, backend: str) -> Separator:
             f"{path}: {backend} cannot run it ({str(error).splitlines()[0]:.200}); try another backend, or "
             "export it again"
         ) from None
+
+
+@lru_cache
+def load_other(name: str) -> Run:
+    """A network of others that a pipeline needs beside a separator, in `weights/others`: called with its
+    inputs, it returns its outputs.
+    """
+    path = WEIGHTS / "others" / f"{name}.onnx"
+    return compile_openvino(path) if find_spec("openvino") else open_onnxruntime(path)

@@ -48,22 +48,10 @@ def open_openvino(path: Path, card: Card) -> tuple[Run, str]:
     """Compile with one thread per physical core; return how to run it and its precision, "f32" or "bf16"."""
     with OPENING:  # two threads at once would open two
         core, limited = open_core()
-    capabilities = core.get_property("CPU", "OPTIMIZATION_CAPABILITIES")
-    cache = cache_folder()
-    compiling = {} if cache is None else {"CACHE_DIR": str(cache / "openvino")}
+    capabilities, cache = core.get_property("CPU", "OPTIMIZATION_CAPABILITIES"), cache_folder()
 
     def compiled(precision: str) -> Run:
-        options = {
-            **compiling,
-            "PERFORMANCE_HINT": "LATENCY",
-            "ENABLE_HYPER_THREADING": False,
-            "INFERENCE_PRECISION_HINT": precision,
-        }
-        request = core.compile_model(str(path), "CPU", options).create_infer_request()
-        # The request's own buffers are written again by the next call, so that the caller gets copies.
-        return lambda *inputs: [
-            output.copy() for output in request.infer(inputs, share_inputs=True, share_outputs=True).values()
-        ]
+        return compile_openvino(path, precision)
 
     # What a stream keeps would lose its precision from call to call.
     facts = card.facts
@@ -82,6 +70,24 @@ def open_openvino(path: Path, card: Card) -> tuple[Run, str]:
         with replacing(verdict) as beside:
             beside.write_text(precision)
     return compiled(precision), precision
+
+
+def compile_openvino(path: Path, precision: str = "f32") -> Run:
+    """Compile an ONNX file at one precision, "f32" or "bf16"."""
+    with OPENING:
+        core, _ = open_core()
+    cache = cache_folder()
+    options = {
+        **({} if cache is None else {"CACHE_DIR": str(cache / "openvino")}),
+        "PERFORMANCE_HINT": "LATENCY",
+        "ENABLE_HYPER_THREADING": False,
+        "INFERENCE_PRECISION_HINT": precision,
+    }
+    request = core.compile_model(str(path), "CPU", options).create_infer_request()
+    # The request's own buffers are written again by the next call, so that the caller gets copies.
+    return lambda *inputs: [
+        output.copy() for output in request.infer(inputs, share_inputs=True, share_outputs=True).values()
+    ]
 
 
 def bf16_pays(exact: Infer, short: Infer, facts: Facts) -> bool:

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from unmingle.catalog import Card, check
-from unmingle.facts import Facts, Speakers
+from unmingle.facts import Facts
 from unmingle.heads import HEADS, Infer
 
 # A network's inputs to its outputs: (1, C, T), each cue, and the state (1, n) of one that streams.
@@ -70,14 +70,14 @@ class Separator:
         with self._lock:
             return self._infer(np.ascontiguousarray(mixture, np.float32)[None])[0]
 
-    def for_speakers(self, speakers: Speakers) -> "Separator":
-        """The same separator, returning `speakers` voices; with "auto", as many as it counts.
+    def for_speakers(self, speakers: int) -> "Separator":
+        """The same separator, returning `speakers` voices.
 
         Raises:
-            UsageError: it has another number, or does not count; the message names what to choose instead.
+            UsageError: it has another number; the message names what to choose instead.
         """
         check(self.facts, self.name, speakers=speakers)
-        if speakers == "auto" or speakers == self.facts.n_src:
+        if speakers == self.facts.n_src:
             return self
         bound = copy(self)
         bound.facts = replace(self.facts, n_src=speakers)

@@ -1,0 +1,109 @@
+"""separate() and enhance(): from array to array, for any length and sample rate."""
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import numpy as np
+
+from unmingle.facts import Speakers
+from unmingle.inference.choosing import Model, as_enhancer, as_separator
+from unmingle.inference.conversation import listen
+from unmingle.inference.pipeline import BLOCK_S, Enhancement, Process, Progress, Separation, report
+from unmingle.media.recording import as_channels, as_whole, at_microphones
+
+
+def separate(
+    samples: Any,
+    sample_rate: int,
+    speakers: Speakers = "auto",
+    model: Model = None,
+    progress: Progress | None = None,
+    cues: Mapping[str, Any] | None = None,
+) -> np.ndarray:
+    """Separate an array into one row per person, in the level that each has in the mixture.
+
+    Any number of people, up to as many at once as the separator has outputs: what it returns are streams, on
+    which people are told apart by their voices. Where a model is named for just the number of voices that is
+    asked for, its outputs are returned as they are.
+
+    Args:
+        samples: `(T,)` or `(channels, T)`, whatever converts to a NumPy array; never changed. Channels are
+            averaged for a model of one microphone. Integers of up to 32 bits are scaled by their type's full
+            range (int16 by 1/32768).
+        sample_rate: [Hz], 1,000 to 768,000.
+        speakers: number of people, 1 to 8; a range such as "2-4"; or "auto" for as many as are found, at
+            least one.
+        model: as for `load`; or a separator: one that was loaded, or any callable with `facts`.
+        progress: called with the seconds done and in all; returning False cancels.
+        cues: the cues that the model declares, by name.
+
+    Returns:
+        `(n_src, T)` float32.
+
+    Raises:
+        InputError: no samples, not finite, a shape that is no recording, or a sample rate out of range.
+        UsageError: no such model, or no such number of speakers.
+        Cancelled: by `progress`.
+    """
+    channels, sample_rate = as_channels(samples), as_whole(sample_rate, "sample_rate")
+    separator, as_it_is = as_separator(model, speakers)
+    mixture = at_microphones(channels, separator.facts.n_mics)
+    process: Process
+    if as_it_is:
+        process = Separation(separator, sample_rate, cues)
+    else:
+        length, block = mixture.shape[1], BLOCK_S * sample_rate
+
+        def blocks() -> Iterator[np.ndarray]:
+            for start in range(0, length, block):
+                report(progress, 0.9 * start / sample_rate, length / sample_rate)
+                yield mixture[:, start : start + block]
+
+        process = listen(separator, blocks(), sample_rate, speakers)
+        progress = None
+    return _through(process, mixture, sample_rate, progress)
+
+
+def enhance(
+    samples: Any,
+    sample_rate: int,
+    model: Model = None,
+    keep: float = 0.0,
+    progress: Progress | None = None,
+    cues: Mapping[str, Any] | None = None,
+) -> np.ndarray:
+    """Take the voice of an array out of its noise, in the level that it has there.
+
+    Args:
+        samples, sample_rate, progress, cues: as for `separate`.
+        model: as for `load`, one that enhances; or an enhancer: one that was loaded, or any callable whose
+            `facts` declare that task.
+        keep: share of the noise that stays, 0 to 1; a little of it sounds more natural than silence.
+
+    Returns:
+        `(T,)` float32.
+
+    Raises:
+        InputError, Cancelled: as `separate`.
+        UsageError: no such model, or none that enhances, or `keep` is out of range.
+    """
+    channels, sample_rate = as_channels(samples), as_whole(sample_rate, "sample_rate")
+    enhancer = as_enhancer(model)
+    mixture = at_microphones(channels, enhancer.facts.n_mics)
+    return _through(Enhancement(enhancer, sample_rate, keep, cues), mixture, sample_rate, progress)[0]
+
+
+def _through(
+    process: Process, mixture: np.ndarray, sample_rate: int, progress: Progress | None
+) -> np.ndarray:
+    """`(C, T)` → `(n_src, T)`, fed in blocks."""
+    length, block, filled = mixture.shape[1], BLOCK_S * sample_rate, 0
+    outputs = np.empty((process.n_src, length), np.float32)
+    for start in range(0, length, block):
+        report(progress, start / sample_rate, length / sample_rate)
+        ready = process.feed(mixture[:, start : start + block])
+        outputs[:, filled : filled + ready.shape[1]] = ready
+        filled += ready.shape[1]
+    outputs[:, filled:] = process.flush()
+    report(progress, length / sample_rate, length / sample_rate)
+    return outputs
