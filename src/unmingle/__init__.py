@@ -3,8 +3,8 @@
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from unmingle.inference.files import enhance_file, separate_file
     from unmingle.inference.arrays import enhance, separate
+    from unmingle.inference.files import enhance_file, separate_file
     from unmingle.inference.streaming import Stream
     from unmingle.runtime.loading import load
     from unmingle.runtime.separator import Separator

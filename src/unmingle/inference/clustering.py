@@ -1,55 +1,71 @@
-"""Agglomerative clustering of embeddings, some of which cannot be of one person."""
+"""Agglomerative clustering of what voices are like, some of which cannot be of one person."""
 
 import numpy as np
 
 
-def merge_order(
-    vectors: np.ndarray, weights: np.ndarray, apart: np.ndarray
-) -> tuple[list[tuple[int, int]], np.ndarray]:
-    """Merge the most similar pair again and again, until one cluster is left or none may be merged.
+def evidence(sums: np.ndarray, counts: np.ndarray, spread: np.ndarray) -> np.ndarray:
+    """Log-likelihood that vectors are of one person, over that of nobody in particular: `(…, D)`, `(…)` →
+    `(…)`.
 
-    Similarity of two clusters is the cosine of their weighted means.
+    Two-covariance model: a person is drawn from a normal distribution of variance `spread` `(D,)`, its
+    vectors from one of variance 1 around it; `sums` are the sums of `counts` vectors.
+
+    References:
+        S. Ioffe, "Probabilistic linear discriminant analysis", 2006.
+    """
+    grown = 1 + counts[..., None] * spread
+    return 0.5 * (spread * np.square(sums) / grown - np.log(grown)).sum(-1)
+
+
+def merge_order(
+    vectors: np.ndarray, counts: np.ndarray, spread: np.ndarray, apart: np.ndarray
+) -> tuple[list[tuple[int, int]], np.ndarray]:
+    """Merge the pair that is most likely one person again and again, until one cluster is left or none may be
+    merged.
 
     Args:
-        vectors: `(N, D)`, of unit length.
-        weights: `(N,)`, above zero.
+        vectors: `(N, D)`.
+        counts: `(N,)`, how many independent vectors each of them is worth.
+        spread: see `evidence`.
         apart: bool `(N, N)`, symmetric: pairs that cannot be in one cluster.
 
     Returns:
-        The merges `(into, gone)` in their order, and the similarity of each.
+        The merges `(into, gone)` in their order, and the log-likelihood ratio of each.
     """
-    sums = vectors * weights[:, None]
-    unit = vectors.astype(np.float32).copy()
-    similarity = unit @ unit.T
-    blocked = apart.copy()
+    sums, counts, blocked = vectors * counts[:, None], counts.copy(), apart.copy()
     np.fill_diagonal(blocked, True)
-    similarity[blocked] = -np.inf
-    nearest = similarity.argmax(axis=1)
-    best = similarity.max(axis=1)
-    merges, levels = [], []
+    own = evidence(sums, counts, spread)
+
+    def ratios(a: int) -> np.ndarray:
+        row = evidence(sums + sums[a], counts + counts[a], spread) - own - own[a]
+        row[blocked[a]] = -np.inf
+        return row
+
+    table = np.stack([ratios(a) for a in range(len(vectors))])
+    nearest, best = table.argmax(axis=1), table.max(axis=1)
+    merges, gains = [], []
     for _ in range(len(vectors) - 1):
         a = int(best.argmax())
         if best[a] == -np.inf:
             break
         b = int(nearest[a])
         merges.append((a, b))
-        levels.append(float(best[a]))
+        gains.append(float(best[a]))
         sums[a] += sums[b]
-        unit[a] = sums[a] / max(float(np.linalg.norm(sums[a])), 1e-9)
+        counts[a] += counts[b]
+        own[a] = evidence(sums[a], counts[a], spread)
         blocked[a] |= blocked[b]
         blocked[:, a] = blocked[a]
         blocked[b] = blocked[:, b] = True
-        row = unit @ unit[a]
-        row[blocked[a]] = -np.inf
-        similarity[a], similarity[:, a] = row, row
-        similarity[b] = similarity[:, b] = -np.inf
+        row = ratios(a)
+        table[a], table[:, a] = row, row
+        table[b] = table[:, b] = -np.inf
         closer = row > best
         nearest[closer], best[closer] = a, row[closer]
-        stale = np.flatnonzero(np.isin(nearest, (a, b)) & ~closer)
-        stale = np.union1d(stale, (a, b))
-        nearest[stale] = similarity[stale].argmax(axis=1)
-        best[stale] = similarity[stale].max(axis=1)
-    return merges, np.array(levels)
+        stale = np.union1d(np.flatnonzero(np.isin(nearest, (a, b)) & ~closer), (a, b))
+        nearest[stale] = table[stale].argmax(axis=1)
+        best[stale] = table[stale].max(axis=1)
+    return merges, np.array(gains)
 
 
 def labels_after(merges: list[tuple[int, int]], n: int) -> np.ndarray:

@@ -44,7 +44,9 @@ class Listening:
             if sample_rate == RATE
             else soxr.ResampleStream(sample_rate, RATE, self._n_streams, dtype="float32")
         )
-        self._streams: IO[bytes] = tempfile.SpooledTemporaryFile(IN_MEMORY, dir=folder)
+        self._streams: IO[bytes] = tempfile.SpooledTemporaryFile(  # noqa: SIM115, the tracks close it
+            IN_MEMORY, dir=None if folder is None else str(folder)
+        )
 
     def feed(self, mixture: np.ndarray) -> None:
         """Take the next of the mixture `(C, t)`."""

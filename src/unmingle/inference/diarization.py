@@ -6,7 +6,7 @@ import numpy as np
 
 from unmingle.facts import MOST_PEOPLE
 from unmingle.inference.clustering import labels_after, merge_order
-from unmingle.inference.speaker_embedding import embed
+from unmingle.inference.speaker_embedding import embed, spread
 from unmingle.inference.voice_activity import FRAME, FRAME_S, RATE, VoiceActivity, runs
 
 BLOCK_S, LOOK_BACK_S = 30.0, 8.0  # analysed at once; where in its end it may be cut
@@ -16,9 +16,12 @@ SHORTEST = round(0.3 / FRAME_S)  # that is embedded [frames]
 #: Weight of a window in which another stream speaks all the time; 1 where nobody else does.
 OVERLAPPED = 0.25
 
-SAME = 0.35  # similarity of clusters above which they are one person
+# A second of speech is worth so many independent vectors; what follows from overlapping windows in one room
+# is not.
+VECTORS_PER_S = 0.2
+SAME = 0.0  # log-likelihood ratio above which two clusters are one person
 LEAST_S, LEAST_SHARE = 1.2, 0.02  # of speech that makes a person, unless the number is given
-SWITCH = 0.25  # what a change of the speaker within a stretch costs, in similarity
+SWITCH = 3.0  # log-likelihood that a change of the speaker within a stretch costs
 
 
 @dataclass(frozen=True)
@@ -43,7 +46,7 @@ class Diarization:
         self._ahead = np.zeros((n_streams, 0), np.float32)
         self._speech: list[np.ndarray] = []
         self._n_frames = 0
-        self.windows: list[Window] = []
+        self._windows: list[Window] = []
         self._embeddings: list[np.ndarray] = []
 
     def feed(self, streams: np.ndarray) -> None:
@@ -63,7 +66,7 @@ class Diarization:
         speech = self._activity.feed(np.pad(streams, ((0, 0), (0, -n % FRAME))))
         pieces = []
         for stream, own in enumerate(speech):
-            others = np.delete(speech, stream, axis=0).any(axis=0)
+            others = np.asarray(np.delete(speech, stream, axis=0).any(axis=0))
             for start, end in runs(own):
                 for first, last in windows_of(start, end):
                     if last - first < SHORTEST:
@@ -71,7 +74,7 @@ class Diarization:
                     alone = 1 - others[first:last].mean()
                     weight = (OVERLAPPED + (1 - OVERLAPPED) * alone) * (last - first) * FRAME_S
                     at = self._n_frames
-                    self.windows.append(Window(stream, at + first, at + last, weight))
+                    self._windows.append(Window(stream, at + first, at + last, weight))
                     pieces.append(streams[stream, first * FRAME : last * FRAME])
         if pieces:
             self._embeddings.append(embed(pieces))
@@ -88,12 +91,12 @@ class Diarization:
         self._analyse(self._ahead.shape[1])
         if not self._speech:
             return np.full((len(self._ahead), 0), -1)
-        self.speech = np.concatenate(self._speech, axis=1)
-        if not self.windows:
-            return np.where(self.speech, 0, -1)
-        self.vectors = np.concatenate(self._embeddings)
-        centres = find_people(self.vectors, self.windows, fewest, most)
-        return in_order(assign(self.speech, self.windows, self.vectors @ centres.T))
+        speech = np.concatenate(self._speech, axis=1)
+        if not self._windows:
+            return np.where(speech, 0, -1)
+        vectors = np.concatenate(self._embeddings)
+        people = find_people(vectors, self._windows, fewest, most)
+        return in_order(assign(speech, self._windows, scores_of(vectors, self._windows, people)))
 
 
 def windows_of(start: int, end: int) -> list[tuple[int, int]]:
@@ -105,37 +108,48 @@ def windows_of(start: int, end: int) -> list[tuple[int, int]]:
     return [(int(first), int(first) + WINDOW) for first in starts]
 
 
-def find_people(vectors: np.ndarray, windows: list[Window], fewest: int, most: int) -> np.ndarray:
-    """Cluster the windows; return a unit vector per person `(P, D)`."""
+def find_people(vectors: np.ndarray, windows: list[Window], fewest: int, most: int) -> list[np.ndarray]:
+    """Cluster the windows; return for each person the indices of the windows that are surely theirs.
+
+    Args:
+        vectors: `(W, D)`, of the windows.
+        windows: see `Window`.
+        fewest, most: how many there may be.
+    """
     weights = np.array([window.weight for window in windows])
-    merges, levels = merge_order(vectors, weights, cannot_be_one(windows))
+    merges, gains = merge_order(vectors, VECTORS_PER_S * weights, spread(), cannot_be_one(windows))
     least = min(LEAST_S + LEAST_SHARE * weights.sum(), weights.max())
-    # After each number of merges: the clusters that are people.
-    n = len(windows)
+    # After each number of merges: how many clusters are large enough to be people.
     sums = weights.copy()
-    big = [int((sums >= least).sum())]
+    counts = [int((sums >= least).sum())]
     for into, gone in merges:
         sums[into] += sums[gone]
         sums[gone] = 0
-        big.append(int((sums >= least).sum()))
-    falling = np.minimum.accumulate(levels) if len(levels) else np.zeros(0)
-    done = int((falling >= SAME).sum())
-    counts = np.array(big)
-    if not fewest <= counts[done] <= most:
-        wanted = np.clip(counts[done], fewest, most)
-        fits = np.flatnonzero(counts == wanted)
-        done = int(fits[np.abs(fits - done).argmin()]) if len(fits) else int(np.abs(counts - wanted).argmin())
-    labels = labels_after(merges[:done], n)
-    of_cluster = {label: weights[labels == label].sum() for label in np.unique(labels)}
-    ranked = sorted(of_cluster, key=lambda label: -of_cluster[label])
-    kept = [label for label in ranked if of_cluster[label] >= least][:most]
-    kept = ranked[: max(len(kept), min(fewest, len(ranked)), 1)]
-    return unit(np.stack([(weights[labels == k, None] * vectors[labels == k]).sum(axis=0) for k in kept]))
+        counts.append(int((sums >= least).sum()))
+    done = int((np.minimum.accumulate(gains) >= SAME).sum()) if len(gains) else 0
+    wanted = int(np.clip(counts[done], fewest, most))
+    while done < len(merges) and counts[done] > wanted:
+        done += 1
+    while done > 0 and counts[done] < wanted:
+        done -= 1
+    labels = labels_after(merges[:done], len(windows))
+    clusters = [np.flatnonzero(labels == label) for label in np.unique(labels)]
+    clusters.sort(key=lambda cluster: -weights[cluster].sum())
+    n_people = sum(weights[cluster].sum() >= least for cluster in clusters[:most])
+    return clusters[: max(n_people, fewest, 1)]
 
 
-def unit(vectors: np.ndarray) -> np.ndarray:
-    """Scale rows to unit length."""
-    return vectors / np.linalg.norm(vectors, axis=1, keepdims=True).clip(1e-9)
+def scores_of(vectors: np.ndarray, windows: list[Window], people: list[np.ndarray]) -> np.ndarray:
+    """Log-likelihood of each window for each person `(W, P)`, whose windows are given by their indices."""
+    counts = VECTORS_PER_S * np.array([window.weight for window in windows])
+    scores = []
+    for own in people:
+        n, total = counts[own].sum(), (counts[own, None] * vectors[own]).sum(axis=0)
+        # The person, as far as known: mean and variance of a normal distribution.
+        variance = spread() / (1 + n * spread())
+        mean, around = variance * total, 1 + variance
+        scores.append(-0.5 * (np.square(vectors - mean) / around + np.log(around)).sum(axis=1))
+    return np.stack(scores, axis=1)
 
 
 def cannot_be_one(windows: list[Window]) -> np.ndarray:

@@ -85,8 +85,8 @@ def separate_file(
     stem: str | None = None,
     **options: Any,
 ) -> FileResult:
-    """Separate a file into `out/<stem>/speaker-1.wav`, `speaker-2.wav`, …, one per person: read, separated and
-    written block by block. `speakers.rttm` and `labels.txt` say who spoke when.
+    """Separate a file into `out/<stem>/speaker-1.wav`, `speaker-2.wav`, …, one per person: read, separated
+    and written block by block. `speakers.rttm` and `labels.txt` say who spoke when.
 
     Args:
         source: path, or binary file object.

@@ -1,4 +1,4 @@
-"""What a voice is like, as a vector: near those of the same person, far from those of others."""
+"""What a voice is like, as a vector."""
 
 from functools import lru_cache
 
@@ -14,13 +14,15 @@ AT_ONCE = 64  # windows in one pass of the network
 
 
 def embed(pieces: list[np.ndarray]) -> np.ndarray:
-    """Embed pieces of speech `(T,)` at 16 kHz, of any length above zero: unit vectors `(len(pieces), D)`.
+    """Embed pieces of speech `(T,)` at 16 kHz, of any length above zero: `(len(pieces), D)`.
 
     A piece longer than `WINDOW_S` is the mean over windows that overlap by half; a shorter one is repeated.
+    Vectors of one person vary around their mean with variance 1 in every dimension, and persons' means with
+    the variance `spread()`: see `clustering.evidence`.
 
     References:
         L. Wan et al., "Generalized end-to-end loss for speaker verification", 2018; the network is
-        Resemblyzer's (Apache-2.0), with a linear discriminant on top.
+        Resemblyzer's (Apache-2.0), with a linear discriminant analysis of our own on top.
     """
     windows, owners = [], []
     for index, piece in enumerate(pieces):
@@ -37,7 +39,13 @@ def embed(pieces: list[np.ndarray]) -> np.ndarray:
     )
     sums = np.zeros((len(pieces), found.shape[1]), np.float32)
     np.add.at(sums, owners, found)
-    return sums / np.linalg.norm(sums, axis=1, keepdims=True).clip(1e-9)
+    return sums / np.bincount(owners, minlength=len(pieces))[:, None]
+
+
+@lru_cache
+def spread() -> np.ndarray:
+    """Variance of people's means `(D,)`, in units of that of one person's vectors."""
+    return load_other("speaker-encoder")(np.zeros((1, WINDOW, N_MELS), np.float32))[1]
 
 
 def mel_power(samples: np.ndarray) -> np.ndarray:

@@ -39,8 +39,8 @@ class VoiceActivity:
         self._gain, self._loud = np.float32(np.inf), 0.0
 
     def feed(self, streams: np.ndarray) -> np.ndarray:
-        """Take some seconds `(S, t)` at `RATE`, `t` a multiple of `FRAME`; return where they hold speech, bool
-        `(S, t / FRAME)`.
+        """Take some seconds `(S, t)` at `RATE`, `t` a multiple of `FRAME`; return where they hold speech,
+        bool `(S, t / FRAME)`.
         """
         self._gain = min(self._gain, np.float32(chunk_gain(streams.sum(axis=0), RATE)))
         joined = np.concatenate([self._before, self._gain * streams], axis=1)

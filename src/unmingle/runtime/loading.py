@@ -105,4 +105,5 @@ def load_other(name: str) -> Run:
     inputs, it returns its outputs.
     """
     path = WEIGHTS / "others" / f"{name}.onnx"
-    return compile_openvino(path) if find_spec("openvino") else open_onnxruntime(path)
+    # What OpenVINO 2026.4 takes from its cache confuses the rows of a batch in LSTMs of any batch.
+    return compile_openvino(path, cached=False) if find_spec("openvino") else open_onnxruntime(path)

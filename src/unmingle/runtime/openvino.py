@@ -72,11 +72,11 @@ def open_openvino(path: Path, card: Card) -> tuple[Run, str]:
     return compiled(precision), precision
 
 
-def compile_openvino(path: Path, precision: str = "f32") -> Run:
-    """Compile an ONNX file at one precision, "f32" or "bf16"."""
+def compile_openvino(path: Path, precision: str = "f32", cached: bool = True) -> Run:
+    """Compile an ONNX file at one precision, "f32" or "bf16", or take what was compiled before."""
     with OPENING:
         core, _ = open_core()
-    cache = cache_folder()
+    cache = cache_folder() if cached else None
     options = {
         **({} if cache is None else {"CACHE_DIR": str(cache / "openvino")}),
         "PERFORMANCE_HINT": "LATENCY",
