@@ -93,6 +93,30 @@ def mix_librimix(
     typer.echo(f"{n} mixtures in {folder}" + (f", of which {n_before} were there" if n_before else ""))
 
 
+def mix_conversations(
+    config: Annotated[
+        Path,
+        typer.Argument(help="Recipe (YAML) whose 'data' part names voices and noises, rooms and levels."),
+    ],
+    overrides: Annotated[
+        list[str] | None, typer.Argument(help="key=value, such as data.p_noise=0", metavar="[KEY=VALUE]...")
+    ] = None,
+    listed: Annotated[
+        Path, typer.Option("--list", help="CSV with a row per recording: people, overlap, seconds, seed.")
+    ] = Path("benchmarks/conversations.csv"),
+    out: Annotated[Path, typer.Option(help="New folder for the recordings.")] = Path("conversations"),
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace an existing set.")] = False,
+) -> None:
+    """Write conversations of several people to disk: mixture, every voice, and who spoke when."""
+    _need_training_floor()
+    from unmingle.data.conversations import read_plans, write_conversations
+    from unmingle.training.recipe import read_recipe
+
+    plans = read_plans(listed)
+    write_conversations(read_recipe(config, overrides).data, plans, out, overwrite=overwrite)
+    typer.echo(f"{len(plans)} conversations in {out}")
+
+
 def train(
     recipe: Annotated[Path, typer.Argument(help="Recipe (YAML), such as recipes/libri/duet.yaml.")],
     overrides: Annotated[
@@ -278,9 +302,15 @@ def export(
 
 def register(app: typer.Typer) -> None:
     """Add the commands of the training floor to the command line."""
-    app.command(epilog="The official LibriMix is built by: unmingle mix librimix")(mix)
+    app.command(
+        epilog="The official LibriMix: unmingle mix librimix. Conversations: unmingle mix conversations"
+    )(mix)
     app.command(
         "mix librimix", epilog="Example: unmingle mix librimix libri2mix_test-clean.csv --speech LibriSpeech/"
     )(mix_librimix)
+    app.command(
+        "mix conversations",
+        epilog="Example: unmingle mix conversations recipes/libri/conversations.yaml --out conversations",
+    )(mix_conversations)
     for command in (train, evaluate, compare, summary, export):
         app.command()(command)
