@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -43,6 +44,9 @@ EXAMPLE = Path(__file__).parents[1] / "examples/two-voices.flac"
 Captured = pytest.CaptureFixture[str]
 
 
+WHO, WHEN = ["talk/labels.txt"], "talk/speakers.rttm"  # beside the tracks
+
+
 @pytest.fixture(autouse=True)
 def in_a_folder_of_its_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.chdir(tmp_path)
@@ -75,18 +79,19 @@ def everything_in(folder: Path) -> list[str]:
 
 
 def test_separating_writes_one_file_per_voice_and_prints_their_names(capsys: Captured) -> None:
-    assert main(["separate", write("talk.wav")]) == 0
+    assert main(["separate", write("talk.wav"), "--speakers", "2"]) == 0
     assert capsys.readouterr().out.split() == [
         str(Path("separated/talk/speaker-1.wav")),
         str(Path("separated/talk/speaker-2.wav")),
     ]
-    assert everything_in(Path("separated")) == ["talk/speaker-1.wav", "talk/speaker-2.wav"]
-    assert {soundfile.info(path).frames for path in Path("separated/talk").iterdir()} == {8_000}
+    assert everything_in(Path("separated")) == [*WHO, "talk/speaker-1.wav", "talk/speaker-2.wav", WHEN]
+    assert {soundfile.info(path).frames for path in Path("separated/talk").glob("*.wav")} == {8_000}
 
 
-def test_nothing_is_said_on_standard_error_where_it_is_no_terminal_and_all_is_well(capsys: Captured) -> None:
+def test_where_it_is_no_terminal_standard_error_says_only_how_many_were_found(capsys: Captured) -> None:
     main(["separate", write("talk.wav")])
-    assert capsys.readouterr().err == ""
+    said = capsys.readouterr().err
+    assert re.fullmatch(r"unmingle: talk\.wav: (no people|1 person|2 people) found\n", said)
 
 
 def test_json_is_all_that_standard_output_holds(capsys: Captured) -> None:
@@ -110,7 +115,8 @@ def test_in_a_batch_the_other_files_are_still_done(capsys: Captured) -> None:
         (True, False),
         (False, True),
     ]
-    assert [line.split(":")[:2] for line in captured.err.splitlines()] == [
+    failed = [line for line in captured.err.splitlines() if not line.endswith("found")]
+    assert [line.split(":")[:2] for line in failed] == [
         ["unmingle", " bad.wav"],
         ["unmingle", " missing.wav"],
     ]
@@ -127,6 +133,8 @@ def test_in_a_batch_the_other_files_are_still_done(capsys: Captured) -> None:
         ["talk.wav", "--speakers", "0"],
         ["talk.wav", "--speakers", "17"],
         ["talk.wav", "--speakers", "two"],
+        ["talk.wav", "--speakers", "4-2"],
+        ["talk.wav", "--speakers", "2-9"],
         ["talk.wav", "--channel", "left"],
         ["talk.wav", "--channel", "0"],
         ["talk.wav", "--channel", "2"],
@@ -150,11 +158,12 @@ def test_wrong_usage_is_exit_code_2_and_one_line(wrong: list[str], capsys: Captu
 
 def test_an_unknown_model_or_number_of_speakers_lists_what_exists(capsys: Captured) -> None:
     write("talk.wav")
-    for wrong in (["--model", "nobody"], ["--speakers", "17"]):
-        main(["separate", "talk.wav", *wrong])
-        said = capsys.readouterr().err
-        assert all(card.name in said for card in cards() if card.facts.task == "separate")
-        assert "hush" not in said  # which enhances
+    main(["separate", "talk.wav", "--model", "nobody"])
+    said = capsys.readouterr().err
+    assert all(card.name in said for card in cards() if card.facts.task == "separate")
+    assert "hush" not in said  # which enhances
+    main(["separate", "talk.wav", "--speakers", "17"])
+    assert "give 1 to 8, or a range such as 2-4" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(
@@ -232,7 +241,7 @@ def test_standard_input_is_read_as_a_file() -> None:
         out, _ = process.communicate(timeout=120)
     assert process.returncode == 0
     assert Path(json.loads(out)["inputs"][0]["outputs"][0]) == Path("separated/stdin/speaker-1.wav")
-    assert everything_in(Path("separated")) == ["stdin/speaker-1.wav", "stdin/speaker-2.wav"]
+    assert everything_in(Path("separated/stdin")) == ["labels.txt", "speaker-1.wav", "speakers.rttm"]
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="Windows has no SIGINT between processes")
@@ -280,10 +289,12 @@ def test_a_picture_without_matplotlib_names_the_extra_before_anything_is_separat
 
 def test_a_picture_is_drawn_beside_the_voices() -> None:
     pytest.importorskip("matplotlib")
-    main(["separate", write("talk.wav"), "--plot"])
+    main(["separate", write("talk.wav"), "--plot", "--speakers", "2"])
     assert everything_in(Path("separated")) == [
+        *WHO,
         "talk/speaker-1.wav",
         "talk/speaker-2.wav",
+        WHEN,
         "talk/spectrogram.png",
     ]
     assert Path("separated/talk/spectrogram.png").read_bytes().startswith(b"\x89PNG")
@@ -292,7 +303,7 @@ def test_a_picture_is_drawn_beside_the_voices() -> None:
 def test_the_command_line_separates_without_any_extra() -> None:
     process = start("separate", write("talk.wav"), code=WITHOUT_EXTRAS)
     _, error = process.communicate(timeout=120)
-    assert (process.returncode, error) == (0, "")
+    assert process.returncode == 0 and re.fullmatch(r"unmingle: talk\.wav: .* found\n", error)
 
 
 def test_training_without_its_extra_names_it(in_a_folder_of_its_own: Path) -> None:

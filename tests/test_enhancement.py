@@ -18,9 +18,9 @@ from test_separation import RATE, Fake, db, noise, voice
 from unmingle.cli import main
 from unmingle.errors import InputError, UsageError
 from unmingle.facts import Facts
+from unmingle.inference.arrays import enhance, separate
 from unmingle.inference.files import enhance_file
 from unmingle.inference.live import BUFFER_S, RealTimeMonitor, from_pipe
-from unmingle.inference.arrays import enhance, separate
 from unmingle.inference.streaming import Stream
 from unmingle.models import build
 from unmingle.runtime.loading import load

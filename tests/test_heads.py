@@ -1,10 +1,8 @@
 """Heads: from embeddings and single passes to voices, the same on every runtime; and counting."""
 
 import hashlib
-import io
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
@@ -28,9 +26,8 @@ from unmingle.heads import (
     one_and_rest,
     stft,
 )
-from unmingle.inference.choosing import after_counting, as_separator, count_speakers
+from unmingle.inference.arrays import separate
 from unmingle.inference.files import separate_file
-from unmingle.inference.pipeline import separate
 from unmingle.layers.stft import STFT
 from unmingle.models import build
 from unmingle.objectives.clustering import DeepClusteringObjective
@@ -201,85 +198,13 @@ def test_voices_are_counted_until_nobody_speaks_in_the_rest(level: float, heard:
     assert not heard or np.allclose(estimates.sum(axis=0), level)
 
 
-def test_the_count_of_a_recording_is_that_of_most_of_its_active_chunks() -> None:
-    heard = iter([2, 1, 2, 5, 5, 5])
-    recording = noise(6 * 2 * RATE)
-    recording[3 * 2 * RATE :] *= 0.01
-
-    class Hearing(Separator):
-        def __call__(self, mixture: np.ndarray) -> np.ndarray:
-            return np.zeros((next(heard), mixture.shape[1]))
-
-    assert count_speakers(separator(halving, "one-and-rest", cls=Hearing), [recording[None]], RATE) == 2
-
-
-def test_separation_counts_first_and_then_keeps_the_number() -> None:
-    constant = np.full(5 * RATE, 0.1, np.float32)
-    assert separate(constant, RATE, speakers="auto", model=separator(halving, "one-and-rest")).shape == (
-        3,
-        5 * RATE,
-    )
-    assert separate(constant, 2 * RATE, speakers="auto", model=separator(halving, "one-and-rest")).shape == (
-        3,
-        5 * RATE,
-    )
-    assert (
-        separate(constant[:1], RATE, speakers="auto", model=separator(halving, "one-and-rest")).shape[1] == 1
-    )
-
-
-def test_a_recording_of_one_voice_or_none_comes_back_as_it_is(tmp_path: Path) -> None:
-    for speech, counted in ((1.0, 1), (-1.0, 0)):
-        said = iter([speech, -1.0])
-
-        def infer(mixture: np.ndarray, said: object = said) -> np.ndarray:
-            return np.concatenate([mixture, 0 * mixture, np.full_like(mixture, next(said))], axis=1)  # type: ignore[call-overload]
-
-        soundfile.write(tmp_path / "talk.wav", noise(RATE), RATE, "FLOAT")
-        result = separate_file(
-            tmp_path / "talk.wav",
-            tmp_path / "out",
-            speakers="auto",
-            model=separator(infer, "one-and-rest"),
-            overwrite=True,
-        )
-        assert (result.speakers, len(result.outputs)) == (counted, 1)
-        assert any(f"{counted or 'no'} voice{'s' * (not counted)} counted" in note for note in result.notes)
-        assert np.abs(soundfile.read(result.outputs[0])[0] - noise(RATE)).max() < 1e-6
-
-
-def test_a_pipe_is_counted_and_separated(tmp_path: Path) -> None:
-    class Pipe(io.BytesIO):
-        def seekable(self) -> bool:
-            return False
-
-    file = Pipe()
-    soundfile.write(file, np.full(3 * RATE, 0.1), RATE, "FLOAT", format="WAV")
-    pipe = Pipe(file.getvalue())
-    result = separate_file(pipe, tmp_path, speakers="auto", model=separator(halving, "one-and-rest"))
-    assert (result.speakers, result.input, len(result.outputs)) == (3, "file object", 3)
-
-
 def test_a_separator_without_a_number_of_its_own_takes_any_up_to_five() -> None:
     free = separator(halving, "one-and-rest")
     assert [len(free.for_speakers(n)(noise(1, 50))) for n in (1, 3, 5)] == [1, 3, 5]
-    assert (free.n_src, free.for_speakers(3).n_src, free.for_speakers("auto").n_src) == (None, 3, None)
+    assert (free.n_src, free.for_speakers(3).n_src) == (None, 3)
     for wrong in (0, MOST_SPEAKERS + 1):
         with pytest.raises(UsageError, match="separates 1 to 5 speakers"):
             free.for_speakers(wrong)
-
-
-def test_a_separator_that_cannot_count_separates_what_another_counted() -> None:
-    for one in (separator(halving, "k-means"), separator(halving, "one-and-rest", n_src=2)):
-        counter: Any = as_separator(one, "auto")
-        assert counter.n_src is None and counter.facts.head == "one-and-rest"
-        with pytest.raises(UsageError, match="does not count speakers; give their number, or choose from: "):
-            one.for_speakers("auto")
-    assert as_separator(counter, "auto") is counter
-    assert [after_counting(counter, n, None).facts.n_src for n in (0, 1, 2, 3)] == [1, 1, 2, 3]
-    assert after_counting(counter, 2, one) is one
-    with pytest.raises(UsageError, match=r"^3 voices counted: .* separates 2 speakers, not 3"):
-        after_counting(counter, 3, one)
 
 
 def test_a_shipped_network_serves_any_number_and_keeps_none(
@@ -315,8 +240,6 @@ def test_a_shipped_network_serves_any_number_and_keeps_none(
         soundfile.write(tmp_path / "talk.wav", noise(16_000), 16_000)
         separate_file(tmp_path / "talk.wav", tmp_path / "out", speakers=3, model="any", plot=True)
         assert (tmp_path / "out/talk/embeddings.png").read_bytes().startswith(b"\x89PNG")
-        with pytest.raises(UsageError, match="no model counts speakers; there are: any"):
-            load(speakers="auto")
     finally:
         for kept in (catalog.cards, loading._catalogued):
             kept.cache_clear()

@@ -20,7 +20,7 @@ from onnx import TensorProto, helper, numpy_helper
 
 from unmingle.catalog import cards
 from unmingle.errors import InputError, UsageError
-from unmingle.inference.pipeline import separate
+from unmingle.inference.arrays import separate
 from unmingle.runtime import loading
 from unmingle.runtime.loading import load
 from unmingle.runtime.openvino import bf16_pays

@@ -14,9 +14,10 @@ import soundfile
 
 from unmingle.errors import Cancelled, InputError, UsageError
 from unmingle.facts import Facts
+from unmingle.inference.arrays import separate
 from unmingle.inference.files import FileResult, separate_file
 from unmingle.inference.outputs import output_stems
-from unmingle.inference.pipeline import Separation, separate
+from unmingle.inference.pipeline import Separation
 
 RATE = 16_000
 
@@ -274,8 +275,9 @@ def test_a_sample_rate_may_be_a_float() -> None:
 
 
 def test_a_number_of_speakers_that_the_separator_lacks_is_refused() -> None:
-    with pytest.raises(UsageError, match="ask for 2 speakers"):
-        separate([0.0], RATE, speakers=3, model=IDENTITY)
+    for wrong in (0, 9, "two", "3-2", "2-9", 2.5):
+        with pytest.raises(UsageError, match="speakers"):
+            separate([0.0], RATE, speakers=wrong, model=IDENTITY)  # type: ignore[arg-type]
 
 
 def test_progress_ends_at_the_whole_length() -> None:

@@ -76,8 +76,12 @@ def separate(
     inputs: Inputs,
     out: Out = Path("separated"),
     speakers: Annotated[
-        str, typer.Option(help="Number of people, 1 to 8; a range such as 2-4; or auto, which finds it.")
-    ] = "auto",
+        str | None,
+        typer.Option(
+            help="Number of people, 1 to 8; a range such as 2-4; or auto, which finds it. [default: auto, or "
+            "what the model named returns]"
+        ),
+    ] = None,
     model: Annotated[
         str | None,
         typer.Option(help="A name from 'unmingle models', or a weights file. [default: the best]"),
@@ -104,7 +108,7 @@ def separate(
     options |= {"rest": rest, "plot": plot, "overwrite": overwrite, "track": track, "strict": strict}
     FileOptions(**options)  # what is wrong with them is wrong for every file
     sources = list_sources(inputs, out)
-    number_of_people(speakers)  # as above
+    number_of_people(speakers or "auto")  # as above
     options |= {"out": out, "speakers": speakers, "model": load(model, task="separate") if model else None}
     raise typer.Exit(one_by_one(sources, "separate", as_json, **options))
 

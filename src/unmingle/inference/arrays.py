@@ -15,7 +15,7 @@ from unmingle.media.recording import as_channels, as_whole, at_microphones
 def separate(
     samples: Any,
     sample_rate: int,
-    speakers: Speakers = "auto",
+    speakers: Speakers | None = None,
     model: Model = None,
     progress: Progress | None = None,
     cues: Mapping[str, Any] | None = None,
@@ -32,7 +32,7 @@ def separate(
             range (int16 by 1/32768).
         sample_rate: [Hz], 1,000 to 768,000.
         speakers: number of people, 1 to 8; a range such as "2-4"; or "auto" for as many as are found, at
-            least one.
+            least one. "auto" unless given; where a model is, the number of its own outputs.
         model: as for `load`; or a separator: one that was loaded, or any callable with `facts`.
         progress: called with the seconds done and in all; returning False cancels.
         cues: the cues that the model declares, by name.
@@ -47,6 +47,7 @@ def separate(
     """
     channels, sample_rate = as_channels(samples), as_whole(sample_rate, "sample_rate")
     separator, as_it_is = as_separator(model, speakers)
+    separator.facts.arranged(cues)  # none can be given to one that takes none
     mixture = at_microphones(channels, separator.facts.n_mics)
     process: Process
     if as_it_is:
@@ -59,7 +60,7 @@ def separate(
                 report(progress, 0.9 * start / sample_rate, length / sample_rate)
                 yield mixture[:, start : start + block]
 
-        process = listen(separator, blocks(), sample_rate, speakers)
+        process = listen(separator, blocks(), sample_rate, speakers or "auto")
         progress = None
     return _through(process, mixture, sample_rate, progress)
 

@@ -15,26 +15,29 @@ Model = str | Path | SeparatorLike | None
 STREAMS = 2  # of a separator that returns as many voices as it is told, where their number is not known
 
 
-def as_separator(model: Model, speakers: Speakers) -> tuple[SeparatorLike, bool]:
+def as_separator(model: Model, speakers: Speakers | None) -> tuple[SeparatorLike, bool]:
     """The separator that `model` names or is, the default unless given; and whether its outputs are the
     voices.
 
-    They are where it was named for just that number of voices, or takes cues. Otherwise they are streams, on
-    which people are found.
+    They are where it was named for just that number of voices or without a number, or takes cues. Otherwise
+    they are streams, on which people are found.
 
     Raises:
         UsageError: there is none, it is for another task, or `speakers` is no number of people.
     """
     separator = opened(model)
-    fewest, most = number_of_people(speakers)
+    fewest, most = number_of_people("auto" if speakers is None else speakers)
     if separator is None:
         return load(task="separate"), False
-    check(separator.facts, name_of(separator), task="separate")
-    if separator.facts.cues:
+    facts = separator.facts
+    check(facts, name_of(separator), task="separate")
+    if facts.cues or (speakers is None and facts.n_src is not None):
         return separator, True
-    if fewest == most and separator.facts.serves(fewest):
+    if speakers is None:
+        return for_speakers(separator, STREAMS), True
+    if fewest == most and facts.serves(fewest):
         return for_speakers(separator, fewest), True
-    return for_speakers(separator, STREAMS) if separator.facts.n_src is None else separator, False
+    return for_speakers(separator, STREAMS) if facts.n_src is None else separator, False
 
 
 def number_of_people(speakers: Speakers) -> tuple[int, int]:

@@ -101,11 +101,11 @@ class PeopleTracks:
         frames = np.arange(first, min(last, self.labels.shape[1]))
         if not len(frames):
             return tracks
-        for stream, labels in zip(read, self.labels[:, frames], strict=True):
-            gates = {k: fade(labels == k) for k in np.unique(labels[labels >= 0])}
-            together = np.maximum(sum(gates.values(), np.zeros(len(frames))), 1)
-            for k, gate in gates.items():
-                tracks[k, : len(at)] += (np.interp(at, frames, gate / together) * stream).astype(np.float32)
+        labels = self.labels[:, frames]
+        for stream, gates in zip(read, shares(labels, self.n_src), strict=True):
+            for track, gate in zip(tracks, gates, strict=True):
+                if gate.any():
+                    track[: len(at)] += (np.interp(at, frames, gate) * stream).astype(np.float32)
         return tracks
 
     def segments(self, names: list[str]) -> list[Segment]:
@@ -117,10 +117,26 @@ class PeopleTracks:
         return sorted(found, key=lambda segment: (segment.start_s, segment.speaker))
 
 
+def shares(labels: np.ndarray, n_people: int) -> np.ndarray:
+    """How much of each stream goes to each person, frame by frame: int `(S, n)` → `(S, P, n)`, sums of 1 at
+    most.
+
+    Where one person speaks alone, all streams are theirs: what a separator moved to another one is a part of
+    the same voice.
+    """
+    speaks = np.stack([(labels == k) for k in range(n_people)], axis=1)  # (S, P, n)
+    alone = speaks.any(axis=0).sum(axis=0) == 1
+    speaks |= speaks.any(axis=0) & alone
+    gates = np.stack([[fade(own) for own in of_stream] for of_stream in speaks])
+    return gates / gates.sum(axis=1, keepdims=True).clip(1)
+
+
 def fade(speaks: np.ndarray) -> np.ndarray:
     """The gain of a stretch of speech, frame by frame: bool `(n,)` → `(n,)`, 1 in it and shortly before and
     after it, from where it falls.
     """
+    if not speaks.any():
+        return np.zeros(len(speaks))
     around = np.convolve(speaks, np.ones(BEFORE + AFTER - 1), "full")[BEFORE - 2 :][: len(speaks)] > 0
     return np.convolve(np.pad(around.astype(float), 1, mode="edge"), [0.25, 0.5, 0.25], "valid")
 

@@ -78,7 +78,7 @@ def separate_file(
     source: str | Path | BinaryIO,
     out: str | Path = "separated",
     *,
-    speakers: Speakers = "auto",
+    speakers: Speakers | None = None,
     model: Model = None,
     cues: Mapping[str, Any] | None = None,
     progress: Progress | None = None,
@@ -101,13 +101,14 @@ def separate_file(
         Cancelled: by `progress`; nothing is left behind.
     """
     separator, as_it_is = as_separator(model, speakers)
+    separator.facts.arranged(cues)  # none can be given to one that takes none
 
     def choose(blocks: Iterator[np.ndarray], sample_rate: int) -> Choice:
         process: Separation | PeopleTracks
         if as_it_is:
             process = Separation(separator, sample_rate, cues)
         else:
-            process = listen(separator, blocks, sample_rate, speakers, folder_above(Path(out)))
+            process = listen(separator, blocks, sample_rate, speakers or "auto", folder_above(Path(out)))
         return Choice(process, separator, [f"speaker-{index + 1}" for index in range(process.n_src)])
 
     return _process(source, Path(out), choose, separator.facts.n_mics, FileOptions(**options), progress, stem)
