@@ -22,11 +22,11 @@ class ErbRecurrent(nn.Module):
     training on a processor.
 
     STFT → real part, imaginary part and magnitude, compressed to the power of 0.3 → averages over
-    `n_bands · width` points of the ERB scale, below about 3 kHz one per bin → one linear layer per band, which
-    also gets half of each neighbour → `n_blocks` of {LSTM over time in every band, the same for all of them;
-    LSTM over time of all bands together, squeezed}, each normalised before and added after → one linear layer
-    per band → a complex mask per source at every point, interpolated to the bins → inverse STFT. With one
-    source it is an enhancer. It is causal and streams, a hop at a time.
+    `n_bands · width` points of the ERB scale, below about 3 kHz one per bin → one linear layer per band,
+    which also gets half of each neighbour → `n_blocks` of {LSTM over time in every band, the same for all of
+    them; LSTM over time of all bands together, squeezed}, each normalised before and added after → one linear
+    layer per band → a complex mask per source at every point, interpolated to the bins → inverse STFT. With
+    one source it is an enhancer. It is causal and streams, a hop at a time.
 
     Differs from the papers: the idea is GTCRN's, that of an enhancer on ERB bands whose recurrence is small
     and the same for all bands; but bands have linear layers of their own instead of sharing convolutions, and
