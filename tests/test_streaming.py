@@ -35,19 +35,29 @@ CAUSAL_BANDS: dict[str, Any] = {
     "hidden": 8,
     "n_blocks": 2,
 }
+ERB: dict[str, Any] = {
+    "n_src": 2,
+    "n_bands": 8,
+    "width": 4,
+    "n_features": 16,
+    "hidden": 8,
+    "frame_hidden": 16,
+}
 CAUSAL_CONV: dict[str, Any] = {"norm": "cLN", **SIZE}
 BACKENDS = ("torch", "onnxruntime", "openvino")
 
 
-@pytest.fixture(scope="module", params=["conv-tasnet", "band-split"])
+@pytest.fixture(scope="module", params=["conv-tasnet", "band-split", "erb-recurrent"])
 def weights(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """An untrained causal model, exported, with its PyTorch weights beside it."""
     folder = tmp_path_factory.mktemp("weights")
     torch.manual_seed(0)
-    model = build(
-        request.param,
-        **(CAUSAL_CONV | {"kernel_size": 16} if request.param == "conv-tasnet" else CAUSAL_BANDS),
-    )
+    arguments = {
+        "conv-tasnet": {**CAUSAL_CONV, "kernel_size": 16},
+        "band-split": CAUSAL_BANDS,
+        "erb-recurrent": ERB,
+    }
+    model = build(request.param, **arguments[request.param])
     recipe = {"data": {"corpora": [], "speech": "none"}}
     training = {"minutes": 0, "clock": "cpu", "threads": 1, "hours_of_audio": 0.0, "steps": 0}
     save_weights(folder / "trained.safetensors", model, model.state_dict(), recipe=recipe, training=training)
@@ -120,7 +130,7 @@ def test_what_comes_out_depends_on_the_input_as_late_as_the_latency_and_no_later
     separator: Separator,
 ) -> None:
     # Samples at the start of a window that have no weight in it.
-    unheard = int(separator.card.model == "band-split")
+    unheard = int(separator.card.model in ("band-split", "erb-recurrent"))
     mixture, now = noise(5 * separator.facts.hop + 800), 3 * separator.facts.hop + unheard
     stream = unmingle.Stream(separator)
     expected = streamed(stream, mixture, [])
@@ -181,6 +191,8 @@ def test_a_causal_model_separates_through_chunks_too(separator: Separator) -> No
         ("conv-tasnet", {**CAUSAL_CONV, "n_src": 3, "mask": "softmax", "encoder_relu": True}),
         ("band-split", CAUSAL_BANDS),
         ("band-split", {**CAUSAL_BANDS, "n_src": 1, "hop": 128}),
+        ("erb-recurrent", ERB),
+        ("erb-recurrent", {**ERB, "n_src": 1, "hop": 128}),
     ],
 )
 def test_every_kind_of_causal_model_streams(name: str, arguments: dict[str, Any]) -> None:

@@ -227,6 +227,17 @@ def test_a_spectrum_with_exponent_1_is_left_as_it_is_and_phase_is_kept_by_any() 
     )
 
 
+def test_of_an_estimate_with_the_wrong_phase_only_the_complex_part_of_the_distance_is_left() -> None:
+    sources = voices(2, 1, 6000)
+    turned, batch = Says(-sources), noisy(sources)
+    whole, half, none = (
+        float(build_objective("compressed-spectrum", magnitude=share)(turned, batch)["loss"])
+        for share in (0.0, 0.5, 1.0)
+    )
+    assert half == pytest.approx(whole / 2, rel=1e-5)
+    assert 0 <= none < 1e-9
+
+
 def test_an_estimate_at_a_tenth_of_the_amplitude_has_the_multi_resolution_loss_of_its_scale() -> None:
     sources = voices(2, 1, 6000)
     loss = build_objective("multi-resolution-stft")(Says(0.1 * sources), noisy(sources))["loss"]
@@ -292,6 +303,7 @@ def test_two_terms_of_one_name_are_told_apart() -> None:
         ([{"name": "noise-huber", "delta": 0}], "delta is 0"),
         ([{"name": "ssim", "range_db": -80}], "range_db is -80"),
         ([{"name": "compressed-spectrum", "exponent": 3}], "exponent is 3"),
+        ([{"name": "compressed-spectrum", "magnitude": 2}], "magnitude is 2"),
         ([{"name": "multi-resolution-stft", "resolutions": []}], "expected pairs"),
         ([{"name": "multi-resolution-stft", "resolutions": [512, 128]}], "expected pairs"),
     ],

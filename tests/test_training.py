@@ -25,7 +25,7 @@ from unmingle.objectives import OBJECTIVES, build_objective
 from unmingle.objectives.pit import WaveformPIT
 from unmingle.results.pictures import plot_curves
 from unmingle.training.batches import EpochBatchSampler
-from unmingle.training.optimizers import MuonAndAdamW
+from unmingle.training.optimizers import Muon, MuonAndAdamW
 from unmingle.training.recipe import read_recipe
 from unmingle.training.trainer import train
 from unmingle.weights_file import load_model, load_state, read_header
@@ -203,6 +203,25 @@ def test_training_can_start_from_the_weights_of_a_part(recipe_path: Path, tmp_pa
     change = [f"model={{name: one-and-rest, {sizes}}}", "objective={name: one-and-rest}", *frozen]
     whole = load_state(train(read_recipe(recipe_path, change), tmp_path / "whole", init=part, progress=False))
     assert all(torch.allclose(value, whole[f"network.{key}"]) for key, value in load_state(part).items())
+
+
+def test_muon_in_float32_and_that_of_pytorch_in_bfloat16_go_the_same_way() -> None:
+    torch.manual_seed(0)
+    ours = [torch.nn.Parameter(torch.randn(shape)) for shape in ((8, 50), (40, 6))]
+    theirs = [torch.nn.Parameter(p.detach().clone()) for p in ours]
+    before = [p.detach().clone() for p in ours]
+    mine = Muon(ours, lr=0.01, weight_decay=0.1)
+    mine.dtype = torch.float32
+    other = torch.optim.Muon(theirs, lr=0.01, weight_decay=0.1, adjust_lr_fn="match_rms_adamw")
+    for _ in range(3):
+        for p, q in zip(ours, theirs, strict=True):
+            p.grad = torch.randn_like(p)
+            q.grad = p.grad.clone()
+        mine.step()
+        other.step()
+    for p, q, old in zip(ours, theirs, before, strict=True):
+        assert (p - q).norm() < 0.03 * (q - old).norm()
+    assert mine.state_dict()["state"][0].keys() == other.state_dict()["state"][0].keys()
 
 
 def test_muon_and_adamw_move_every_parameter_once() -> None:

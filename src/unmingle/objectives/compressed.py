@@ -30,20 +30,38 @@ def compressed_distance(estimate: Tensor, reference: Tensor, exponent: float = 0
 
 
 class CompressedSpectrum(nn.Module):
-    """`compressed_distance` of every estimate and every source.
+    """`compressed_distance` of every estimate and every source, or a part of it and the rest of the same of
+    magnitudes alone, `mean (|Ŝ|^p − |S|^p)²`, which phases that cannot be found do not hold back.
 
     Args:
         exponent: 1 leaves magnitudes as they are.
+        magnitude: share of the distance of magnitudes.
         n_fft, hop: of the STFT [samples].
+
+    References:
+        S. Braun and I. Tashev, "A consolidated view of loss functions for supervised deep learning-based
+        speech enhancement", 2021.
     """
 
-    def __init__(self, *, exponent: float = 0.3, n_fft: int = 512, hop: int = 128) -> None:
+    def __init__(
+        self, *, exponent: float = 0.3, magnitude: float = 0.0, n_fft: int = 512, hop: int = 128
+    ) -> None:
         super().__init__()
         if not 0 < exponent <= 1:
             raise ValueError(f"exponent is {exponent}; it must be above 0 and at most 1")
-        self.exponent, self.stft = exponent, STFT(n_fft=n_fft, hop=hop)
+        if not 0 <= magnitude <= 1:
+            raise ValueError(f"magnitude is {magnitude}; it must be from 0 to 1")
+        self.exponent, self.magnitude, self.stft = exponent, magnitude, STFT(n_fft=n_fft, hop=hop)
 
     def forward(self, inputs: LossInputs) -> Tensor:
         """`(B, S, S)`."""
-        estimates, sources = spectra(self.stft, inputs.estimates), spectra(self.stft, inputs.sources)
-        return compressed_distance(estimates[:, :, None], sources[:, None], self.exponent)
+        estimates, sources = (
+            spectra(self.stft, inputs.estimates)[:, :, None],
+            spectra(self.stft, inputs.sources)[:, None],
+        )
+        distance = compressed_distance(estimates, sources, self.exponent)
+        if not self.magnitude:
+            return distance
+        found, wanted = ((power(x) + 1e-10).pow(self.exponent / 2) for x in (estimates, sources))
+        of_magnitudes = (found - wanted).square().mean((-2, -1))
+        return (1 - self.magnitude) * distance + self.magnitude * of_magnitudes
