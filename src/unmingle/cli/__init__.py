@@ -90,6 +90,10 @@ def separate(
     channel: Channel = "mix",
     start: Start = None,
     end: End = None,
+    target: Annotated[
+        list[str] | None,
+        typer.Option(help="Only the person whose voice is in this file, 5 to 30 s; may be given again."),
+    ] = None,
     rest: Annotated[bool, typer.Option("--rest", help="Also write what no voice has.")] = False,
     plot: Plot = False,
     as_json: AsJson = False,
@@ -102,6 +106,7 @@ def separate(
     """
     from unmingle.inference.choosing import number_of_people
     from unmingle.inference.options import FileOptions
+    from unmingle.inference.outputs import output_stems
     from unmingle.runtime.loading import load
 
     options = file_options(format, channel, start, end)
@@ -110,6 +115,8 @@ def separate(
     sources = list_sources(inputs, out)
     number_of_people(speakers or "auto")  # as above
     options |= {"out": out, "speakers": speakers, "model": load(model, task="separate") if model else None}
+    if target:
+        options["targets"] = dict(zip(output_stems(target), target, strict=True))
     raise typer.Exit(one_by_one(sources, "separate", as_json, **options))
 
 

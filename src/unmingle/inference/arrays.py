@@ -7,7 +7,7 @@ import numpy as np
 
 from unmingle.facts import Speakers
 from unmingle.inference.choosing import Model, as_enhancer, as_separator
-from unmingle.inference.conversation import listen
+from unmingle.inference.conversation import listen, voice_in
 from unmingle.inference.pipeline import BLOCK_S, Enhancement, Process, Progress, Separation, report
 from unmingle.media.recording import as_channels, as_whole, at_microphones
 
@@ -19,6 +19,7 @@ def separate(
     model: Model = None,
     progress: Progress | None = None,
     cues: Mapping[str, Any] | None = None,
+    targets: Mapping[str, Any] | None = None,
 ) -> np.ndarray:
     """Separate an array into one row per person, in the level that each has in the mixture.
 
@@ -36,9 +37,11 @@ def separate(
         model: as for `load`; or a separator: one that was loaded, or any callable with `facts`.
         progress: called with the seconds done and in all; returning False cancels.
         cues: the cues that the model declares, by name.
+        targets: samples of the voices of the people who are wanted, 5 to 30 s of each at `sample_rate`, by
+            name.
 
     Returns:
-        `(n_src, T)` float32.
+        `(n_src, T)` float32; with `targets`, one row for each, silent where the person is absent.
 
     Raises:
         InputError: no samples, not finite, a shape that is no recording, or a sample rate out of range.
@@ -49,8 +52,11 @@ def separate(
     separator, as_it_is = as_separator(model, speakers)
     separator.facts.arranged(cues)  # none can be given to one that takes none
     mixture = at_microphones(channels, separator.facts.n_mics)
+    wanted = None
+    if targets is not None:
+        wanted = {name: voice_in(sample, sample_rate, name) for name, sample in targets.items()}
     process: Process
-    if as_it_is:
+    if as_it_is and wanted is None:
         process = Separation(separator, sample_rate, cues)
     else:
         length, block = mixture.shape[1], BLOCK_S * sample_rate
@@ -60,7 +66,7 @@ def separate(
                 report(progress, 0.9 * start / sample_rate, length / sample_rate)
                 yield mixture[:, start : start + block]
 
-        process = listen(separator, blocks(), sample_rate, speakers or "auto")
+        process = listen(separator, blocks(), sample_rate, speakers or "auto", wanted)
         progress = None
     return _through(process, mixture, sample_rate, progress)
 

@@ -6,24 +6,57 @@ speech on its person's track.
 """
 
 import tempfile
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import IO
+from typing import IO, Any
 
 import numpy as np
 import soxr
 
+from unmingle.errors import InputError
 from unmingle.facts import Speakers
 from unmingle.inference.choosing import number_of_people
 from unmingle.inference.chunking import SeparatorLike
-from unmingle.inference.diarization import Diarization
+from unmingle.inference.diarization import Diarization, People, Voice, voice_of
 from unmingle.inference.pipeline import Separation
 from unmingle.inference.voice_activity import FRAME_S, RATE, runs
+from unmingle.media.recording import as_channels
 from unmingle.results.rttm import Segment
 
+Targets = Mapping[str, Voice]
+
+PRESENT = 0.0  # log-likelihood ratio above which a person is the one of whom a sample is given
 IN_MEMORY = 2**26  # bytes of streams that are not put on disk
 #: Frames by which a stretch of speech is longer on a track than it was detected; fades lie in them.
 BEFORE, AFTER = 4, 8
+
+
+def voice_in(samples: Any, sample_rate: int, name: str) -> Voice:
+    """How the person sounds who speaks in a sample `(T,)` or `(channels, T)`; InputError if nobody does."""
+    mono = as_channels(samples).mean(axis=0, dtype=np.float32)
+    voice = voice_of(mono if sample_rate == RATE else soxr.resample(mono, sample_rate, RATE))
+    if voice is None:
+        remedy = "give 5 to 30 seconds in which the person speaks"
+        raise InputError(f"{name}: nobody speaks in this sample of a voice; {remedy}")
+    return voice
+
+
+def find_targets(people: People, targets: Targets) -> list[int | None]:
+    """Which of the people each target is: the most alike pair first; None where nobody is alike enough."""
+    likeness = {
+        (name, k): voice.like(target)
+        for name, target in targets.items()
+        for k, voice in enumerate(people.voices)
+        if voice is not None
+    }
+    found: dict[str, int | None] = dict.fromkeys(targets)
+    while likeness:
+        (name, k), value = max(likeness.items(), key=lambda item: item[1])
+        if value < PRESENT:
+            break
+        found[name] = k
+        likeness = {pair: value for pair, value in likeness.items() if pair[0] != name and pair[1] != k}
+    return list(found.values())
 
 
 class Listening:
@@ -58,25 +91,37 @@ class Listening:
             streams = self._in.resample_chunk(np.ascontiguousarray(streams.T), last).T
         self._diarization.feed(streams)
 
-    def finish(self, speakers: Speakers = "auto") -> "PeopleTracks":
-        """Find the people, and make their tracks."""
+    def finish(self, speakers: Speakers = "auto", targets: Targets | None = None) -> "PeopleTracks":
+        """Find the people, and make their tracks; or only those of the `targets`, in their order."""
         self._hear(self._separation.flush(), last=True)
         fewest, most = number_of_people(speakers)
-        labels = self._diarization.finish(fewest, most)
-        return PeopleTracks(self._streams, labels, self._rate, max(fewest, int(labels.max(initial=0)) + 1))
+        people = self._diarization.finish(fewest, most)
+        chosen = (
+            find_targets(people, targets)
+            if targets is not None
+            else [*range(max(fewest, len(people.voices), 1))]
+        )
+        return PeopleTracks(self._streams, people.labels, chosen, self._rate)
 
 
 class PeopleTracks:
     """The second pass, a `Process`: what is fed is only counted, the tracks come from the streams.
 
+    Args:
+        streams: `(T, S)` float32, which it closes.
+        labels: see `People`.
+        chosen: whose tracks they are; None for nobody's, which is silent.
+        sample_rate: [Hz].
+
     Attributes:
-        n_src: number of people.
-        labels: who speaks in each frame of each stream, int `(S, N)`, −1 for nobody.
+        n_src: number of tracks.
     """
 
-    def __init__(self, streams: IO[bytes], labels: np.ndarray, sample_rate: int, n_people: int) -> None:
-        self._streams, self.labels, self._rate, self.n_src = streams, labels, sample_rate, n_people
-        self._n_done = 0
+    def __init__(
+        self, streams: IO[bytes], labels: np.ndarray, chosen: list[int | None], sample_rate: int
+    ) -> None:
+        self._streams, self._labels, self._chosen, self._rate = streams, labels, chosen, sample_rate
+        self.n_src, self._n_done = len(chosen), 0
         streams.seek(0)
 
     def feed(self, samples: np.ndarray) -> np.ndarray:
@@ -89,45 +134,49 @@ class PeopleTracks:
         return np.zeros((self.n_src, 0), np.float32)
 
     def _next(self, n: int) -> np.ndarray:
-        n_streams = len(self.labels)
+        n_streams = len(self._labels)
         read = np.frombuffer(self._streams.read(4 * n * n_streams), "<f4").reshape(-1, n_streams).T
         tracks = np.zeros((self.n_src, n), np.float32)
         at = (self._n_done + np.arange(read.shape[1])) / self._rate / FRAME_S - 0.5  # in frames
         self._n_done += n
-        if not read.shape[1] or not self.labels.shape[1]:
+        if not read.shape[1] or not self._labels.shape[1]:
             return tracks
         margin = BEFORE + AFTER
         first, last = max(0, int(at[0]) - margin), int(at[-1]) + margin + 2
-        frames = np.arange(first, min(last, self.labels.shape[1]))
+        frames = np.arange(first, min(last, self._labels.shape[1]))
         if not len(frames):
             return tracks
-        labels = self.labels[:, frames]
-        for stream, gates in zip(read, shares(labels, self.n_src), strict=True):
-            for track, gate in zip(tracks, gates, strict=True):
-                if gate.any():
+        labels = self._labels[:, frames]
+        people = np.unique(labels[labels >= 0]).tolist()
+        for stream, gates in zip(read, shares(labels, people), strict=True):
+            for k, gate in zip(people, gates, strict=True):
+                if k in self._chosen and gate.any():
+                    track = tracks[self._chosen.index(k)]
                     track[: len(at)] += (np.interp(at, frames, gate) * stream).astype(np.float32)
         return tracks
 
     def segments(self, names: list[str]) -> list[Segment]:
         """Who spoke when, in order of their beginnings; `names` of the tracks."""
         found = []
-        for person, name in enumerate(names):
-            for start, end in runs((self.labels == person).any(axis=0)):
+        for person, name in zip(self._chosen, names, strict=True):
+            if person is None:
+                continue
+            for start, end in runs((self._labels == person).any(axis=0)):
                 found.append(Segment(name, start * FRAME_S, end * FRAME_S))
         return sorted(found, key=lambda segment: (segment.start_s, segment.speaker))
 
 
-def shares(labels: np.ndarray, n_people: int) -> np.ndarray:
+def shares(labels: np.ndarray, people: list[int]) -> np.ndarray:
     """How much of each stream goes to each person, frame by frame: int `(S, n)` → `(S, P, n)`, sums of 1 at
     most.
 
     Where one person speaks alone, all streams are theirs: what a separator moved to another one is a part of
     the same voice.
     """
-    speaks = np.stack([(labels == k) for k in range(n_people)], axis=1)  # (S, P, n)
+    speaks = np.array([labels == k for k in people]).reshape(-1, *labels.shape).swapaxes(0, 1)  # (S, P, n)
     alone = speaks.any(axis=0).sum(axis=0) == 1
     speaks |= speaks.any(axis=0) & alone
-    gates = np.stack([[fade(own) for own in of_stream] for of_stream in speaks])
+    gates = np.array([[fade(own) for own in of_stream] for of_stream in speaks]).reshape(speaks.shape)
     return gates / gates.sum(axis=1, keepdims=True).clip(1)
 
 
@@ -146,10 +195,13 @@ def listen(
     blocks: Iterable[np.ndarray],
     sample_rate: int,
     speakers: Speakers = "auto",
+    targets: Targets | None = None,
     folder: Path | None = None,
 ) -> PeopleTracks:
-    """Go through a recording, `(C, t)` at a time, and return the tracks of the people in it."""
+    """Go through a recording, `(C, t)` at a time, and return the tracks of the people in it, or of the
+    targets among them.
+    """
     listening = Listening(separator, sample_rate, folder)
     for block in blocks:
         listening.feed(block)
-    return listening.finish(speakers)
+    return listening.finish(speakers, targets)

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from unmingle.facts import MOST_PEOPLE
-from unmingle.inference.clustering import labels_after, merge_order
+from unmingle.inference.clustering import evidence, labels_after, merge_order
 from unmingle.inference.speaker_embedding import embed, spread
 from unmingle.inference.voice_activity import FRAME, FRAME_S, RATE, VoiceActivity, runs
 
@@ -22,6 +22,40 @@ VECTORS_PER_S = 0.2
 SAME = 0.0  # log-likelihood ratio above which two clusters are one person
 LEAST_S, LEAST_SHARE = 1.2, 0.02  # of speech that makes a person, unless the number is given
 SWITCH = 3.0  # log-likelihood that a change of the speaker within a stretch costs
+
+
+@dataclass(frozen=True)
+class Voice:
+    """What is known of how somebody sounds: so many independent vectors, see `evidence`, and their sum."""
+
+    count: float
+    total: np.ndarray
+
+    @classmethod
+    def of(cls, vectors: np.ndarray, seconds: np.ndarray) -> "Voice":
+        """From the embeddings `(W, D)` of pieces of speech that are worth so many seconds `(W,)`."""
+        counts = VECTORS_PER_S * seconds
+        return cls(float(counts.sum()), (counts[:, None] * vectors).sum(axis=0))
+
+    def like(self, other: "Voice") -> float:
+        """Log-likelihood ratio of being the same person."""
+        together = evidence(self.total + other.total, np.asarray(self.count + other.count), spread())
+        apart = [evidence(voice.total, np.asarray(voice.count), spread()) for voice in (self, other)]
+        return float(together - sum(apart))
+
+
+@dataclass(frozen=True)
+class People:
+    """Who speaks where.
+
+    Attributes:
+        labels: who speaks in each frame of each stream, int `(S, N)`; −1 for nobody. People are numbered in
+            the order in which they begin.
+        voices: theirs; None of one who said too little.
+    """
+
+    labels: np.ndarray
+    voices: list[Voice | None]
 
 
 @dataclass(frozen=True)
@@ -81,22 +115,27 @@ class Diarization:
         self._speech.append(speech)
         self._n_frames += speech.shape[1]
 
-    def finish(self, fewest: int = 1, most: int = MOST_PEOPLE) -> np.ndarray:
-        """Who speaks in each frame of each stream: int `(S, N)`, −1 for nobody; people are numbered in the
-        order in which they begin.
+    def finish(self, fewest: int = 1, most: int = MOST_PEOPLE) -> "People":
+        """Who speaks where.
 
         Args:
             fewest, most: how many people there may be.
         """
         self._analyse(self._ahead.shape[1])
         if not self._speech:
-            return np.full((len(self._ahead), 0), -1)
+            return People(np.full((len(self._ahead), 0), -1), [])
         speech = np.concatenate(self._speech, axis=1)
         if not self._windows:
-            return np.where(speech, 0, -1)
+            return People(np.where(speech, 0, -1), [None] * int(speech.any()))
         vectors = np.concatenate(self._embeddings)
         people = find_people(vectors, self._windows, fewest, most)
-        return in_order(assign(speech, self._windows, scores_of(vectors, self._windows, people)))
+        labels = assign(speech, self._windows, scores_of(vectors, self._windows, people))
+        weights = np.array([window.weight for window in self._windows])
+        voices = [Voice.of(vectors[own], weights[own]) for own in people]
+        order = order_of_beginning(labels)
+        new = np.full(len(people) + 1, -1)
+        new[order] = np.arange(len(order))
+        return People(new[labels], [voices[k] for k in order])
 
 
 def windows_of(start: int, end: int) -> list[tuple[int, int]]:
@@ -202,11 +241,15 @@ def best_path(scores: np.ndarray) -> np.ndarray:
     return path
 
 
-def in_order(labels: np.ndarray) -> np.ndarray:
-    """Number the people in the order in which they begin; those who never speak vanish."""
-    people = [k for k in np.unique(labels) if k >= 0]
-    begins = {k: int((labels == k).any(axis=0).argmax()) for k in people}
-    new = np.full(max(people, default=-1) + 2, -1)
-    for number, k in enumerate(sorted(people, key=begins.__getitem__)):
-        new[k] = number
-    return new[labels]
+def order_of_beginning(labels: np.ndarray) -> list[int]:
+    """The people, the one who speaks first at first; those who never speak are left out."""
+    people = [int(k) for k in np.unique(labels) if k >= 0]
+    return sorted(people, key=lambda k: int((labels == k).any(axis=0).argmax()))
+
+
+def voice_of(samples: np.ndarray) -> Voice | None:
+    """How the person sounds who speaks in a recording `(T,)` at 16 kHz; None where nobody does."""
+    diarization = Diarization(1)
+    diarization.feed(samples[None])
+    found = diarization.finish(1, 1)
+    return found.voices[0] if found.voices else None

@@ -9,15 +9,18 @@ from typing import Any, BinaryIO
 
 import numpy as np
 
+from unmingle.errors import UsageError
 from unmingle.facts import Speakers
 from unmingle.inference.choosing import Model, as_enhancer, as_separator, name_of
-from unmingle.inference.conversation import PeopleTracks, listen
+from unmingle.inference.conversation import PeopleTracks, listen, voice_in
+from unmingle.inference.diarization import Voice
 from unmingle.inference.options import FileOptions
 from unmingle.inference.outputs import Choice, Outputs, output_stems, plural
 from unmingle.inference.pipeline import BLOCK_S, Enhancement, Progress, Separation, report
 from unmingle.media.recording import StereoCall, at_microphones, pick_channel
 from unmingle.results.rttm import Segment
 
+RESERVED = {"rest", "mixture"}  # names of files beside the tracks
 FIRST_PASS = 0.9  # share of the time that it takes where there are two
 STEREO_CALL = (
     "each channel seems to hold a voice of its own, as in a stereo call: the channels themselves are the "
@@ -81,6 +84,7 @@ def separate_file(
     speakers: Speakers | None = None,
     model: Model = None,
     cues: Mapping[str, Any] | None = None,
+    targets: Mapping[str, str | Path] | None = None,
     progress: Progress | None = None,
     stem: str | None = None,
     **options: Any,
@@ -92,6 +96,8 @@ def separate_file(
         source: path, or binary file object.
         out: folder for the outputs; all of them appear, or none.
         speakers, model, cues, progress: as for `separate`. To find people, the file is read twice.
+        targets: files with samples of the voices of the people who are wanted, 5 to 30 s each, by the names
+            of their tracks; of all people unless given.
         stem: name of the folder; the input's own unless given.
         options: those of `unmingle.inference.options.FileOptions`, such as `format="flac"`, `rest=True`.
 
@@ -102,16 +108,30 @@ def separate_file(
     """
     separator, as_it_is = as_separator(model, speakers)
     separator.facts.arranged(cues)  # none can be given to one that takes none
+    if taken := RESERVED & set(targets or ()):
+        raise UsageError(
+            f"a target is called {taken.pop()}, as another file of the results; rename its sample"
+        )
+    wanted = None if targets is None else {name: read_voice(path) for name, path in targets.items()}
 
     def choose(blocks: Iterator[np.ndarray], sample_rate: int) -> Choice:
         process: Separation | PeopleTracks
-        if as_it_is:
+        if as_it_is and wanted is None:
             process = Separation(separator, sample_rate, cues)
         else:
-            process = listen(separator, blocks, sample_rate, speakers or "auto", folder_above(Path(out)))
-        return Choice(process, separator, [f"speaker-{index + 1}" for index in range(process.n_src)])
+            above = folder_above(Path(out))
+            process = listen(separator, blocks, sample_rate, speakers or "auto", wanted, above)
+        names = list(wanted) if wanted is not None else [f"speaker-{k + 1}" for k in range(process.n_src)]
+        return Choice(process, separator, names, wanted is not None)
 
     return _process(source, Path(out), choose, separator.facts.n_mics, FileOptions(**options), progress, stem)
+
+
+def read_voice(path: str | Path) -> Voice:
+    """How the person sounds who speaks in a file; InputError if it cannot be read or nobody does."""
+    with _open(path, FileOptions()) as reader:
+        samples = np.concatenate(list(reader.blocks(BLOCK_S * reader.sample_rate)), axis=1)
+        return voice_in(samples, reader.sample_rate, str(path))
 
 
 def folder_above(path: Path) -> Path:

@@ -28,11 +28,13 @@ class Choice:
         process: takes its samples, returns those of the outputs.
         separator: the network in it.
         names: of the outputs.
+        wanted: they are people of whom samples were given.
     """
 
     process: Process
     separator: SeparatorLike
     names: list[str]
+    wanted: bool = False
 
 
 class Outputs:
@@ -135,7 +137,10 @@ class Outputs:
         if self.tracks.sample_rate != self._sample_rate:
             written = f"written at {self.tracks.sample_rate} Hz"
             notes.append(f"{format} has no {self._sample_rate} Hz: {written}")
-        if self.silent:
+        absent = [name for name, seconds in (self.seconds or {}).items() if not seconds]
+        if self._choice.wanted and absent:
+            notes.append(f"{' and '.join(absent)}: absent, nobody here sounds like the sample")
+        elif self.silent:
             names = " and ".join(self._choice.names[index] for index in self.silent)
             notes.append(f"{names} silent: {plural(self.n_voiced, 'voice')} heard")
         return notes
