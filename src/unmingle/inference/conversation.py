@@ -25,7 +25,7 @@ from unmingle.results.rttm import Segment
 
 Targets = Mapping[str, Voice]
 
-PRESENT = 0.0  # log-likelihood ratio above which a person is the one of whom a sample is given
+PRESENT = -10.0  # log-likelihood ratio above which a person is the one of whom a sample is given
 IN_MEMORY = 2**26  # bytes of streams that are not put on disk
 #: Frames by which a stretch of speech is longer on a track than it was detected; fades lie in them.
 BEFORE, AFTER = 4, 8
@@ -173,21 +173,23 @@ def shares(labels: np.ndarray, people: list[int]) -> np.ndarray:
     Where one person speaks alone, all streams are theirs: what a separator moved to another one is a part of
     the same voice.
     """
-    speaks = np.array([labels == k for k in people]).reshape(-1, *labels.shape).swapaxes(0, 1)  # (S, P, n)
-    alone = speaks.any(axis=0).sum(axis=0) == 1
-    speaks |= speaks.any(axis=0) & alone
-    gates = np.array([[fade(own) for own in of_stream] for of_stream in speaks]).reshape(speaks.shape)
+    n_streams, n = labels.shape
+    own = np.array([labels == k for k in people], bool).reshape(-1, n_streams, n).swapaxes(0, 1)  # (S, P, n)
+    speaks = own.any(axis=0)
+    around = widened(own | (speaks & (speaks.sum(axis=0) == 1)))
+    # A stretch is longer than it was detected, but never where another speaks on that stream.
+    gates = (around & ~(own.any(axis=1, keepdims=True) & ~own)).astype(float)
+    padded = np.pad(gates, ((0, 0), (0, 0), (1, 1)), mode="edge")
+    gates = 0.25 * padded[..., :-2] + 0.5 * gates + 0.25 * padded[..., 2:]
     return gates / gates.sum(axis=1, keepdims=True).clip(1)
 
 
-def fade(speaks: np.ndarray) -> np.ndarray:
-    """The gain of a stretch of speech, frame by frame: bool `(n,)` → `(n,)`, 1 in it and shortly before and
-    after it, from where it falls.
-    """
-    if not speaks.any():
-        return np.zeros(len(speaks))
-    around = np.convolve(speaks, np.ones(BEFORE + AFTER - 1), "full")[BEFORE - 2 :][: len(speaks)] > 0
-    return np.convolve(np.pad(around.astype(float), 1, mode="edge"), [0.25, 0.5, 0.25], "valid")
+def widened(mask: np.ndarray) -> np.ndarray:
+    """True also `BEFORE` frames before and `AFTER` frames after: bool `(…, n)` → same."""
+    n = mask.shape[-1]
+    sums = np.pad(mask.cumsum(axis=-1), [(0, 0)] * (mask.ndim - 1) + [(AFTER + 1, BEFORE)], mode="constant")
+    sums[..., n + AFTER + 1 :] = sums[..., n + AFTER : n + AFTER + 1]
+    return sums[..., BEFORE + AFTER + 1 :][..., :n] > sums[..., :n]
 
 
 def listen(

@@ -20,6 +20,7 @@ OVERLAPPED = 0.25
 # is not.
 VECTORS_PER_S = 0.2
 SAME = 0.0  # log-likelihood ratio above which two clusters are one person
+ROUNDS = 6  # in which windows go to the nearest person, after they were clustered
 LEAST_S, LEAST_SHARE = 1.2, 0.02  # of speech that makes a person, unless the number is given
 SWITCH = 3.0  # log-likelihood that a change of the speaker within a stretch costs
 
@@ -175,7 +176,15 @@ def find_people(vectors: np.ndarray, windows: list[Window], fewest: int, most: i
     clusters = [np.flatnonzero(labels == label) for label in np.unique(labels)]
     clusters.sort(key=lambda cluster: -weights[cluster].sum())
     n_people = sum(weights[cluster].sum() >= least for cluster in clusters[:most])
-    return clusters[: max(n_people, fewest, 1)]
+    people = clusters[: max(n_people, fewest, 1)]
+    for _ in range(ROUNDS):
+        nearest = scores_of(vectors, windows, people).argmax(axis=1)
+        moved = [np.flatnonzero(nearest == k) for k in range(len(people))]
+        moved = [own for own in moved if weights[own].sum() >= least]
+        if len(moved) < max(fewest, 1):
+            break
+        people = moved
+    return people
 
 
 def scores_of(vectors: np.ndarray, windows: list[Window], people: list[np.ndarray]) -> np.ndarray:
