@@ -8,14 +8,17 @@ import threading
 import time
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 from unmingle.errors import Cancelled, UnmingleError, UsageError
+from unmingle.facts import Speakers
+from unmingle.inference.choosing import number_of_people
 from unmingle.inference.files import FileResult, enhance_file, separate_file
 from unmingle.inference.pipeline import Progress
 from unmingle.media.writer import FORMATS
+from unmingle.results.rttm import LABELS, RTTM
 from unmingle.web.noises import Noise, write_mixture
 from unmingle.web.uploads import Limits, Refused, Upload, Uploads
 from unmingle.web.waveforms import peaks
@@ -34,15 +37,14 @@ class Task:
     """
 
     kind: str = "separate"
-    speakers: int | Literal["auto"] = 2
+    speakers: Speakers = "auto"
     format: str = "flac"
     noise: Noise | None = None
 
     def __post_init__(self) -> None:
         if self.kind not in TASKS:
             raise UsageError(f"no task {self.kind!r:.40}; choose from {', '.join(TASKS)}")
-        if self.speakers not in ("auto", 2, 3):
-            raise UsageError(f"{self.speakers!r:.40} is no number of voices; choose auto, 2 or 3")
+        number_of_people(self.speakers)
         if self.format not in FORMATS:
             raise UsageError(f"no format {self.format!r:.40}; choose from {', '.join(FORMATS)}")
 
@@ -119,10 +121,11 @@ class Job:
         if self.result is not None:
             voices = [path.name for path in self.result.outputs]
             values |= {
-                "files": [name for name in self.files if not name.endswith(".png")],
+                "files": [name for name in self.files if name in (*self.peaks, MIXTURE)],
                 "voices": voices,
                 "silent": [path.name for path in self.result.silent],
                 "picture": self.result.plot and self.result.plot.name,
+                "segments": [asdict(segment) for segment in self.result.segments or ()],
                 "notes": self.result.notes,
                 "model": self.result.model,
                 "duration_s": self.result.duration_s,
@@ -155,7 +158,12 @@ class Job:
             result = run(self.task, source, out, self._recording.stem, self._report)
             if self._wish.is_set():
                 raise Cancelled("cancelled when all was done")
-            files |= {path.name: path for path in (*result.outputs, result.rest, result.plot) if path}
+            told = (
+                []
+                if result.segments is None
+                else [result.outputs[0].parent / name for name in (RTTM, LABELS)]
+            )
+            files |= {path.name: path for path in (*result.outputs, result.rest, result.plot, *told) if path}
             self.stage = "drawing the waveforms"
             sounds = {"input": source} | {path.name: path for path in (*result.outputs, result.rest) if path}
             self.peaks = {

@@ -218,7 +218,29 @@ function show(job, what) {
   if (job.picture) at("picture-link").href = `${base}/files/${job.picture}?run=${runs}`;
   at("results").hidden = false;
   player.show(rows, job.duration_s);
+  drawTimeline(rows, job);
   say(`Done in ${Math.max(1, Math.round(job.running_s))} s, by ${job.model}. The results are below.`);
+}
+
+// A line per person, a button per stretch of speech, in the colour of the person's row; a click goes there.
+function drawTimeline(rows, job) {
+  const people = rows.filter((row) => job.segments.some((segment) => segment.speaker === row.id));
+  at("timeline").hidden = !people.length;
+  at("timeline").replaceChildren(
+    ...people.map((row) => {
+      const line = make("div", { className: `line ${row.colour}`, role: "listitem", "aria-label": row.label });
+      for (const { speaker, start_s, end_s } of job.segments) {
+        if (speaker !== row.id) continue;
+        const told = `${row.label} from ${minutes(start_s)} to ${minutes(end_s)}`;
+        const stretch = make("button", { type: "button", title: told, "aria-label": told, tabIndex: -1 });
+        stretch.style.left = `${(100 * start_s) / job.duration_s}%`;
+        stretch.style.width = `${(100 * (end_s - start_s)) / job.duration_s}%`;
+        stretch.addEventListener("click", () => player.seek(start_s));
+        line.append(stretch);
+      }
+      return line;
+    }),
+  );
 }
 
 function refresh() {
@@ -275,7 +297,7 @@ async function record() {
 
 function tryExample(button) {
   document.querySelector(`input[name=task][value=${button.dataset.task}]`).checked = true;
-  at("speakers").value = "2";
+  at("speakers").value = "auto";
   at("noise").value = button.dataset.noise;
   at("level").value = button.dataset.level;
   at("file").value = "";
