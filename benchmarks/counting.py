@@ -1,7 +1,6 @@
-"""How often a model that counts voices counts right: recordings of one, two and three voices, as many of
-each.
+"""How often the number of people is found: recordings of one, two and three voices, as many of each.
 
-    python benchmarks/counting.py --speech data [--model one-and-rest] [--first 40]
+    python benchmarks/counting.py --speech data [--model duet] [--first 40]
 
 Each mixture of valid-3mix.csv gives three recordings: its first voice, its first two, all three. They are
 counted as `--speakers auto` counts, for which a recording in which nobody is heard has one voice.
@@ -12,13 +11,11 @@ from collections import Counter
 from pathlib import Path
 
 import report
-import soxr
 
 import unmingle
 from unmingle.console import track
 from unmingle.data.sets import read_set
 
-SAMPLE_RATE = 8_000
 N_KEPT = 40  # mixtures of the result that the documentation quotes
 
 
@@ -26,7 +23,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--model", default="one-and-rest", help="name or .onnx file")
+    parser.add_argument("--model", help="name or file of the local separator; the default unless given")
     parser.add_argument(
         "--speech", type=Path, default=Path("data"), help="folder that the paths of the set start in"
     )
@@ -43,13 +40,14 @@ def main() -> None:
     entries = read_set(
         report.HERE / "valid-3mix.csv", options.speech, first=2 if options.quick else options.first
     )
-    before, separator = report.machine(), unmingle.load(options.model, speakers="auto")
+    before, separator = report.machine(), unmingle.load(options.model, task="separate")
     counted: dict[int, Counter[int]] = {n: Counter() for n in (1, 2, 3)}
     for entry in track(entries, "counting", len(entries)):
         item = entry.read()
         for n, found in counted.items():
-            recording = soxr.resample(item.sources[:n].sum(0), item.sample_rate, SAMPLE_RATE)
-            found[len(unmingle.separate(recording, SAMPLE_RATE, speakers="auto", model=separator))] += 1
+            recording = item.sources[:n].sum(axis=0)
+            rows = unmingle.separate(recording, item.sample_rate, speakers="auto", model=separator)
+            found[len(rows)] += 1
     most = max(max(found) for found in counted.values())
     rows = [
         {
@@ -66,7 +64,9 @@ def main() -> None:
         report.table(rows),
         f"Right in all: {share:.0%}.",
     ]
-    report.publish("counting", parts, keep=not options.quick and options.first == N_KEPT)
+    report.publish(
+        "counting", parts, keep=not options.quick and options.model is None and options.first == N_KEPT
+    )
 
 
 if __name__ == "__main__":
