@@ -23,7 +23,7 @@ from torch import nn
 
 from unmingle.catalog import WEIGHTS
 from unmingle.console import track
-from unmingle.data.conversations import speech_runs
+from unmingle.evaluation.conversation_mixer import speech_runs
 from unmingle.inference.speaker_embedding import N_MELS, WINDOW, mel_power
 from unmingle.inference.voice_activity import RATE
 from unmingle.training.batches import build_mixers

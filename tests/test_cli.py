@@ -296,6 +296,7 @@ def test_a_picture_is_drawn_beside_the_voices() -> None:
         "talk/speaker-2.wav",
         WHEN,
         "talk/spectrogram.png",
+        "talk/timeline.png",
     ]
     assert Path("separated/talk/spectrogram.png").read_bytes().startswith(b"\x89PNG")
 

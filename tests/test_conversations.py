@@ -174,7 +174,7 @@ def test_rttm_comes_back_as_it_was_written(tmp_path: Path) -> None:
 def mixed(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Conversations of four speakers, who are the two voices at two speeds, and the recipe of them."""
     pytest.importorskip("torch")
-    from unmingle.data.conversations import read_plans, write_conversations
+    from unmingle.evaluation.conversation_mixer import read_plans, write_conversations
     from unmingle.training.recipe import read_recipe
 
     folder = tmp_path_factory.mktemp("mixed")
@@ -210,7 +210,7 @@ def test_a_conversation_is_the_sum_of_its_voices_and_depends_on_its_row_alone(mi
 
 
 def test_a_conversation_has_the_overlap_that_was_asked_for(mixed: Path) -> None:
-    from unmingle.data.conversations import overlap_share
+    from unmingle.evaluation.conversation_mixer import overlap_share
 
     assert overlap_share(read_rttm(mixed / "one/speakers.rttm"), 60) == 0
     segments = read_rttm(mixed / "two/speakers.rttm")
@@ -222,7 +222,7 @@ def test_a_conversation_has_the_overlap_that_was_asked_for(mixed: Path) -> None:
 
 def test_too_few_voices_and_a_bad_list_are_refused(tmp_path: Path) -> None:
     pytest.importorskip("torch")
-    from unmingle.data.conversations import read_plans
+    from unmingle.evaluation.conversation_mixer import read_plans
 
     (tmp_path / "list.csv").write_text("recording,people\none,2\n")
     with pytest.raises(InputError, match="not a list of conversations"):

@@ -109,7 +109,7 @@ def mix_conversations(
 ) -> None:
     """Write conversations of several people to disk: mixture, every voice, and who spoke when."""
     _need_training_floor()
-    from unmingle.data.conversations import read_plans, write_conversations
+    from unmingle.evaluation.conversation_mixer import read_plans, write_conversations
     from unmingle.training.recipe import read_recipe
 
     plans = read_plans(listed)

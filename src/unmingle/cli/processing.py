@@ -38,7 +38,8 @@ def one_by_one(sources: list[tuple[str, Path | BinaryIO]], task: str, as_json: b
             for note in result.notes:
                 say(f"{name}: {note}")
             if not as_json:
-                print(*result.outputs, *filter(None, (result.rest, result.plot, result.embeddings)), sep="\n")
+                pictures = result.plot, result.timeline, result.embeddings
+                print(*result.outputs, *filter(None, (result.rest, *pictures)), sep="\n")
     if as_json:
         print(json.dumps({"inputs": entries}, indent=1))
     return code

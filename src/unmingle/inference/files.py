@@ -45,6 +45,7 @@ class FileResult:
         real_time_factor: processing time over duration.
         rest: what no output has, if asked for.
         plot: picture of the spectrograms, if asked for.
+        timeline: picture of who speaks when, if pictures were asked for and it is known.
         embeddings: picture of the embeddings, if asked for and the model clusters them.
         notes: one sentence each: what was downmixed, scaled, resampled or doubtful.
     """
@@ -61,6 +62,7 @@ class FileResult:
     real_time_factor: float
     rest: Path | None
     plot: Path | None
+    timeline: Path | None
     embeddings: Path | None
     notes: list[str]
 
@@ -237,6 +239,7 @@ def _process(
         real_time_factor=(time.perf_counter() - began) * rate / n_read,
         rest=outputs.rest,
         plot=outputs.plot,
+        timeline=outputs.timeline,
         embeddings=outputs.embeddings,
         notes=notes,
     )

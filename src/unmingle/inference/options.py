@@ -16,7 +16,8 @@ class FileOptions:
         channel: "mix" for all channels, or the number of the one channel to take, from 1.
         start_s, end_s: passage [s].
         rest: also write `rest.wav`: the mixture minus all outputs.
-        plot: also draw `spectrogram.png`, and `embeddings.png` of the first chunk where embeddings are
+        plot: also draw `spectrogram.png`, `timeline.png` where people are told apart, and
+            `embeddings.png` of the first chunk where embeddings are
             clustered; needs matplotlib.
         overwrite: replace outputs of an earlier run.
         track: number of the audio track, from 1; the first unless given.

@@ -42,7 +42,7 @@ class Outputs:
 
     Attributes:
         files: one per output.
-        rest, plot, embeddings: further files, those that were asked for.
+        rest, plot, timeline, embeddings: further files, those that were asked for.
         tracks: see `Tracks`.
         silent: the outputs in which nothing is, once it is finished.
         segments, seconds: see `FileResult`.
@@ -59,6 +59,9 @@ class Outputs:
         self.silent: list[int] = []
         find = getattr(choice.process, "segments", None)
         self.segments: list[Segment] | None = find(choice.names) if find else None
+        drawn = options.plot and self.segments is not None
+        self.timeline = folder / "timeline.png" if drawn else None
+        self._n_written = 0
         self._levels, self._waiting, self._gain = np.zeros(len(choice.names) + 1), Queue(), 1.0
 
     def __enter__(self) -> Self:
@@ -89,6 +92,7 @@ class Outputs:
         self.tracks.write(np.stack(rows))
         if self._drawn:
             self._drawn.write(reference[None])
+        self._n_written += voices.shape[1]
         self._levels += [np.vdot(row, row) for row in (*voices, reference)]
 
     @property
@@ -109,11 +113,16 @@ class Outputs:
         faintest = 10 ** (SILENT_DB / 10) * self._levels[-1]
         self.silent = [index for index, level in enumerate(self._levels[:-1]) if level <= faintest]
         if self._drawn and self.plot:
-            from unmingle.results.pictures import plot_separation
+            from unmingle.results.pictures import plot_separation, plot_timeline
 
             self._drawn.close()
             paths = [self._staged / file.name for file in self.files]
             plot_separation(self._drawn.path, paths, self._staged / self.plot.name)
+            if self.timeline and self.segments is not None:
+                duration_s = self._n_written / self._sample_rate
+                plot_timeline(
+                    self.segments, self._choice.names, duration_s, self._staged / self.timeline.name
+                )
             if self.embeddings:
                 from unmingle.inference.embeddings import plot_clusters
 

@@ -8,6 +8,8 @@ from typing import Any
 
 import numpy as np
 
+from unmingle.results.rttm import Segment
+
 WINDOW_S = 0.032
 HOP_S = 0.008
 TOP_HZ = 8_000
@@ -47,6 +49,20 @@ def plot_separation(mixture: Path, voices: list[Path], picture: Path) -> None:
         axes.set_xlabel("s")
     figure.colorbar(drawn, ax=list(all_axes[:, 0]), label="dB", fraction=0.04, pad=0.01)
     figure.colorbar(masked, ax=list(all_axes[1:, 1]), label="share of the magnitude", fraction=0.04, pad=0.01)
+    figure.savefig(picture, dpi=100)
+
+
+def plot_timeline(segments: list[Segment], names: list[str], duration_s: float, picture: Path) -> None:
+    """Draw who speaks when, a line per name in its colour, as PNG."""
+    figure = new_figure(12, 0.8 + 0.4 * len(names))
+    axes = figure.subplots()
+    for line, name in enumerate(names):
+        spans = [(s.start_s, s.end_s - s.start_s) for s in segments if s.speaker == name]
+        axes.broken_barh(spans, (line - 0.4, 0.8), facecolors=f"C{line}")
+    axes.set_yticks(range(len(names)), names)
+    axes.set_ylim(len(names) - 0.5, -0.5)
+    axes.set_xlim(0, duration_s)
+    axes.set_xlabel("s")
     figure.savefig(picture, dpi=100)
 
 

@@ -10,17 +10,19 @@ from typing import Any
 
 import numpy as np
 import soundfile
+import soxr
 
 from unmingle.console import track
 from unmingle.data.corpora import Corpus
 from unmingle.data.mixer import at_level, convolve, gain_to_level, room
 from unmingle.data.recipe import DataRecipe
 from unmingle.errors import InputError
+from unmingle.inference.voice_activity import FRAME, RATE, VoiceActivity, runs
 from unmingle.results.folders import OutputFolder
 from unmingle.results.rttm import RTTM, Segment, write_rttm
 
-FRAME_S = 0.02  # of the speech activity that is the reference
-BELOW_LOUD_DB, PAUSE_S = 35.0, 0.3  # what is fainter is silence; a shorter silence is none
+FRAME_S = 0.02  # of the plan
+PAUSE_S = 0.3  # a shorter silence is none
 MOST_AT_ONCE = 3
 
 # Turns are log-normal; gaps between them are normal, mostly of a fifth of a second; overlaps are short ones
@@ -76,21 +78,11 @@ def read_plans(path: Path) -> list[Plan]:
 
 
 def speech_runs(samples: np.ndarray, sample_rate: int) -> list[tuple[int, int]]:
-    """Where a recording of one person holds speech, by level: begin and end of each stretch [samples]."""
-    frame = round(FRAME_S * sample_rate)
-    n = len(samples) // frame
-    power = np.square(samples[: n * frame].reshape(n, frame), dtype=np.float64).mean(axis=1)
-    if not n or not power.any():
-        return []
-    speaks = power > 10 ** (-BELOW_LOUD_DB / 10) * np.percentile(power, 95)
-    edges = np.flatnonzero(np.diff(np.concatenate([[False], speaks, [False]])))
-    runs: list[tuple[int, int]] = []
-    for start, end in zip(edges[::2] * frame, edges[1::2] * frame, strict=True):
-        if runs and start - runs[-1][1] <= PAUSE_S * sample_rate:
-            runs[-1] = (runs[-1][0], int(end))
-        else:
-            runs.append((int(start), int(end)))
-    return runs
+    """Where a clean recording of one person holds speech: begin and end of each stretch [samples]."""
+    heard = samples if sample_rate == RATE else soxr.resample(samples, sample_rate, RATE)
+    speech = VoiceActivity(1).feed(np.pad(heard, (0, -len(heard) % FRAME))[None].astype(np.float32))[0]
+    scale = FRAME * sample_rate / RATE
+    return [(round(start * scale), min(round(end * scale), len(samples))) for start, end in runs(speech)]
 
 
 class ConversationMixer:
@@ -201,7 +193,8 @@ class ConversationMixer:
         return [(a - turn.start + turn.at, b - turn.start + turn.at) for a, b in cut if b > a]
 
     def segments(self, plan: Plan, turns: list[Turn]) -> list[Segment]:
-        """Who speaks when, to `FRAME_S`; pauses of up to `PAUSE_S` are bridged."""
+        """Who speaks when, as the detector hears it on the clean recordings; pauses of up to `PAUSE_S` are
+        bridged."""
         names, found = self.people(plan), []
         for person, name in enumerate(names):
             stretches: list[list[float]] = []
