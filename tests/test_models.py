@@ -32,14 +32,7 @@ TINY: dict[str, dict[str, Any]] = {
     },
     "deep-clustering": {"hidden": 8, "n_layers": 1, "n_embedding": 3, "dropout": 0.0},
     "dprnn": {"n_filters": 16, "n_features": 8, "hidden": 8, "segment_size": 10, "n_blocks": 1},
-    "erb-recurrent": {
-        "n_bands": 8,
-        "width": 4,
-        "n_features": 8,
-        "hidden": 8,
-        "frame_hidden": 8,
-        "n_blocks": 1,
-    },
+    "erb-unet": {"n_points": 16, "channels": (4, 6), "hidden": 8, "frame_hidden": 8},
     "looking-to-listen-audio": {"n_channels": 4, "n_last": 2, "hidden": 8, "n_features": 8},
     "one-and-rest": {
         "n_filters": 16,
@@ -83,7 +76,7 @@ SMALL: dict[str, dict[str, Any]] = {
     },
     "deep-clustering": {"hidden": 64, "n_layers": 1, "n_embedding": 10, "dropout": 0.0},
     "dprnn": {"n_features": 32, "hidden": 32, "segment_size": 20, "n_blocks": 2},
-    "erb-recurrent": {"n_src": 2, "n_blocks": 1},
+    "erb-unet": {"n_src": 2},
     "looking-to-listen-audio": {
         "n_fft": 256,
         "hop": 80,
@@ -334,7 +327,7 @@ causal_models = pytest.mark.parametrize(
         ("tasnet", {"causal": True}, 40 * 50),
         ("upit", {"causal": True}, 128 * 20 + 1),
         ("band-split", {"causal": True, "attention": False}, 256 * 6 + 1),
-        ("erb-recurrent", {}, 256 * 6 + 1),
+        ("erb-unet", {}, 256 * 6 + 1),
     ],
 )
 
@@ -356,7 +349,7 @@ def test_the_declared_latency_of_a_causal_model_is_not_longer_than_it_is(
 ) -> None:
     model, mixture = tiny(name, **arguments), noise(1, 1, 4000)
     changed = mixture.clone()
-    changed[..., now + model.facts.latency - (name in ("band-split", "erb-recurrent"))] += (
+    changed[..., now + model.facts.latency - (name in ("band-split", "erb-unet"))] += (
         1  # a stream waits for a whole window, whose first sample has no weight
     )
     assert not torch.equal(model(changed)[..., now], model(mixture)[..., now])
@@ -374,7 +367,8 @@ def test_the_declared_latency_of_a_causal_model_is_not_longer_than_it_is(
         ("unet-a", {"n_blocks": 8}, "must be odd"),
         ("unet-a", {"spectrogram": "phase"}, "no spectrogram 'phase'; there are complex, magnitude"),
         ("unet-b", {"n_fft": 256}, "n_fft=256 has 129 bins; their number must be a multiple of 16"),
-        ("erb-recurrent", {"n_bands": 65}, "390 points of the ERB scale do not fit in 257 bins"),
+        ("erb-unet", {"n_points": 100}, "must be a multiple of 8"),
+        ("erb-unet", {"n_points": 264}, "264 points of the ERB scale do not fit in 257 bins"),
         ("dprnn", {"n_filter": 8}, "dprnn has no argument n_filter; it has n_src"),
         ("dprrn", {}, "no model 'dprrn'; there are band-split, conv-tasnet"),
     ],

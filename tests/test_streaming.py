@@ -37,9 +37,8 @@ CAUSAL_BANDS: dict[str, Any] = {
 }
 ERB: dict[str, Any] = {
     "n_src": 2,
-    "n_bands": 8,
-    "width": 4,
-    "n_features": 16,
+    "n_points": 32,
+    "channels": (8, 16),
     "hidden": 8,
     "frame_hidden": 16,
 }
@@ -47,7 +46,7 @@ CAUSAL_CONV: dict[str, Any] = {"norm": "cLN", **SIZE}
 BACKENDS = ("torch", "onnxruntime", "openvino")
 
 
-@pytest.fixture(scope="module", params=["conv-tasnet", "band-split", "erb-recurrent"])
+@pytest.fixture(scope="module", params=["conv-tasnet", "band-split", "erb-unet"])
 def weights(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """An untrained causal model, exported, with its PyTorch weights beside it."""
     folder = tmp_path_factory.mktemp("weights")
@@ -55,7 +54,7 @@ def weights(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFac
     arguments = {
         "conv-tasnet": {**CAUSAL_CONV, "kernel_size": 16},
         "band-split": CAUSAL_BANDS,
-        "erb-recurrent": ERB,
+        "erb-unet": ERB,
     }
     model = build(request.param, **arguments[request.param])
     recipe = {"data": {"corpora": [], "speech": "none"}}
@@ -130,7 +129,7 @@ def test_what_comes_out_depends_on_the_input_as_late_as_the_latency_and_no_later
     separator: Separator,
 ) -> None:
     # Samples at the start of a window that have no weight in it.
-    unheard = int(separator.card.model in ("band-split", "erb-recurrent"))
+    unheard = int(separator.card.model in ("band-split", "erb-unet"))
     mixture, now = noise(5 * separator.facts.hop + 800), 3 * separator.facts.hop + unheard
     stream = unmingle.Stream(separator)
     expected = streamed(stream, mixture, [])
@@ -191,8 +190,8 @@ def test_a_causal_model_separates_through_chunks_too(separator: Separator) -> No
         ("conv-tasnet", {**CAUSAL_CONV, "n_src": 3, "mask": "softmax", "encoder_relu": True}),
         ("band-split", CAUSAL_BANDS),
         ("band-split", {**CAUSAL_BANDS, "n_src": 1, "hop": 128}),
-        ("erb-recurrent", ERB),
-        ("erb-recurrent", {**ERB, "n_src": 1, "hop": 128}),
+        ("erb-unet", ERB),
+        ("erb-unet", {**ERB, "n_src": 1, "hop": 128}),
     ],
 )
 def test_every_kind_of_causal_model_streams(name: str, arguments: dict[str, Any]) -> None:

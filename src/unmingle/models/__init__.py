@@ -9,7 +9,7 @@ from unmingle.models.band_split import BandSplit
 from unmingle.models.conv_tasnet import ConvTasNet
 from unmingle.models.deep_clustering import DeepClustering
 from unmingle.models.dprnn import DPRNN
-from unmingle.models.erb_recurrent import ErbRecurrent
+from unmingle.models.erb_unet import ErbUNet
 from unmingle.models.looking_to_listen import LookingToListenAudio
 from unmingle.models.one_and_rest import OneAndRest
 from unmingle.models.sepreformer import SepReformer
@@ -24,7 +24,7 @@ MODELS: dict[str, type[nn.Module]] = {
     "conv-tasnet": ConvTasNet,
     "deep-clustering": DeepClustering,
     "dprnn": DPRNN,
-    "erb-recurrent": ErbRecurrent,
+    "erb-unet": ErbUNet,
     "looking-to-listen-audio": LookingToListenAudio,
     "one-and-rest": OneAndRest,
     "sepreformer": SepReformer,

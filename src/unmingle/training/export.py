@@ -199,7 +199,8 @@ def to_onnx(model: Any, path: Path) -> onnx.ModelProto:
         last_axis = model(inputs[0]).ndim - 1  # time, or frames where a network outputs embeddings
     axes = {"mixture": {0: "B", 2: "T"}, "estimates": {0: "B", last_axis: "T" if last_axis == 2 else "N"}}
     if facts.state:
-        network, inputs = Step(model), [*inputs, torch.zeros(2, facts.state)]
+        # The exporter puts everything back into the mode that the outermost module was in.
+        network, inputs = Step(model).eval(), [*inputs, torch.zeros(2, facts.state)]
         axes |= {"state": {0: "B"}, "next_state": {0: "B"}}
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
