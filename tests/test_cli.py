@@ -135,6 +135,7 @@ def test_in_a_batch_the_other_files_are_still_done(capsys: Captured) -> None:
         ["talk.wav", "--speakers", "two"],
         ["talk.wav", "--speakers", "4-2"],
         ["talk.wav", "--speakers", "2-9"],
+        ["talk.wav", "--leakage", "1.5"],
         ["talk.wav", "--channel", "left"],
         ["talk.wav", "--channel", "0"],
         ["talk.wav", "--channel", "2"],

@@ -98,6 +98,14 @@ def test_a_target_gets_its_track_and_nobody_elses(recording: Path, tmp_path: Pat
     assert " other_one " not in (tmp_path / "out/alone/speakers.rttm").read_text()
 
 
+def test_leakage_keeps_as_much_of_the_others_in_pauses_as_asked_for() -> None:
+    pause = slice(round(9.0 * RATE), round(16.0 * RATE))  # of the first, while the second speaks
+    kept = [np.mean(separate(talk(), RATE, leakage=share)[0][pause] ** 2) for share in (0.0, 0.5, 1.0)]
+    assert kept[0] == 0 < kept[1] < kept[2] < 0.05 * np.mean(talk()[pause] ** 2)
+    with pytest.raises(UsageError, match="leakage is 2"):
+        separate(talk(), RATE, leakage=2)
+
+
 def test_a_target_without_speech_or_of_a_reserved_name_is_refused(recording: Path, tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"me: nobody speaks in this sample"):
         separate(talk(), RATE, targets={"me": np.zeros(5 * RATE)})

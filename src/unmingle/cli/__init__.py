@@ -94,6 +94,10 @@ def separate(
         list[str] | None,
         typer.Option(help="Only the person whose voice is in this file, 5 to 30 s; may be given again."),
     ] = None,
+    leakage: Annotated[
+        float,
+        typer.Option(help="How much of the others stays where a person is silent, 0 (silence) to 1."),
+    ] = 0.0,
     rest: Annotated[bool, typer.Option("--rest", help="Also write what no voice has.")] = False,
     plot: Plot = False,
     as_json: AsJson = False,
@@ -114,7 +118,10 @@ def separate(
     FileOptions(**options)  # what is wrong with them is wrong for every file
     sources = list_sources(inputs, out)
     number_of_people(speakers or "auto")  # as above
-    options |= {"out": out, "speakers": speakers, "model": load(model, task="separate") if model else None}
+    if not 0 <= leakage <= 1:
+        raise UsageError(f"--leakage {leakage:g}: out of range; choose 0 (silence) to 1")
+    options |= {"out": out, "speakers": speakers, "leakage": leakage}
+    options["model"] = load(model, task="separate") if model else None
     if target:
         options["targets"] = dict(zip(output_stems(target), target, strict=True))
     raise typer.Exit(one_by_one(sources, "separate", as_json, **options))

@@ -20,6 +20,7 @@ def separate(
     progress: Progress | None = None,
     cues: Mapping[str, Any] | None = None,
     targets: Mapping[str, Any] | None = None,
+    leakage: float = 0.0,
 ) -> np.ndarray:
     """Separate an array into one row per person, in the level that each has in the mixture.
 
@@ -39,6 +40,8 @@ def separate(
         cues: the cues that the model declares, by name.
         targets: samples of the voices of the people who are wanted, 5 to 30 s of each at `sample_rate`, by
             name.
+        leakage: how much of the others stays where a person is silent, 0 (silence) to 1 (what the separator
+            left there). Outputs that are returned as they are do not change.
 
     Returns:
         `(n_src, T)` float32; with `targets`, one row for each, silent where the person is absent.
@@ -66,7 +69,7 @@ def separate(
                 report(progress, 0.9 * start / sample_rate, length / sample_rate)
                 yield mixture[:, start : start + block]
 
-        process = listen(separator, blocks(), sample_rate, speakers or "auto", wanted)
+        process = listen(separator, blocks(), sample_rate, speakers or "auto", wanted, leakage=leakage)
         progress = None
     return _through(process, mixture, sample_rate, progress)
 

@@ -13,7 +13,7 @@ from typing import IO, Any
 import numpy as np
 import soxr
 
-from unmingle.errors import InputError
+from unmingle.errors import InputError, UsageError
 from unmingle.facts import Speakers
 from unmingle.inference.choosing import number_of_people
 from unmingle.inference.chunking import SeparatorLike
@@ -91,7 +91,9 @@ class Listening:
             streams = self._in.resample_chunk(np.ascontiguousarray(streams.T), last).T
         self._diarization.feed(streams)
 
-    def finish(self, speakers: Speakers = "auto", targets: Targets | None = None) -> "PeopleTracks":
+    def finish(
+        self, speakers: Speakers = "auto", targets: Targets | None = None, leakage: float = 0.0
+    ) -> "PeopleTracks":
         """Find the people, and make their tracks; or only those of the `targets`, in their order."""
         self._hear(self._separation.flush(), last=True)
         fewest, most = number_of_people(speakers)
@@ -101,7 +103,7 @@ class Listening:
             if targets is not None
             else [*range(max(fewest, len(people.voices), 1))]
         )
-        return PeopleTracks(self._streams, people.labels, chosen, self._rate)
+        return PeopleTracks(self._streams, people.labels, chosen, self._rate, leakage)
 
 
 class PeopleTracks:
@@ -112,15 +114,23 @@ class PeopleTracks:
         labels: see `People`.
         chosen: whose tracks they are; None for nobody's, which is silent.
         sample_rate: [Hz].
+        leakage: how much of a stream stays with the person who spoke on it last, also where they are silent,
+            0 to 1.
 
     Attributes:
         n_src: number of tracks.
     """
 
     def __init__(
-        self, streams: IO[bytes], labels: np.ndarray, chosen: list[int | None], sample_rate: int
+        self,
+        streams: IO[bytes],
+        labels: np.ndarray,
+        chosen: list[int | None],
+        sample_rate: int,
+        leakage: float = 0.0,
     ) -> None:
         self._streams, self._labels, self._chosen, self._rate = streams, labels, chosen, sample_rate
+        self._leakage, self._last = leakage, last_speakers(labels) if leakage else labels
         self.n_src, self._n_done = len(chosen), 0
         streams.seek(0)
 
@@ -147,8 +157,12 @@ class PeopleTracks:
         if not len(frames):
             return tracks
         labels = self._labels[:, frames]
-        people = np.unique(labels[labels >= 0]).tolist()
-        for stream, gates in zip(read, shares(labels, people), strict=True):
+        last_ones = self._last[:, frames]
+        people = np.unique(np.concatenate([labels[labels >= 0], last_ones[last_ones >= 0]])).tolist()
+        all_gates = (1 - self._leakage) * shares(labels, people)
+        if self._leakage:
+            all_gates += self._leakage * smoothed(belonging(last_ones, people).astype(float))
+        for stream, gates in zip(read, all_gates, strict=True):
             for k, gate in zip(people, gates, strict=True):
                 if k in self._chosen and gate.any():
                     track = tracks[self._chosen.index(k)]
@@ -173,15 +187,34 @@ def shares(labels: np.ndarray, people: list[int]) -> np.ndarray:
     Where one person speaks alone, all streams are theirs: what a separator moved to another one is a part of
     the same voice.
     """
-    n_streams, n = labels.shape
-    own = np.array([labels == k for k in people], bool).reshape(-1, n_streams, n).swapaxes(0, 1)  # (S, P, n)
+    own = belonging(labels, people)
     speaks = own.any(axis=0)
     around = widened(own | (speaks & (speaks.sum(axis=0) == 1)))
     # A stretch is longer than it was detected, but never where another speaks on that stream.
-    gates = (around & ~(own.any(axis=1, keepdims=True) & ~own)).astype(float)
-    padded = np.pad(gates, ((0, 0), (0, 0), (1, 1)), mode="edge")
-    gates = 0.25 * padded[..., :-2] + 0.5 * gates + 0.25 * padded[..., 2:]
+    gates = smoothed((around & ~(own.any(axis=1, keepdims=True) & ~own)).astype(float))
     return gates / gates.sum(axis=1, keepdims=True).clip(1)
+
+
+def belonging(labels: np.ndarray, people: list[int]) -> np.ndarray:
+    """Whether a stream is a person's, frame by frame: int `(S, n)` → bool `(S, P, n)`."""
+    return np.array([labels == k for k in people], bool).reshape(-1, *labels.shape).swapaxes(0, 1)
+
+
+def smoothed(gates: np.ndarray) -> np.ndarray:
+    """Gains `(…, n)` that do not jump."""
+    padded = np.pad(gates, [(0, 0)] * (gates.ndim - 1) + [(1, 1)], mode="edge")
+    return 0.25 * padded[..., :-2] + 0.5 * gates + 0.25 * padded[..., 2:]
+
+
+def last_speakers(labels: np.ndarray) -> np.ndarray:
+    """Who spoke last on each stream, or speaks there first: int `(S, N)` → same; −1 where nobody does."""
+    filled = labels.copy()
+    for row in filled:
+        at = np.where(row >= 0, np.arange(len(row)), -1)
+        latest = np.maximum.accumulate(at)
+        if (row >= 0).any():
+            row[:] = row[np.where(latest >= 0, latest, int((row >= 0).argmax()))]
+    return filled
 
 
 def widened(mask: np.ndarray) -> np.ndarray:
@@ -199,11 +232,18 @@ def listen(
     speakers: Speakers = "auto",
     targets: Targets | None = None,
     folder: Path | None = None,
+    leakage: float = 0.0,
 ) -> PeopleTracks:
     """Go through a recording, `(C, t)` at a time, and return the tracks of the people in it, or of the
     targets among them.
+
+    Raises:
+        UsageError: `leakage` is out of range.
     """
+    if not isinstance(leakage, int | float) or not 0 <= leakage <= 1:
+        remedy = "give how much of the others stays in a person's pauses, from 0 (least) to 1 (all)"
+        raise UsageError(f"leakage is {leakage!r:.80}; {remedy}")
     listening = Listening(separator, sample_rate, folder)
     for block in blocks:
         listening.feed(block)
-    return listening.finish(speakers, targets)
+    return listening.finish(speakers, targets, leakage)

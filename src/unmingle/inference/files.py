@@ -87,6 +87,7 @@ def separate_file(
     model: Model = None,
     cues: Mapping[str, Any] | None = None,
     targets: Mapping[str, str | Path] | None = None,
+    leakage: float = 0.0,
     progress: Progress | None = None,
     stem: str | None = None,
     **options: Any,
@@ -100,6 +101,7 @@ def separate_file(
         speakers, model, cues, progress: as for `separate`. To find people, the file is read twice.
         targets: files with samples of the voices of the people who are wanted, 5 to 30 s each, by the names
             of their tracks; of all people unless given.
+        leakage: as for `separate`.
         stem: name of the folder; the input's own unless given.
         options: those of `unmingle.inference.options.FileOptions`, such as `format="flac"`, `rest=True`.
 
@@ -122,7 +124,7 @@ def separate_file(
             process = Separation(separator, sample_rate, cues)
         else:
             above = folder_above(Path(out))
-            process = listen(separator, blocks, sample_rate, speakers or "auto", wanted, above)
+            process = listen(separator, blocks, sample_rate, speakers or "auto", wanted, above, leakage)
         names = list(wanted) if wanted is not None else [f"speaker-{k + 1}" for k in range(process.n_src)]
         return Choice(process, separator, names, wanted is not None)
 
