@@ -40,10 +40,10 @@ def main() -> None:
     parser.add_argument("set", type=Path, help="folder that 'unmingle mix conversations' wrote")
     parser.add_argument("--model", help="name or file of the local separator; the default unless given")
     parser.add_argument("--speakers", default="auto", help="auto, or 'known' for the true number")
-    parser.add_argument("--only", default="people-", help="recordings whose names begin so")
+    parser.add_argument("--only", default="people-*", help="pattern of recordings' names")
     options = parser.parse_args()
     machine, rows = report.machine(), []
-    folders = sorted(path.parent for path in options.set.glob(f"{options.only}*/mixture.wav"))
+    folders = sorted(path.parent for path in options.set.glob(f"{options.only}/mixture.wav"))
     for folder in track(folders, "conversations", len(folders)):
         known = Conversation.read(folder)
         speakers = str(len(known.voices)) if options.speakers == "known" else options.speakers
@@ -65,7 +65,7 @@ def main() -> None:
     groups["the hour"] = [row for row in rows if row["recording"].startswith("hour")]
     table = [summary(name, group) for name, group in groups.items() if group]
     about = f"{options.model or 'the default'}, {options.speakers} number of people:"
-    name = {"people-": "conversations", "hour": "conversations-hour"}.get(options.only, "")
+    name = {"people-*": "conversations", "hour": "conversations-hour"}.get(options.only, "")
     keep = bool(name) and options.model is None and options.speakers == "auto"
     report.publish(name, [machine, about, report.table(table)], keep=keep)
 

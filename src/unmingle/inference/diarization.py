@@ -19,7 +19,7 @@ OVERLAPPED = 0.25
 # A second of speech is worth so many independent vectors; what follows from overlapping windows in one room
 # is not.
 VECTORS_PER_S = 0.2
-SAME = 0.0  # log-likelihood ratio above which two clusters are one person
+SAME = -15.0  # log-likelihood ratio above which two clusters are one person
 ROUNDS = 6  # in which windows go to the nearest person, after they were clustered
 LEAST_S, LEAST_SHARE = 1.2, 0.02  # of speech that makes a person, unless the number is given
 SWITCH = 3.0  # log-likelihood that a change of the speaker within a stretch costs
@@ -158,7 +158,7 @@ def find_people(vectors: np.ndarray, windows: list[Window], fewest: int, most: i
     """
     weights = np.array([window.weight for window in windows])
     merges, gains = merge_order(vectors, VECTORS_PER_S * weights, spread(), cannot_be_one(windows))
-    least = min(LEAST_S + LEAST_SHARE * weights.sum(), weights.max())
+    least = min(LEAST_S + LEAST_SHARE * weights.sum(), weights.sum() / 2)
     # After each number of merges: how many clusters are large enough to be people.
     sums = weights.copy()
     counts = [int((sums >= least).sum())]
