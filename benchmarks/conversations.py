@@ -1,7 +1,10 @@
 """Conversations: people found, who spoke when, tracks, overlapped speech, speed and memory.
 
-unmingle mix conversations recipes/libri/conversations.yaml --out conversations
-python benchmarks/conversations.py conversations [--model NAME] [--speakers auto] [--only people-2]
+    unmingle mix conversations recipes/libri/conversations.yaml --out conversations
+    python benchmarks/conversations.py conversations [--model NAME] [--speakers known] [--only 'people-*-a']
+    python benchmarks/conversations.py conversations --only hour
+
+Every recording goes through the command line in a process of its own.
 """
 
 import argparse
