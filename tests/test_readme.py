@@ -58,6 +58,7 @@ def recordings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         ("talk.wav", "wav"),
         ("interviews/first.flac", "flac"),
         ("meeting.mp4", "m4a"),
+        ("panel.mp4", "m4a"),
     ):
         with AudioWriter(tmp_path / name, sample_rate=16_000, format=format) as writer:
             writer.write(voices.sum(axis=0)[None])
@@ -65,6 +66,7 @@ def recordings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         writer.write(np.tile(voices.sum(axis=0)[None], 51))
     with AudioWriter(tmp_path / "call.wav", sample_rate=16_000, n_channels=2) as writer:
         writer.write(voices)
+    soundfile.write(tmp_path / "anna.wav", voices[0], 16_000)
     monkeypatch.chdir(tmp_path)
     return tmp_path
 
