@@ -9,7 +9,7 @@ Every recording goes through the command line in a process of its own.
 
 import argparse
 import json
-import resource
+import os
 import subprocess
 import sys
 import tempfile
@@ -31,9 +31,16 @@ def separated(mixture: Path, out: Path, model: str | None, speakers: str) -> dic
     command = [sys.executable, "-m", "unmingle", "separate", str(mixture), "--out", str(out), "--json"]
     command += ["--speakers", speakers, *(["--model", model] if model else [])]
     began = time.perf_counter()
-    printed = subprocess.run(command, capture_output=True, text=True, check=True).stdout
-    peak = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / 1024
-    return {**json.loads(printed)["inputs"][0], "took_s": time.perf_counter() - began, "peak_mb": peak}
+    with tempfile.TemporaryFile() as answer:
+        process = subprocess.Popen(command, stdout=answer)
+        _, status, usage = os.wait4(process.pid, 0)
+        process.returncode = os.waitstatus_to_exitcode(status)
+        if process.returncode:
+            sys.exit(f"{' '.join(command)} failed")
+        answer.seek(0)
+        result = json.load(answer)["inputs"][0]
+    unit = 1 if sys.platform == "darwin" else 1024  # of ru_maxrss [bytes]
+    return {**result, "took_s": time.perf_counter() - began, "peak_mb": usage.ru_maxrss * unit / 1e6}
 
 
 def main() -> None:
