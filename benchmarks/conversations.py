@@ -9,11 +9,7 @@ Every recording goes through the command line in a process of its own.
 
 import argparse
 import json
-import os
-import subprocess
-import sys
 import tempfile
-import time
 from pathlib import Path
 from typing import Any
 
@@ -24,23 +20,6 @@ import soundfile
 from unmingle.console import track
 from unmingle.evaluation.conversations import Conversation
 from unmingle.results.rttm import Segment
-
-
-def separated(mixture: Path, out: Path, model: str | None, speakers: str) -> dict[str, Any]:
-    """Run the command line in a process of its own; what it printed, seconds and peak memory [MB]."""
-    command = [sys.executable, "-m", "unmingle", "separate", str(mixture), "--out", str(out), "--json"]
-    command += ["--speakers", speakers, *(["--model", model] if model else [])]
-    began = time.perf_counter()
-    with tempfile.TemporaryFile() as answer:
-        process = subprocess.Popen(command, stdout=answer)
-        _, status, usage = os.wait4(process.pid, 0)
-        process.returncode = os.waitstatus_to_exitcode(status)
-        if process.returncode:
-            sys.exit(f"{' '.join(command)} failed")
-        answer.seek(0)
-        result = json.load(answer)["inputs"][0]
-    unit = 1 if sys.platform == "darwin" else 1024  # of ru_maxrss [bytes]
-    return {**result, "took_s": time.perf_counter() - began, "peak_mb": usage.ru_maxrss * unit / 1e6}
 
 
 def main() -> None:
@@ -58,10 +37,12 @@ def main() -> None:
         known = Conversation.read(folder)
         speakers = str(len(known.voices)) if options.speakers == "known" else options.speakers
         with tempfile.TemporaryDirectory() as out:
-            made = separated(folder / "mixture.wav", Path(out), options.model, speakers)
+            chosen = ["--model", options.model] if options.model else []
+            wanted = ["--out", out, "--speakers", speakers, *chosen]
+            made, peak_mb = report.separated(folder / "mixture.wav", *wanted)
             tracks = {Path(path).stem: soundfile.read(path, dtype="float32")[0] for path in made["outputs"]}
         row = known.measure([Segment(**segment) for segment in made["segments"]], tracks)
-        row |= {"rtf": made["took_s"] / known.seconds, "peak_mb": made["peak_mb"]}
+        row |= {"rtf": made["real_time_factor"], "peak_mb": peak_mb}
         rows.append({"recording": folder.name, **row})
         print(json.dumps(rows[-1]), flush=True)
     short = [row for row in rows if not row["recording"].startswith("hour")]

@@ -18,7 +18,7 @@ from pathlib import Path
 import numpy as np
 import onnx
 import torch
-from onnx import TensorProto, helper, numpy_helper
+from onnx import numpy_helper
 from torch import nn
 
 from unmingle.catalog import WEIGHTS
@@ -27,6 +27,7 @@ from unmingle.evaluation.conversation_mixer import speech_runs
 from unmingle.inference.speaker_embedding import N_MELS, WINDOW, mel_power
 from unmingle.inference.voice_activity import RATE
 from unmingle.training.batches import build_mixers
+from unmingle.training.export import keep_as_float16
 from unmingle.training.recipe import read_recipe
 
 ROOT = Path(__file__).parents[1]
@@ -90,22 +91,13 @@ def analyse(vectors: np.ndarray, speakers: list[str]) -> tuple[np.ndarray, np.nd
 
 
 def as_float16(model: onnx.ModelProto) -> onnx.ModelProto:
-    """The same, its large weights stored as float16 and unfolded when it is loaded."""
-    kept, casts = [], []
+    """The same, its large weights rounded to float16 and stored so."""
     for tensor in model.graph.initializer:
         values = numpy_helper.to_array(tensor)
         if values.dtype == np.float32 and values.size > LARGE:
-            name = f"{tensor.name}.float16"
-            kept.append(numpy_helper.from_array(values.astype(np.float16), name))
-            casts.append(helper.make_node("Cast", [name], [tensor.name], to=TensorProto.FLOAT))
-        else:
-            kept.append(tensor)
-    nodes = list(model.graph.node)
-    del model.graph.initializer[:], model.graph.node[:]
-    model.graph.initializer.extend(kept)
-    model.graph.node.extend([*casts, *nodes])
-    onnx.checker.check_model(model)
-    return model
+            rounded = values.astype(np.float16).astype(np.float32)
+            tensor.CopyFrom(numpy_helper.from_array(rounded, tensor.name))
+    return keep_as_float16(model)
 
 
 def main() -> None:
@@ -126,7 +118,7 @@ def main() -> None:
     overrides = ["model.n_src=1", "data.n_src=1", "data.p_fewer=0", "data.p_partial=0", "data.length_s=5"]
     overrides += ["data.speed=[1,1]", "data.tilt_db=2", "data.p_noise=0.5", "data.snr_db=[8,30]"]
     overrides += ["data.p_room=0.5", "data.seed=79", f"data.cache={options.cache}"]
-    overrides += [f"data.{kind}={options.speech / kind}s.csv" for kind in ("noise",)]
+    overrides += [f"data.noise={options.speech / 'noises.csv'}"]
     overrides += [f"data.speech={options.speech / 'utterances.csv'}"]
     overrides += ["data.corpora=[librispeech-train-clean-100, speechocean762]"]
     mixer, _ = build_mixers(read_recipe(ROOT / "recipes/libri/trio.yaml", overrides).data)

@@ -7,11 +7,7 @@ The first one, six seconds long, finds no compiled model in the cache and has to
 """
 
 import argparse
-import json
-import os
 import shutil
-import subprocess
-import sys
 import tempfile
 from pathlib import Path
 
@@ -23,27 +19,9 @@ MINUTES = (0.1, 1, 10, 60)
 
 def peak(source: Path, out: Path, cache: Path, model: str | None) -> tuple[float, float]:
     """Peak resident memory [MB] and real-time factor of separating a file."""
-    command = [
-        sys.executable,
-        "-m",
-        "unmingle",
-        "separate",
-        str(source),
-        "--out",
-        str(out),
-        "--json",
-        *(["--model", model] if model else []),
-    ]
-    with tempfile.TemporaryFile() as answer:
-        process = subprocess.Popen(command, stdout=answer, env={**os.environ, **report.cache_in(cache)})
-        _, status, usage = os.wait4(process.pid, 0)
-        process.returncode = os.waitstatus_to_exitcode(status)
-        if process.returncode:
-            sys.exit(f"{' '.join(command)} failed")
-        answer.seek(0)
-        result = json.load(answer)["inputs"][0]
-    unit = 1 if sys.platform == "darwin" else 1024  # of ru_maxrss [bytes]
-    return usage.ru_maxrss * unit / 1e6, result["real_time_factor"]
+    chosen = ["--model", model] if model else []
+    result, peak_mb = report.separated(source, "--out", str(out), *chosen, **report.cache_in(cache))
+    return peak_mb, result["real_time_factor"]
 
 
 def main() -> None:

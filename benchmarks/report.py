@@ -2,9 +2,12 @@
 
 import argparse
 import csv
+import json
 import os
 import platform
+import subprocess
 import sys
+import tempfile
 from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -85,6 +88,21 @@ def table(rows: list[dict[str, Any]]) -> str:
         for row in rows
     ]
     return "\n".join(f"| {' | '.join(line)} |" for line in cells)
+
+
+def separated(source: Path, *options: str, **environment: str) -> tuple[dict[str, Any], float]:
+    """Separate a file in a process of its own: what the command line printed of it, and peak memory [MB]."""
+    command = [sys.executable, "-m", "unmingle", "separate", str(source), "--json", *options]
+    with tempfile.TemporaryFile() as answer:
+        process = subprocess.Popen(command, stdout=answer, env={**os.environ, **environment})
+        _, status, usage = os.wait4(process.pid, 0)
+        process.returncode = os.waitstatus_to_exitcode(status)
+        if process.returncode:
+            sys.exit(f"{' '.join(command)} failed")
+        answer.seek(0)
+        result = json.load(answer)["inputs"][0]
+    unit = 1 if sys.platform == "darwin" else 1024  # of ru_maxrss [bytes]
+    return result, usage.ru_maxrss * unit / 1e6
 
 
 def publish(name: str, parts: list[str], *, keep: bool) -> None:

@@ -8,6 +8,7 @@ import pytest
 import soundfile
 
 from unmingle.errors import InputError, UsageError
+from unmingle.inference import diarization
 from unmingle.inference.arrays import separate
 from unmingle.inference.clustering import labels_after, merge_order
 from unmingle.inference.conversation import listen, shares
@@ -139,6 +140,21 @@ def test_clusters_merge_by_evidence_and_never_what_is_apart() -> None:
     merges, _ = merge_order(vectors, np.ones(30), spread, apart)
     labels = labels_after(merges, 30)
     assert all(labels[0] != labels[k] for k in range(1, 10))
+
+
+def test_people_are_found_among_more_windows_than_are_clustered_at_once() -> None:
+    rng = np.random.default_rng(0)
+    spread = diarization.spread()
+    means = rng.standard_normal((3, len(spread))) * np.sqrt(spread)
+    n = 2 * diarization.MOST_AT_ONCE + 500
+    owners = rng.integers(3, size=n)
+    vectors = means[owners] + rng.standard_normal((n, len(spread)))
+    windows = [diarization.Window(0, 25 * k, 25 * k + 50, 1.6) for k in range(n)]
+    groups, apart = diarization.group_alike(vectors, windows)
+    assert len(groups) <= diarization.MOST_AT_ONCE and not apart.any()
+    assert sorted(np.concatenate(groups)) == list(range(n))
+    people = diarization.find_people(vectors, windows, 1, 8)
+    assert [len(set(owners[own])) for own in people] == [1, 1, 1]
 
 
 def test_the_best_path_changes_only_where_it_pays() -> None:

@@ -11,18 +11,18 @@ from typing import Any
 import numpy as np
 import soundfile
 import soxr
+from scipy.signal import oaconvolve
 
 from unmingle.console import track
 from unmingle.data.corpora import Corpus
-from unmingle.data.mixer import at_level, convolve, gain_to_level, room
+from unmingle.data.mixer import at_level, gain_to_level, room
 from unmingle.data.recipe import DataRecipe
 from unmingle.errors import InputError
-from unmingle.inference.voice_activity import FRAME, RATE, VoiceActivity, runs
+from unmingle.inference.voice_activity import FRAME, PAUSE_S, RATE, VoiceActivity, runs
 from unmingle.results.folders import OutputFolder
 from unmingle.results.rttm import RTTM, Segment, write_rttm
 
 FRAME_S = 0.02  # of the plan
-PAUSE_S = 0.3  # a shorter silence is none
 MOST_AT_ONCE = 3
 
 # Turns are log-normal; gaps between them are normal, mostly of a fifth of a second; overlaps are short ones
@@ -228,7 +228,7 @@ class ConversationMixer:
                     own[turn.at : turn.at + turn.length] += self._read(turn)[: length - turn.at]
             response = room(rng, rate, t60_s)
             if in_room:
-                own = in_blocks(own, response)
+                own = oaconvolve(own, response)[:length]
             own = own * gain_to_level(own, loudest_db - (rng.uniform(0, data.difference_db) if person else 0))
             soundfile.write(folder / f"{name}.wav", own, rate, "FLOAT")
             mixture += own
@@ -280,15 +280,6 @@ class ConversationMixer:
             out[start : start + n] += piece[:n]
             filled = start + n
         return out
-
-
-def in_blocks(samples: np.ndarray, response: np.ndarray, block: int = 2**20) -> np.ndarray:
-    """`convolve`, in memory of one block."""
-    out = np.zeros(len(samples) + len(response), np.float32)
-    for start in range(0, len(samples), block):
-        piece = np.pad(samples[start : start + block], (0, len(response)))
-        out[start : start + len(piece)] += convolve(piece, response)
-    return out[: len(samples)]
 
 
 def overlap_share(segments: list[Segment], seconds: float) -> float:

@@ -37,8 +37,9 @@ def merge_order(
     own = evidence(sums, counts, spread)
 
     def ratios(a: int) -> np.ndarray:
-        row = evidence(sums + sums[a], counts + counts[a], spread) - own - own[a]
-        row[blocked[a]] = -np.inf
+        row = np.full(len(sums), -np.inf)
+        free = np.flatnonzero(~blocked[a])
+        row[free] = evidence(sums[free] + sums[a], counts[free] + counts[a], spread) - own[free] - own[a]
         return row
 
     table = np.stack([ratios(a) for a in range(len(vectors))])
@@ -66,6 +67,17 @@ def merge_order(
         nearest[stale] = table[stale].argmax(axis=1)
         best[stale] = table[stale].max(axis=1)
     return merges, np.array(gains)
+
+
+def condense(
+    vectors: np.ndarray, counts: np.ndarray, spread: np.ndarray, apart: np.ndarray, n_left: int
+) -> list[np.ndarray]:
+    """Merge, as `merge_order` does, until `n_left` clusters are left or none may be merged; return the
+    indices of each.
+    """
+    merges, _ = merge_order(vectors, counts, spread, apart)
+    labels = labels_after(merges[: max(0, len(vectors) - n_left)], len(vectors))
+    return [np.flatnonzero(labels == label) for label in np.unique(labels)]
 
 
 def labels_after(merges: list[tuple[int, int]], n: int) -> np.ndarray:

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from unmingle.facts import MOST_PEOPLE
-from unmingle.inference.clustering import evidence, labels_after, merge_order
+from unmingle.inference.clustering import condense, evidence, labels_after, merge_order
 from unmingle.inference.speaker_embedding import embed, spread
 from unmingle.inference.voice_activity import FRAME, FRAME_S, RATE, VoiceActivity, runs
 
@@ -19,6 +19,7 @@ OVERLAPPED = 0.25
 # A second of speech is worth so many independent vectors; what follows from overlapping windows in one room
 # is not.
 VECTORS_PER_S = 0.2
+MOST_AT_ONCE, LEAST_LEFT = 1000, 32  # windows that are clustered at once; groups that stay of them, at least
 SAME = -15.0  # log-likelihood ratio above which two clusters are one person
 ROUNDS = 6  # in which windows go to the nearest person, after they were clustered
 LEAST_S, LEAST_SHARE = 1.2, 0.02  # of speech that makes a person, unless the number is given
@@ -157,10 +158,13 @@ def find_people(vectors: np.ndarray, windows: list[Window], fewest: int, most: i
         fewest, most: how many there may be.
     """
     weights = np.array([window.weight for window in windows])
-    merges, gains = merge_order(vectors, VECTORS_PER_S * weights, spread(), cannot_be_one(windows))
+    alike, apart = group_alike(vectors, windows)
+    seconds = np.array([weights[own].sum() for own in alike])
+    means = np.stack([weights[own] @ vectors[own] for own in alike]) / seconds[:, None]
+    merges, gains = merge_order(means, VECTORS_PER_S * seconds, spread(), apart)
     least = min(LEAST_S + LEAST_SHARE * weights.sum(), weights.sum() / 2)
     # After each number of merges: how many clusters are large enough to be people.
-    sums = weights.copy()
+    sums = seconds.copy()
     counts = [int((sums >= least).sum())]
     for into, gone in merges:
         sums[into] += sums[gone]
@@ -172,8 +176,10 @@ def find_people(vectors: np.ndarray, windows: list[Window], fewest: int, most: i
         done += 1
     while done > 0 and counts[done] < wanted:
         done -= 1
-    labels = labels_after(merges[:done], len(windows))
-    clusters = [np.flatnonzero(labels == label) for label in np.unique(labels)]
+    labels = labels_after(merges[:done], len(alike))
+    clusters = [
+        np.concatenate([alike[k] for k in np.flatnonzero(labels == label)]) for label in np.unique(labels)
+    ]
     clusters.sort(key=lambda cluster: -weights[cluster].sum())
     n_people = sum(weights[cluster].sum() >= least for cluster in clusters[:most])
     people = clusters[: max(n_people, fewest, 1)]
@@ -185,6 +191,33 @@ def find_people(vectors: np.ndarray, windows: list[Window], fewest: int, most: i
             break
         people = moved
     return people
+
+
+def group_alike(vectors: np.ndarray, windows: list[Window]) -> tuple[list[np.ndarray], np.ndarray]:
+    """The windows, each alone; or, of more than `MOST_AT_ONCE`, groups of them that are most alike within as
+    many consecutive ones, since time and memory of clustering grow faster than their number.
+
+    Returns:
+        The indices of each group, and which of the G groups cannot be one person, bool `(G, G)`.
+    """
+    n_blocks = -(-len(windows) // MOST_AT_ONCE)
+    if n_blocks == 1:
+        return [np.array([k]) for k in range(len(windows))], cannot_be_one(windows)
+    groups: list[np.ndarray] = []
+    tables = []
+    for block in np.array_split(np.arange(len(windows)), n_blocks):
+        mine = [windows[k] for k in block]
+        counts, apart = VECTORS_PER_S * np.array([window.weight for window in mine]), cannot_be_one(mine)
+        left = max(LEAST_LEFT, MOST_AT_ONCE // n_blocks)
+        found = condense(vectors[block], counts, spread(), apart, left)
+        tables.append(np.array([[apart[np.ix_(a, b)].any() for b in found] for a in found]))
+        groups += [block[own] for own in found]
+    whole = np.zeros((len(groups), len(groups)), bool)
+    at = 0
+    for table in tables:
+        whole[at : at + len(table), at : at + len(table)] = table
+        at += len(table)
+    return groups, whole
 
 
 def scores_of(vectors: np.ndarray, windows: list[Window], people: list[np.ndarray]) -> np.ndarray:

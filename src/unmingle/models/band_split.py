@@ -8,6 +8,7 @@ from torch.nn import functional
 
 from unmingle.facts import Facts, task_for
 from unmingle.layers import crm
+from unmingle.layers.masked_stft import MaskedSTFT
 from unmingle.layers.recurrent import Recurrent
 from unmingle.layers.stft import STFT
 from unmingle.layers.stream_state import StreamState
@@ -16,7 +17,7 @@ from unmingle.layers.stream_state import StreamState
 BANDS = ((16, 2), (8, 4), (8, 8), (8, 16))
 
 
-class BandSplit(nn.Module):
+class BandSplit(MaskedSTFT):
     """The spectrum is cut into bands; each band of each frame is a vector, and vectors talk along time and
     along frequency in turn.
 
@@ -108,32 +109,8 @@ class BandSplit(nn.Module):
             state = (1 + n_src) * (n_fft - hop) + n_blocks * 2 * self.n_bands * hidden
             self.facts = replace(self.facts, causal=True, latency=n_fft - 1, hop=hop, state=state)
 
-    def forward(self, mixture: Tensor) -> Tensor:
-        """`(B, 1, T)` → `(B, S, T)`."""
-        estimates = self._estimates(mixture[:, 0])
-        with torch.autocast(mixture.device.type, enabled=False):
-            return self.stft.inverse(estimates.flatten(0, 1), mixture.shape[-1]).unflatten(
-                0, (-1, self.n_src)
-            )
-
-    def forward_stream(self, samples: Tensor, state: Tensor) -> tuple[Tensor, Tensor]:
-        """The next `(B, 1, T)`, T a multiple of the hop, and the state `(B, n)` → `(B, S, T)`, late by `n_fft
-        − hop` samples, and the next state.
-
-        With a state of zeros it begins. Only a causal one streams.
-        """
-        past = StreamState(state)
-        overlapped = self.stft.synthesise(self._estimates(samples[:, 0], past).flatten(0, 1)).unflatten(
-            0, (-1, self.n_src)
-        )
-        return past.overlap_add(overlapped, self.n_src, self.stft.n_fft - self.stft.hop), past.state()
-
-    def _estimates(self, samples: Tensor, *past: StreamState) -> Tensor:
-        """`(B, T)` → spectra of the sources `(B, S, 2, F, N)`."""
-        with torch.autocast(samples.device.type, enabled=False):
-            spectrum = self.stft(samples.float(), *past)
-            magnitude = (spectrum.square().sum(1, keepdim=True) + 1e-8).sqrt()
-            compressed = torch.cat([spectrum * magnitude**-0.5, magnitude**0.5], 1)
+    def estimate(self, samples: Tensor, *past: StreamState) -> Tensor:
+        spectrum, compressed = self.compressed(samples, 0.5, *past)
         # Shapes are taken from here, never from what a recurrent layer returns: that would freeze the length
         # in an export.
         n_batch, _, _, n_frames = compressed.shape

@@ -10,6 +10,7 @@ from torch.nn import functional
 
 from unmingle.facts import Facts, task_for
 from unmingle.layers import crm
+from unmingle.layers.masked_stft import MaskedSTFT
 from unmingle.layers.recurrent import Recurrent
 from unmingle.layers.stft import STFT
 from unmingle.layers.stream_state import StreamState
@@ -18,7 +19,7 @@ EXPONENT = 0.3  # of the magnitudes that the network gets
 SLOPE = 0.1  # of the LeakyReLUs
 
 
-class ErbUNet(nn.Module):
+class ErbUNet(MaskedSTFT):
     """A spectrum at the resolution of the ear is halved in frequency a few times by convolutions that see the
     last frames too, remembered by recurrent layers, and doubled again beside what it was at each size. Made
     for few operations per second, and for few per step of a training on a processor.
@@ -110,32 +111,8 @@ class ErbUNet(nn.Module):
             state=state,
         )
 
-    def forward(self, mixture: Tensor) -> Tensor:
-        """`(B, 1, T)` → `(B, S, T)`."""
-        estimates = self._estimates(mixture[:, 0])
-        with torch.autocast(mixture.device.type, enabled=False):
-            return self.stft.inverse(estimates.flatten(0, 1), mixture.shape[-1]).unflatten(
-                0, (-1, self.n_src)
-            )
-
-    def forward_stream(self, samples: Tensor, state: Tensor) -> tuple[Tensor, Tensor]:
-        """The next `(B, 1, T)`, T a multiple of the hop, and the state `(B, n)` → `(B, S, T)`, late by `n_fft
-        − hop` samples, and the next state.
-
-        With a state of zeros it begins.
-        """
-        past = StreamState(state)
-        overlapped = self.stft.synthesise(self._estimates(samples[:, 0], past).flatten(0, 1)).unflatten(
-            0, (-1, self.n_src)
-        )
-        return past.overlap_add(overlapped, self.n_src, self.stft.n_fft - self.stft.hop), past.state()
-
-    def _estimates(self, samples: Tensor, *past: StreamState) -> Tensor:
-        """`(B, T)` → spectra of the sources `(B, S, 2, F, N)`."""
-        with torch.autocast(samples.device.type, enabled=False):
-            spectrum = self.stft(samples.float(), *past)
-            magnitude = (spectrum.square().sum(1, keepdim=True) + 1e-8).sqrt()
-            compressed = torch.cat([spectrum * magnitude ** (EXPONENT - 1), magnitude**EXPONENT], 1)
+    def estimate(self, samples: Tensor, *past: StreamState) -> Tensor:
+        spectrum, compressed = self.compressed(samples, EXPONENT, *past)
         features = compressed.transpose(2, 3) @ self.gather  # B D N points
         # Features last are faster on a processor.
         features, skips = features.contiguous(memory_format=torch.channels_last), []

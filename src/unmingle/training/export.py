@@ -230,8 +230,16 @@ def to_onnx(model: Any, path: Path) -> onnx.ModelProto:
     }
     for node in graph.graph.node:
         node.input[:] = [same.get(name, name) for name in node.input]
+    nodes = [node for node in graph.graph.node if same.get(node.output[0], node.output[0]) == node.output[0]]
+    del graph.graph.node[:]
+    graph.graph.node.extend(nodes)
+    return keep_as_float16(graph)
+
+
+def keep_as_float16(model: onnx.ModelProto) -> onnx.ModelProto:
+    """Store the values that are float16 exactly so; they are unfolded when the model is loaded."""
     casts = []
-    for tensor in graph.graph.initializer:
+    for tensor in model.graph.initializer:
         values = onnx.numpy_helper.to_array(tensor)
         if values.dtype != np.float32 or values.size < 64:
             continue
@@ -243,13 +251,10 @@ def to_onnx(model: Any, path: Path) -> onnx.ModelProto:
             casts.append(
                 onnx.helper.make_node("Cast", [f"{name}.float16"], [name], to=onnx.TensorProto.FLOAT)
             )
-    nodes = [
-        *casts,
-        *(node for node in graph.graph.node if same.get(node.output[0], node.output[0]) == node.output[0]),
-    ]
-    del graph.graph.node[:]
-    graph.graph.node.extend(nodes)
-    return graph
+    nodes = [*casts, *model.graph.node]
+    del model.graph.node[:]
+    model.graph.node.extend(nodes)
+    return model
 
 
 class Step(torch.nn.Module):
