@@ -27,7 +27,7 @@ from unmingle.results.pictures import plot_curves
 from unmingle.training.batches import EpochBatchSampler
 from unmingle.training.optimizers import Muon, MuonAndAdamW
 from unmingle.training.recipe import read_recipe
-from unmingle.training.trainer import train
+from unmingle.training.trainer import Training, train
 from unmingle.weights_file import load_model, load_state, read_header
 
 RECIPES = Path(__file__).parents[1] / "recipes"
@@ -207,7 +207,7 @@ def test_training_can_start_from_the_weights_of_a_part(recipe_path: Path, tmp_pa
 
 def test_muon_in_float32_and_that_of_pytorch_in_bfloat16_go_the_same_way() -> None:
     torch.manual_seed(0)
-    ours = [torch.nn.Parameter(torch.randn(shape)) for shape in ((8, 50), (40, 6))]
+    ours = [torch.nn.Parameter(torch.randn(shape)) for shape in ((8, 50), (40, 6), (8, 50))]
     theirs = [torch.nn.Parameter(p.detach().clone()) for p in ours]
     before = [p.detach().clone() for p in ours]
     mine = Muon(ours, lr=0.01, weight_decay=0.1)
@@ -222,6 +222,16 @@ def test_muon_in_float32_and_that_of_pytorch_in_bfloat16_go_the_same_way() -> No
     for p, q, old in zip(ours, theirs, before, strict=True):
         assert (p - q).norm() < 0.03 * (q - old).norm()
     assert mine.state_dict()["state"][0].keys() == other.state_dict()["state"][0].keys()
+
+
+def test_the_scale_of_the_loss_changes_nothing_but_what_float16_can_hold(
+    recipe_path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    recipe = read_recipe(recipe_path, ["trainer.steps=2", "trainer.validate_every=2"])
+    plain = load_state(train(recipe, tmp_path / "plain", progress=False))
+    monkeypatch.setattr(Training, "loss_scale", 1024.0)
+    scaled = load_state(train(recipe, tmp_path / "scaled", progress=False))
+    assert all(torch.allclose(value, scaled[key], atol=1e-6) for key, value in plain.items())
 
 
 def test_muon_and_adamw_move_every_parameter_once() -> None:

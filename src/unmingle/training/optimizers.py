@@ -1,5 +1,6 @@
 """Optimizers that PyTorch does not have."""
 
+from collections import defaultdict
 from typing import Any
 
 import torch
@@ -39,16 +40,22 @@ class Muon(torch.optim.Muon):
     def step(self, closure: Any = None) -> Any:
         for group in self.param_groups:
             lr, momentum = group["lr"], group["momentum"]
+            of_shape = defaultdict(list)  # those of one shape step together: small matrices cost their calls
             for parameter in group["params"]:
-                if parameter.grad is None:
-                    continue
-                state, gradient = self.state[parameter], parameter.grad
-                if not state:
-                    state["momentum_buffer"] = torch.zeros_like(gradient)
-                mean = state["momentum_buffer"].lerp_(gradient, 1 - momentum)
-                update = orthogonalised(gradient.lerp(mean, momentum), self.dtype)
-                parameter.mul_(1 - lr * group["weight_decay"])
-                parameter.add_(update, alpha=-0.2 * max(parameter.shape) ** 0.5 * lr)
+                if parameter.grad is not None:
+                    of_shape[parameter.shape].append(parameter)
+            for shape, parameters in of_shape.items():
+                for parameter in parameters:
+                    if not self.state[parameter]:
+                        self.state[parameter]["momentum_buffer"] = torch.zeros_like(parameter.grad)
+                gradients = torch.stack([parameter.grad for parameter in parameters])
+                means = [self.state[parameter]["momentum_buffer"] for parameter in parameters]
+                torch._foreach_lerp_(means, list(gradients), 1 - momentum)
+                updates = orthogonalised(gradients.lerp(torch.stack(means), momentum), self.dtype)
+                torch._foreach_mul_(parameters, 1 - lr * group["weight_decay"])
+                torch._foreach_add_(
+                    parameters, list(updates.to(gradients.dtype)), alpha=-0.2 * max(shape) ** 0.5 * lr
+                )
 
 
 class MuonAndAdamW(torch.optim.Optimizer):

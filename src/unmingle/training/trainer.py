@@ -34,6 +34,7 @@ from unmingle.training.starting import build_parts, initialise_from
 from unmingle.weights_file import load_optimizer, read_header
 
 LOG_EVERY = 50  # steps between two looks at what lies on the device
+LOSS_SCALE = 1024.0  # where recurrent layers compute in float16, in which small gradients would vanish
 
 
 class Training(lightning.LightningModule):
@@ -53,6 +54,7 @@ class Training(lightning.LightningModule):
     """
 
     average: Any
+    loss_scale = 1.0
 
     def __init__(
         self,
@@ -124,6 +126,9 @@ class Training(lightning.LightningModule):
 
     def on_fit_start(self) -> None:
         self.average.module.to(self.device)
+        # Under autocast, cuDNN's recurrent layers are in float16, whichever type is asked for.
+        if self.device.type == "cuda" and "mixed" in self.trainer.precision:
+            self.loss_scale = LOSS_SCALE
 
     def on_train_start(self) -> None:
         if self.optimizer_state:
@@ -162,7 +167,7 @@ class Training(lightning.LightningModule):
             self.log_dict({f"train_{key}": value for key, value in parts.items()})
             self.log("hours", self.hours_of_audio)
         # Without a gradient, the model rests in this step while the objective learns.
-        return parts["loss"] if parts["loss"].requires_grad else None
+        return self.loss_scale * parts["loss"] if parts["loss"].requires_grad else None
 
     def means_since_validation(self) -> dict[str, float | str]:
         """Means of the steps' figures since the last validation, without those that are not finite."""
@@ -176,11 +181,13 @@ class Training(lightning.LightningModule):
 
     def on_before_optimizer_step(self, optimizer: Any) -> None:
         # A batch whose gradient is not finite is left out instead of ending the run.
+        gradients = [p.grad for p in self.model.parameters() if p.grad is not None]
+        if not gradients:
+            return
+        torch._foreach_div_(gradients, self.loss_scale)
         norm = torch.nn.utils.clip_grad_norm_(self.model.parameters(), self.recipe.optimizer.clip)
-        finite = norm.isfinite()
-        for parameter in self.model.parameters():
-            if parameter.grad is not None:
-                parameter.grad.copy_(torch.where(finite, parameter.grad, 0.0))
+        for gradient in gradients:
+            gradient.copy_(torch.where(norm.isfinite(), gradient, 0.0))
 
     def _update_average(self, averages: Any, values: Any, n_averaged: Any) -> None:
         """Move the averages towards the values, faster at the beginning."""
@@ -292,6 +299,8 @@ def train(
     warnings.filterwarnings("ignore", message=".*dataloader is not resumable.*")
     warnings.filterwarnings("ignore", message=".*does not have many workers.*")
     warnings.filterwarnings("ignore", message=".*`training_step` returned `None`.*")
+    if torch.cuda.is_available():
+        torch.set_float32_matmul_precision("high")
     model, objective = build_parts(recipe)
     whole = init is not None and initialise_from(model, init)
     mixers = build_segments(recipe.data, model.facts) if recipe.data.set else build_mixers(recipe.data)
