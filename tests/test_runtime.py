@@ -23,7 +23,7 @@ from unmingle.errors import InputError, UsageError
 from unmingle.inference.arrays import separate
 from unmingle.runtime import loading
 from unmingle.runtime.loading import load
-from unmingle.runtime.openvino import bf16_pays
+from unmingle.runtime.openvino import bf16_pays, tried_in_another_process
 
 FACTS = {"sample_rate": 16_000, "n_src": 2, "n_mics": 1, "order": "free", "chunk": 32_000}
 EXAMPLES = Path(__file__).parents[1] / "examples"
@@ -221,6 +221,10 @@ def test_bfloat16_needs_agreement(tiny: Path, error_db: float) -> None:
     assert bf16_pays(
         slow, lambda mixture: exact(mixture[0])[None] * (1 + 10 ** (-error_db / 20)), exact.facts
     ) == (error_db > 33)
+
+
+def test_a_trial_of_bfloat16_that_ends_its_process_does_no_harm(tmp_path: Path) -> None:
+    assert tried_in_another_process(tmp_path / "there is none.onnx") == "f32"
 
 
 def test_importing_unmingle_loads_no_runtime() -> None:

@@ -3,6 +3,8 @@
 import hashlib
 import json
 import os
+import subprocess
+import sys
 import time
 from functools import lru_cache
 from importlib.metadata import version
@@ -21,6 +23,7 @@ from unmingle.runtime.separator import Run, whole
 
 BF16_AGREEMENT_DB = 33.0  # of estimates
 BF16_SPEED_UP = 1.1
+TRIAL_S = 120  # that a trial of a precision may take
 #: Environment variables that limit the instructions of oneDNN, but not OpenVINO's list of capabilities.
 ISA_LIMITS = ("ONEDNN_MAX_CPU_ISA", "DNNL_MAX_CPU_ISA")
 OPENING = Lock()
@@ -62,11 +65,7 @@ def open_openvino(path: Path, card: Card) -> tuple[Run, str]:
     verdict = cache / f"precision-{hashlib.sha256(identity.encode()).hexdigest()[:16]}.txt"
     precision = verdict.read_text() if verdict.is_file() else ""
     if precision not in ("f32", "bf16"):
-        exact = whole(compiled("f32"), facts)
-        try:
-            precision = "bf16" if bf16_pays(exact, whole(compiled("bf16"), facts), facts) else "f32"
-        except RuntimeError:  # announced as able to compute bfloat16, but a kernel is missing
-            precision = "f32"
+        precision = tried_in_another_process(path)
         with replacing(verdict) as beside:
             beside.write_text(precision)
     return compiled(precision), precision
@@ -88,6 +87,27 @@ def compile_openvino(path: Path, precision: str = "f32", cached: bool = True) ->
     return lambda *inputs: [
         output.copy() for output in request.infer(inputs, share_inputs=True, share_outputs=True).values()
     ]
+
+
+def tried_in_another_process(path: Path) -> str:
+    """The precision that pays, "f32" or "bf16". Where a processor lacks what a kernel in bfloat16 needs, that
+    can end the whole process: OpenVINO 2026.4 does on some LSTMs with AVX-512 but without AMX.
+    """
+    code = "import sys; from unmingle.runtime.openvino import try_bf16; try_bf16(sys.argv[1])"
+    try:
+        run = subprocess.run(
+            [sys.executable, "-c", code, str(path)], capture_output=True, text=True, timeout=TRIAL_S
+        )
+    except (OSError, subprocess.TimeoutExpired):
+        return "f32"
+    return "bf16" if run.returncode == 0 and run.stdout.strip() == "bf16" else "f32"
+
+
+def try_bf16(path: str) -> None:
+    """Print "bf16" if that precision pays for the ONNX file at `path`."""
+    facts = Card.read(Path(path).with_suffix(".yaml")).facts
+    exact, short = (whole(compile_openvino(Path(path), precision), facts) for precision in ("f32", "bf16"))
+    print("bf16" if bf16_pays(exact, short, facts) else "f32")
 
 
 def bf16_pays(exact: Infer, short: Infer, facts: Facts) -> bool:
