@@ -1,6 +1,6 @@
 """Who spoke when: streams of separated speech become people."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -11,8 +11,10 @@ from unmingle.inference.voice_activity import FRAME, FRAME_S, RATE, VoiceActivit
 
 BLOCK_S, LOOK_BACK_S = 30.0, 8.0  # analysed at once; where in its end it may be cut
 
-WINDOW, HOP = round(1.6 / FRAME_S), round(0.8 / FRAME_S)  # of the embeddings [frames]
-SHORTEST = round(0.3 / FRAME_S)  # that is embedded [frames]
+# Of the embeddings by which people are found, and of those by which it is told who speaks [frames].
+WINDOW, HOP = round(1.6 / FRAME_S), round(0.8 / FRAME_S)
+SHORT_WINDOW, SHORT_HOP = round(0.8 / FRAME_S), round(0.2 / FRAME_S)
+SHORTEST = round(0.3 / FRAME_S)  # by which people are found [frames]
 #: Weight of a window in which another stream speaks all the time; 1 where nobody else does.
 OVERLAPPED = 0.25
 
@@ -23,7 +25,10 @@ MOST_AT_ONCE, LEAST_LEFT = 1000, 32  # windows that are clustered at once; group
 SAME = -15.0  # log-likelihood ratio above which two clusters are one person
 ROUNDS = 6  # in which windows go to the nearest person, after they were clustered
 LEAST_S, LEAST_SHARE = 1.2, 0.02  # of speech that makes a person, unless the number is given
-SWITCH = 3.0  # log-likelihood that a change of the speaker within a stretch costs
+# Log-likelihood that a change of the speaker within a stretch costs [s of it], and that somebody on two
+# streams at once does [frame].
+SWITCH, TWICE = 3.0, 20.0
+SWEEPS = 3  # over the streams, each given the others
 
 
 @dataclass(frozen=True)
@@ -84,6 +89,8 @@ class Diarization:
         self._n_frames = 0
         self._windows: list[Window] = []
         self._embeddings: list[np.ndarray] = []
+        self._short: list[Window] = []
+        self._short_embeddings: list[np.ndarray] = []
 
     def feed(self, streams: np.ndarray) -> None:
         """Take the next `(S, t)` at 16 kHz."""
@@ -100,20 +107,15 @@ class Diarization:
         if not n:
             return
         speech = self._activity.feed(np.pad(streams, ((0, 0), (0, -n % FRAME))))
-        pieces = []
-        for stream, own in enumerate(speech):
-            others = np.asarray(np.delete(speech, stream, axis=0).any(axis=0))
-            for start, end in runs(own):
-                for first, last in windows_of(start, end):
-                    if last - first < SHORTEST:
-                        continue
-                    alone = 1 - others[first:last].mean()
-                    weight = (OVERLAPPED + (1 - OVERLAPPED) * alone) * (last - first) * FRAME_S
-                    at = self._n_frames
-                    self._windows.append(Window(stream, at + first, at + last, weight))
-                    pieces.append(streams[stream, first * FRAME : last * FRAME])
-        if pieces:
-            self._embeddings.append(embed(pieces))
+        for known, found, window, hop, shortest in (
+            (self._windows, self._embeddings, WINDOW, HOP, SHORTEST),
+            (self._short, self._short_embeddings, SHORT_WINDOW, SHORT_HOP, 1),
+        ):
+            new = windows_in(speech, window, hop, shortest)
+            if new:
+                pieces = [streams[w.stream, w.start * FRAME : w.end * FRAME] for w in new]
+                found.append(embed(pieces).astype(np.float16))
+                known += [replace(w, start=w.start + self._n_frames, end=w.end + self._n_frames) for w in new]
         self._speech.append(speech)
         self._n_frames += speech.shape[1]
 
@@ -129,24 +131,33 @@ class Diarization:
         speech = np.concatenate(self._speech, axis=1)
         if not self._windows:
             return People(np.where(speech, 0, -1), [None] * int(speech.any()))
-        vectors = np.concatenate(self._embeddings)
-        people = find_people(vectors, self._windows, fewest, most)
-        labels = assign(speech, self._windows, scores_of(vectors, self._windows, people))
+        vectors = np.concatenate(self._embeddings, dtype=np.float32)
         weights = np.array([window.weight for window in self._windows])
-        voices = [Voice.of(vectors[own], weights[own]) for own in people]
+        voices = [
+            Voice.of(vectors[own], weights[own]) for own in find_people(vectors, self._windows, fewest, most)
+        ]
+        labels = assign(speech, self._short, scores_of(np.concatenate(self._short_embeddings), voices))
         order = order_of_beginning(labels)
-        new = np.full(len(people) + 1, -1)
+        new = np.full(len(voices) + 1, -1)
         new[order] = np.arange(len(order))
         return People(new[labels], [voices[k] for k in order])
 
 
-def windows_of(start: int, end: int) -> list[tuple[int, int]]:
-    """Windows of about `WINDOW` frames, `HOP` apart, that cover `start` to `end`."""
-    n = max(1, round((end - start - WINDOW) / HOP) + 1)
-    if n == 1:
-        return [(start, end)]
-    starts = np.linspace(start, end - WINDOW, n).round().astype(int)
-    return [(int(first), int(first) + WINDOW) for first in starts]
+def windows_in(speech: np.ndarray, window: int, hop: int, shortest: int) -> list[Window]:
+    """Windows of about `window` frames, `hop` apart, that cover what is speech, bool `(S, N)`; stretches
+    below `shortest` frames are left out.
+    """
+    n_speaking, found = speech.sum(axis=0), []
+    for stream, own in enumerate(speech):
+        for start, end in runs(own):
+            n = max(1, round((end - start - window) / hop) + 1)
+            length = window if n > 1 else end - start
+            for first in np.linspace(start, end - length, n).round().astype(int).tolist():
+                if length >= shortest:
+                    alone = (n_speaking[first : first + length] == 1).mean()
+                    weight = (OVERLAPPED + (1 - OVERLAPPED) * alone) * length * FRAME_S
+                    found.append(Window(stream, first, first + length, float(weight)))
+    return found
 
 
 def find_people(vectors: np.ndarray, windows: list[Window], fewest: int, most: int) -> list[np.ndarray]:
@@ -184,7 +195,7 @@ def find_people(vectors: np.ndarray, windows: list[Window], fewest: int, most: i
     n_people = sum(weights[cluster].sum() >= least for cluster in clusters[:most])
     people = clusters[: max(n_people, fewest, 1)]
     for _ in range(ROUNDS):
-        nearest = scores_of(vectors, windows, people).argmax(axis=1)
+        nearest = scores_of(vectors, [Voice.of(vectors[own], weights[own]) for own in people]).argmax(axis=1)
         moved = [np.flatnonzero(nearest == k) for k in range(len(people))]
         moved = [own for own in moved if weights[own].sum() >= least]
         if len(moved) < max(fewest, 1):
@@ -220,15 +231,13 @@ def group_alike(vectors: np.ndarray, windows: list[Window]) -> tuple[list[np.nda
     return groups, whole
 
 
-def scores_of(vectors: np.ndarray, windows: list[Window], people: list[np.ndarray]) -> np.ndarray:
-    """Log-likelihood of each window for each person `(W, P)`, whose windows are given by their indices."""
-    counts = VECTORS_PER_S * np.array([window.weight for window in windows])
+def scores_of(vectors: np.ndarray, voices: list[Voice]) -> np.ndarray:
+    """Log-likelihood of each vector `(W, D)` for each person `(W, P)`."""
     scores = []
-    for own in people:
-        n, total = counts[own].sum(), (counts[own, None] * vectors[own]).sum(axis=0)
+    for voice in voices:
         # The person, as far as known: mean and variance of a normal distribution.
-        variance = spread() / (1 + n * spread())
-        mean, around = variance * total, 1 + variance
+        variance = spread() / (1 + voice.count * spread())
+        mean, around = variance * voice.total, 1 + variance
         scores.append(-0.5 * (np.square(vectors - mean) / around + np.log(around)).sum(axis=1))
     return np.stack(scores, axis=1)
 
@@ -244,23 +253,27 @@ def cannot_be_one(windows: list[Window]) -> np.ndarray:
 def assign(speech: np.ndarray, windows: list[Window], scores: np.ndarray) -> np.ndarray:
     """The person of every frame in which a stream speaks: bool `(S, N)`, scores of the windows `(W, P)` → int
     `(S, N)`.
+
+    Each stream gets the most likely course, given those of the others: nobody is likely to be on two at once.
     """
     labels = np.full(speech.shape, -1)
-    n_people = scores.shape[1]
-    of_stream: dict[int, list[int]] = {}
-    for index, window in enumerate(windows):
-        of_stream.setdefault(window.stream, []).append(index)
-    for stream, indices in of_stream.items():
-        total = np.zeros((speech.shape[1], n_people), np.float32)
-        count = np.zeros(speech.shape[1], np.float32)
-        for index in indices:
-            window = windows[index]
-            total[window.start : window.end] += scores[index]
-            count[window.start : window.end] += 1
-        mean = total / count.clip(1)[:, None]
-        for start, end in runs(speech[stream]):
-            if count[start:end].any():
-                labels[stream, start:end] = best_path(mean[start:end])
+    people = np.arange(scores.shape[1])
+    total = np.zeros((*speech.shape, len(people)), np.float32)
+    count = np.full(speech.shape, 1e-9, np.float32)
+    for window, found in zip(windows, scores, strict=True):
+        near = np.bartlett(window.end - window.start + 2)[1:-1]  # its middle counts most
+        total[window.stream, window.start : window.end] += np.multiply.outer(near, found)
+        count[window.stream, window.start : window.end] += near
+    total /= count[..., None]
+    crowded = speech.sum(axis=0) > 1
+    for sweep in range(SWEEPS):
+        for stream, own in enumerate(speech):
+            others = np.delete(labels, stream, axis=0)
+            for start, end in runs(own):
+                if sweep and not crowded[start:end].any():
+                    continue
+                elsewhere = (others[:, start:end, None] == people).sum(axis=0)
+                labels[stream, start:end] = best_path(total[stream, start:end] - TWICE * elsewhere)
     return labels
 
 

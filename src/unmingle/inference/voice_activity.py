@@ -17,13 +17,15 @@ BEGINS, ENDS = 0.5, 0.35
 PAUSE_S, SHORTEST_S = 0.3, 0.2
 # Below the loudest stream at that time, and below the loud parts of all that was heard, lies what leaks.
 BELOW_OTHERS_DB, BELOW_LOUD_DB = 18.0, 45.0
+# What correlates so much with the loudest stream is a part of the same voice: two voices hardly do.
+ONE_VOICE, LIKENESS_FRAMES = 0.5, 21
 
 
 class VoiceActivity:
     """Tells where each of several streams that were separated from one mixture holds speech, as they come.
 
-    A stream holds speech where Silero's detector hears some and where it is not much fainter than the others:
-    what leaks from a voice into the other streams is speech too.
+    A stream holds speech where Silero's detector hears some, and where it is not much fainter than the others
+    nor like the loudest of them: what leaks from a voice into the other streams is speech too.
 
     Args:
         n_streams: how many there are.
@@ -53,16 +55,31 @@ class VoiceActivity:
             probabilities.append(found)
         energy = np.square(streams.reshape(len(streams), -1, FRAME), dtype=np.float64).mean(axis=2)
         near = smooth(energy, 7)
+        alike = likeness_to_loudest(streams.reshape(len(streams), -1, FRAME))
         self._loud = max(self._loud, float(np.percentile(energy.sum(axis=0), 90)))
         least = np.maximum(
             10 ** (-BELOW_OTHERS_DB / 10) * near.max(axis=0), 10 ** (-BELOW_LOUD_DB / 10) * self._loud + TINY
         )
         return np.stack(
             [
-                speech_frames(np.where(own >= least, row, 0))
-                for own, row in zip(near, probabilities, strict=True)
+                speech_frames(np.where((own >= least) & (like < ONE_VOICE), row, 0))
+                for own, like, row in zip(near, alike, probabilities, strict=True)
             ]
         )
+
+
+def likeness_to_loudest(frames: np.ndarray) -> np.ndarray:
+    """Correlation of each stream with the loudest one at that time, over `LIKENESS_FRAMES`, of frames
+    `(S, N, t)`: `(S, N)`, 0 for the loudest itself.
+    """
+    n_streams, n, _ = frames.shape
+    products = np.einsum("snt,rnt->srn", frames, frames, dtype=np.float64).reshape(-1, n)
+    products = smooth(products, LIKENESS_FRAMES).reshape(n_streams, n_streams, n)
+    energy, at = np.einsum("ssn->sn", products) + TINY, np.arange(n)
+    loudest = energy.argmax(axis=0)
+    found = products[:, loudest, at] / np.sqrt(energy * energy[loudest, at])
+    found[loudest, at] = 0
+    return found
 
 
 def speech_frames(probability: np.ndarray) -> np.ndarray:
