@@ -71,7 +71,8 @@ class Listening:
     def __init__(self, separator: SeparatorLike, sample_rate: int, folder: Path | None = None) -> None:
         self._separation, self._rate = Separation(separator, sample_rate), sample_rate
         self._n_streams = self._separation.n_src
-        self._diarization = Diarization(self._n_streams)
+        facts = separator.facts
+        self._diarization = Diarization(self._n_streams, facts.chunk / facts.sample_rate)
         self._in = (
             None
             if sample_rate == RATE

@@ -27,7 +27,9 @@ ROUNDS = 6  # in which windows go to the nearest person, after they were cluster
 LEAST_S, LEAST_SHARE = 1.2, 0.02  # of speech that makes a person, unless the number is given
 # Log-likelihood that a change of the speaker within a stretch costs [s of it], and that somebody on two
 # streams at once does [frame].
-SWITCH, TWICE = 3.0, 20.0
+SWITCH, SWITCH_CROWDED, TWICE = 3.0, 30.0, 20.0
+#: Below the loudest, a stream is what leaks, where each is a person's.
+STREAM_BELOW_DB = 14.0
 SWEEPS = 3  # over the streams, each given the others
 
 
@@ -80,10 +82,12 @@ class Diarization:
 
     Args:
         n_streams: how many there are.
+        apart_s: length of a recording up to which a stream is all of a person, if anybody's [s].
     """
 
-    def __init__(self, n_streams: int) -> None:
-        self._activity = VoiceActivity(n_streams)
+    def __init__(self, n_streams: int, apart_s: float = 0.0) -> None:
+        self._activity, self._apart_s = VoiceActivity(n_streams), apart_s
+        self._energy = np.zeros(n_streams)
         self._ahead = np.zeros((n_streams, 0), np.float32)
         self._speech: list[np.ndarray] = []
         self._n_frames = 0
@@ -106,6 +110,7 @@ class Diarization:
         streams, self._ahead = self._ahead[:, :n], self._ahead[:, n:]
         if not n:
             return
+        self._energy += np.square(streams, dtype=np.float64).sum(axis=1)
         speech = self._activity.feed(np.pad(streams, ((0, 0), (0, -n % FRAME))))
         for known, found, window, hop, shortest in (
             (self._windows, self._embeddings, WINDOW, HOP, SHORTEST),
@@ -133,10 +138,19 @@ class Diarization:
             return People(np.where(speech, 0, -1), [None] * int(speech.any()))
         vectors = np.concatenate(self._embeddings, dtype=np.float32)
         weights = np.array([window.weight for window in self._windows])
-        voices = [
-            Voice.of(vectors[own], weights[own]) for own in find_people(vectors, self._windows, fewest, most)
-        ]
-        labels = assign(speech, self._short, scores_of(np.concatenate(self._short_embeddings), voices))
+        if self._n_frames * FRAME_S <= self._apart_s and fewest <= len(speech):
+            of_stream = np.array([window.stream for window in self._windows])
+            loud = self._energy > 10 ** (-STREAM_BELOW_DB / 10) * self._energy.max()
+            kept = np.argsort(-self._energy)[: int(np.clip(loud.sum(), fewest, most))]
+            people = [np.flatnonzero(of_stream == stream) for stream in kept]
+            labels = np.full(speech.shape, -1)
+            for person, stream in enumerate(kept):
+                labels[stream, speech[stream]] = person
+            voices = [Voice.of(vectors[own], weights[own]) for own in people]
+        else:
+            people = find_people(vectors, self._windows, fewest, most)
+            voices = [Voice.of(vectors[own], weights[own]) for own in people]
+            labels = assign(speech, self._short, scores_of(np.concatenate(self._short_embeddings), voices))
         order = order_of_beginning(labels)
         new = np.full(len(voices) + 1, -1)
         new[order] = np.arange(len(order))
@@ -273,22 +287,22 @@ def assign(speech: np.ndarray, windows: list[Window], scores: np.ndarray) -> np.
                 if sweep and not crowded[start:end].any():
                     continue
                 elsewhere = (others[:, start:end, None] == people).sum(axis=0)
-                labels[stream, start:end] = best_path(total[stream, start:end] - TWICE * elsewhere)
+                costs = np.where(crowded[start:end], SWITCH_CROWDED, SWITCH) / FRAME_S
+                labels[stream, start:end] = best_path(total[stream, start:end] - TWICE * elsewhere, costs)
     return labels
 
 
-def best_path(scores: np.ndarray) -> np.ndarray:
-    """The labels of consecutive frames `(n, P)` with the highest sum of scores, where a change costs `SWITCH`
-    for a second: int `(n,)`.
+def best_path(scores: np.ndarray, costs: np.ndarray) -> np.ndarray:
+    """The labels of consecutive frames `(n, P)` with the highest sum of scores, less the `costs` `(n,)` of a
+    change in each frame: int `(n,)`.
     """
-    penalty = SWITCH / FRAME_S
     n, n_people = scores.shape
     total, back = scores[0].copy(), np.zeros((n, n_people), int)
     for frame in range(1, n):
         leader = int(total.argmax())
-        stay = total >= total[leader] - penalty
+        stay = total >= total[leader] - costs[frame]
         back[frame] = np.where(stay, np.arange(n_people), leader)
-        total = np.where(stay, total, total[leader] - penalty) + scores[frame]
+        total = np.where(stay, total, total[leader] - costs[frame]) + scores[frame]
     path = np.empty(n, int)
     path[-1] = int(total.argmax())
     for frame in range(n - 1, 0, -1):
