@@ -104,7 +104,7 @@ class Listening:
             if targets is not None
             else [*range(max(fewest, len(people.voices), 1))]
         )
-        return PeopleTracks(self._streams, people.labels, chosen, self._rate, leakage)
+        return PeopleTracks(self._streams, people, chosen, self._rate, leakage)
 
 
 class PeopleTracks:
@@ -112,7 +112,7 @@ class PeopleTracks:
 
     Args:
         streams: `(T, S)` float32, which it closes.
-        labels: see `People`.
+        people: who speaks where.
         chosen: whose tracks they are; None for nobody's, which is silent.
         sample_rate: [Hz].
         leakage: how much of a stream stays with the person who spoke on it last, also where they are silent,
@@ -120,16 +120,18 @@ class PeopleTracks:
 
     Attributes:
         n_src: number of tracks.
+        people: as given.
     """
 
     def __init__(
         self,
         streams: IO[bytes],
-        labels: np.ndarray,
+        people: People,
         chosen: list[int | None],
         sample_rate: int,
         leakage: float = 0.0,
     ) -> None:
+        self.people, labels = people, people.labels
         self._streams, self._labels, self._chosen, self._rate = streams, labels, chosen, sample_rate
         self._leakage, self._last = leakage, last_speakers(labels) if leakage else labels
         self.n_src, self._n_done = len(chosen), 0
