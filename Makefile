@@ -12,8 +12,8 @@ check: setup
 	.venv/bin/mypy
 
 picture: setup
-	.venv/bin/unmingle separate examples/two-voices.flac --plot --overwrite
-	cp separated/two-voices/spectrogram.png docs/two-voices.png
+	.venv/bin/unmingle separate examples/conversation.flac --plot --overwrite
+	cp separated/conversation/timeline.png docs/conversation.png
 	UNMINGLE_PICTURES=docs/pictures .venv/bin/python -m pytest tests/test_page.py -k one_click
 
 # For ../shared/accelerator: what a training needs there, from the trunk on, and pydantic, which that machine may lack.

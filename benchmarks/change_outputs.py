@@ -3,7 +3,7 @@
     python benchmarks/change_outputs.py IN.safetensors OUT.safetensors --outputs 3
 
 Outputs that are too many are dropped, the last first; new ones begin as the mean of the others and a tenth
-of noise. (One that begins near silence stays there: mixtures in which it is to be silent outweigh the others.)
+of noise. (One that begins near silence stays there: mixtures in which it is to be silent outweigh the rest.)
 """
 
 import argparse

@@ -1,4 +1,4 @@
-"""One voice picked out of conversations: whose track it is, and whether an absent person is said to be absent.
+"""One voice picked out of conversations: whose track it is, and who is said to be absent.
 
     unmingle mix conversations recipes/libri/conversations.yaml --out conversations
     python benchmarks/targets.py conversations --speech data [--model NAME] [--only 'people-*']

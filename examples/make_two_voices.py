@@ -34,13 +34,19 @@ VOICES = {  # flite's name: when it begins [s], what it says
 }
 
 
+def spoken(voice: str, text: str) -> np.ndarray:
+    """What flite says, `(T,)`."""
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "spoken.wav"
+        subprocess.run(["flite", "-voice", voice, "-t", text, "-o", path], check=True)
+        samples, sample_rate = soundfile.read(path)
+    assert sample_rate == SAMPLE_RATE, f"flite's voice {voice} speaks at {sample_rate} Hz, not {SAMPLE_RATE}"
+    return samples
+
+
 def speak(voice: str, start_s: float, text: str) -> np.ndarray:
     """One voice, `(LENGTH,)` int16, silent before and after it speaks."""
-    with tempfile.TemporaryDirectory() as folder:
-        spoken = Path(folder) / "spoken.wav"
-        subprocess.run(["flite", "-voice", voice, "-t", text, "-o", spoken], check=True)
-        samples, sample_rate = soundfile.read(spoken)
-    assert sample_rate == SAMPLE_RATE, f"flite's voice {voice} speaks at {sample_rate} Hz, not {SAMPLE_RATE}"
+    samples = spoken(voice, text)
     start = round(start_s * SAMPLE_RATE)
     assert start + len(samples) <= LENGTH, (
         f"{voice} speaks for {len(samples) / SAMPLE_RATE:.1f} s; shorten the text"

@@ -12,8 +12,10 @@ from unmingle import Stream, catalog, enhance, load, separate, separate_file
 from unmingle.catalog import WEIGHTS, Card, cards, not_installed
 from unmingle.cli.table import model_table
 from unmingle.errors import UsageError
+from unmingle.evaluation.conversations import diarization_error
 from unmingle.metrics import measure
 from unmingle.models import build
+from unmingle.results.rttm import read_rttm
 from unmingle.web.noises import Noise, make_noise
 from unmingle.weights_file import parameter_count
 
@@ -37,6 +39,13 @@ def test_the_default_separates_the_example_by_3_db() -> None:
 def test_two_people_are_found_in_the_example(tmp_path: Path) -> None:
     result = separate_file(ROOT / "examples/two-voices.flac", tmp_path, speakers="auto")
     assert "2 people found" in result.notes and len(result.outputs) == 2
+
+
+def test_three_people_are_followed_through_the_example_of_a_conversation(tmp_path: Path) -> None:
+    result = separate_file(ROOT / "examples/conversation.flac", tmp_path)
+    assert "3 people found" in result.notes and len(result.outputs) == 3
+    known = read_rttm(ROOT / "examples/conversation.rttm")
+    assert diarization_error(known, result.segments, known[-1].end_s)["der"] < 0.1
 
 
 def test_one_voice_of_the_example_is_counted_as_one(tmp_path: Path) -> None:
