@@ -17,11 +17,11 @@ from unmingle.results.rttm import Segment, write_rttm
 LEVEL = 0.08  # root mean square of each turn, of full scale
 
 TURNS = (  # flite's voice, how long after the turn before ends it begins [s], what it says
-    ("slt", 0.0, "Welcome back. We are talking about the harbour, and about who should pay for the new wall."),
+    ("slt", 0.0, "Welcome back. We are talking about the harbour, and who should pay for the new wall."),
     ("rms", 0.3, "Well, I have counted the boats, and there are forty fewer than ten years ago."),
     ("awb", 0.4, "Nobody asked the people who still go out every night. They would have told you why."),
     ("slt", -1.2, "But you were both at that meeting in the spring, and neither of you said a word."),
-    ("rms", 0.3, "I did say something. I said that the money was there, and that it had been spent on the road."),
+    ("rms", 0.3, "I did say something. I said that the money had been there, and was spent on the road."),
     ("awb", -1.5, "It was never spent on the road. The road was paid for by the county, all of it."),
     ("slt", 0.4, "Let us stay with the wall for a moment. How long will it take to build?"),
     ("awb", 0.3, "Two winters, if the weather is kind to us, and three if it is not."),

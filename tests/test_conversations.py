@@ -14,7 +14,7 @@ from unmingle.inference.clustering import labels_after, merge_order
 from unmingle.inference.conversation import listen, shares
 from unmingle.inference.diarization import best_path
 from unmingle.inference.files import separate_file
-from unmingle.inference.voice_activity import speech_frames
+from unmingle.inference.voice_activity import likeness_to_loudest, speech_frames
 from unmingle.results.rttm import Segment, read_rttm, write_rttm
 from unmingle.runtime.loading import load
 
@@ -165,6 +165,20 @@ def test_the_best_path_changes_only_where_it_pays() -> None:
     path = best_path(10 * scores)
     assert (path[:9] == 0).all() and (path[-20:] == 1).all()
     assert np.array_equal(best_path(scores[:, ::-1]), 1 - best_path(scores))
+
+
+def test_what_is_like_the_loudest_stream_is_told_from_another_voice() -> None:
+    rng = np.random.default_rng(0)
+    loud, other = rng.standard_normal((2, 50, 512))
+    like = likeness_to_loudest(np.stack([0.3 * loud + 0.1 * other, loud, 0.5 * other]))
+    assert (like[0] > 0.8).all() and not like[1].any() and (np.abs(like[2]) < 0.1).all()
+
+
+def test_two_streams_at_once_are_given_to_two_people() -> None:
+    speech = np.ones((2, 40), bool)
+    windows = [diarization.Window(stream, 0, 40, 1.0) for stream in (0, 1)]
+    scores = np.array([[10.0, 0.0, 5.0], [9.0, 8.5, 0.0]])  # both are most like the first person
+    assert diarization.assign(speech, windows, scores).tolist() == [[0] * 40, [1] * 40]
 
 
 def test_where_one_person_speaks_all_streams_are_theirs() -> None:

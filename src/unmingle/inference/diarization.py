@@ -27,7 +27,7 @@ ROUNDS = 6  # in which windows go to the nearest person, after they were cluster
 LEAST_S, LEAST_SHARE = 1.2, 0.02  # of speech that makes a person, unless the number is given
 # Log-likelihood that a change of the speaker within a stretch costs [s of it], and that somebody on two
 # streams at once does [frame].
-SWITCH, SWITCH_CROWDED, TWICE = 3.0, 30.0, 20.0
+SWITCH, TWICE = 3.0, 20.0
 #: Below the loudest, a stream is what leaks, where each is a person's.
 STREAM_BELOW_DB = 14.0
 SWEEPS = 3  # over the streams, each given the others
@@ -287,22 +287,22 @@ def assign(speech: np.ndarray, windows: list[Window], scores: np.ndarray) -> np.
                 if sweep and not crowded[start:end].any():
                     continue
                 elsewhere = (others[:, start:end, None] == people).sum(axis=0)
-                costs = np.where(crowded[start:end], SWITCH_CROWDED, SWITCH) / FRAME_S
-                labels[stream, start:end] = best_path(total[stream, start:end] - TWICE * elsewhere, costs)
+                labels[stream, start:end] = best_path(total[stream, start:end] - TWICE * elsewhere)
     return labels
 
 
-def best_path(scores: np.ndarray, costs: np.ndarray) -> np.ndarray:
-    """The labels of consecutive frames `(n, P)` with the highest sum of scores, less the `costs` `(n,)` of a
-    change in each frame: int `(n,)`.
+def best_path(scores: np.ndarray) -> np.ndarray:
+    """The labels of consecutive frames `(n, P)` with the highest sum of scores, where a change costs `SWITCH`
+    for a second: int `(n,)`.
     """
+    penalty = SWITCH / FRAME_S
     n, n_people = scores.shape
     total, back = scores[0].copy(), np.zeros((n, n_people), int)
     for frame in range(1, n):
         leader = int(total.argmax())
-        stay = total >= total[leader] - costs[frame]
+        stay = total >= total[leader] - penalty
         back[frame] = np.where(stay, np.arange(n_people), leader)
-        total = np.where(stay, total, total[leader] - costs[frame]) + scores[frame]
+        total = np.where(stay, total, total[leader] - penalty) + scores[frame]
     path = np.empty(n, int)
     path[-1] = int(total.argmax())
     for frame in range(n - 1, 0, -1):
