@@ -18,6 +18,6 @@ picture: setup
 
 # For ../shared/accelerator: what a training needs there, from the trunk on, and pydantic, which that machine may lack.
 bundle: setup
-	../shared/accelerator/pack.sh trunks/trio.safetensors
+	../shared/accelerator/pack.sh trunks/duet.safetensors
 	.venv/bin/pip download -q --no-deps --only-binary=:all: --python-version 312 --platform manylinux_2_17_x86_64 \
 	  --platform manylinux2014_x86_64 -d .bundle/1/wheels -c constraints.txt pydantic pydantic-core annotated-types typing-inspection typing-extensions

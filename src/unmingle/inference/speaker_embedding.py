@@ -34,12 +34,19 @@ def embed(pieces: list[np.ndarray]) -> np.ndarray:
             windows.append(bands[start : start + WINDOW])
             owners.append(index)
     run = load_other("speaker-encoder")
-    found = np.concatenate(
-        [run(np.stack(windows[k : k + AT_ONCE]))[0] for k in range(0, len(windows), AT_ONCE)]
-    )
+    batches = [windows[k : k + AT_ONCE] for k in range(0, len(windows), AT_ONCE)]
+    found = np.concatenate([run(padded_batch(batch))[0][: len(batch)] for batch in batches])
     sums = np.zeros((len(pieces), found.shape[1]), np.float32)
     np.add.at(sums, owners, found)
     return sums / np.bincount(owners, minlength=len(pieces))[:, None]
+
+
+def padded_batch(windows: list[np.ndarray]) -> np.ndarray:
+    """Windows as an array whose first axis is a power of two, 8 at least: what OpenVINO prepares for every
+    other number of them stays in memory.
+    """
+    n = max(8, 1 << (len(windows) - 1).bit_length())
+    return np.concatenate([np.stack(windows), np.zeros((n - len(windows), WINDOW, N_MELS), np.float32)])
 
 
 @lru_cache

@@ -35,7 +35,16 @@ COOKIE = "unmingle-visitor"
 EXAMPLE = VOICES / "first.opus"
 PIECE = 2**20
 WAVESURFER = "wavesurfer-8.0.1.min.js"
-STATIC = ("page.css", "player.css", "page.js", "player.js", "icon.svg", WAVESURFER, "wavesurfer-LICENSE.txt")
+STATIC = (
+    "page.css",
+    "player.css",
+    "page.js",
+    "people.js",
+    "player.js",
+    "icon.svg",
+    WAVESURFER,
+    "wavesurfer-LICENSE.txt",
+)
 POLICY = "default-src 'self'; object-src 'none'; base-uri 'none'; form-action 'self'; frame-ancestors 'none'"
 HEADERS = {
     "content-security-policy": POLICY,
@@ -66,6 +75,8 @@ def create_app(limits: Limits) -> Starlette:
         Route("/recordings", upload, methods=["POST"]),
         Route("/recordings/example", example, methods=["POST"]),
         Route("/recordings/{id}", remove, methods=["DELETE"]),
+        Route("/recordings/{id}/sample", sample, methods=["POST"]),
+        Route("/recordings/{id}/people", people, methods=["POST"]),
         Route("/recordings/{id}/job", start, methods=["POST"]),
         Route("/recordings/{id}/job", status, methods=["GET"]),
         Route("/recordings/{id}/job", cancel, methods=["DELETE"]),
@@ -160,18 +171,44 @@ async def upload(request: Request) -> Response:
     recording = recordings.new(
         visitor_of(request), request.query_params.get("name", ""), int(n_bytes) if n_bytes.isdecimal() else 0
     )
-    with removing_after_errors(recordings, recording), recording.source.open("wb") as file:
-        n_written, pieces = 0, bytearray()
+    with removing_after_errors(recordings, recording):
+        await receive(request, recording, recording.source, recording.name)
+        return await accept(recordings, recording)
+
+
+async def receive(request: Request, recording: Upload, path: Path, name: str) -> None:
+    """Write a request's body to a file; InputError as soon as it is too large."""
+    recordings: Uploads = request.app.state.recordings
+    n_written, pieces = 0, bytearray()
+    with path.open("wb") as file:
         async for piece in request.stream():
             pieces += piece
             if len(pieces) >= PIECE or not piece:
                 n_written += len(pieces)
-                recordings.check_size(recording.name, n_written)
+                recordings.check_size(name, n_written)
                 await run_in_threadpool(file.write, bytes(pieces))
                 pieces.clear()
                 recordings.get(recording.visitor, recording.id)  # it is in use
-        file.close()
-        return await accept(recordings, recording)
+
+
+async def sample(request: Request) -> Response:
+    """The body is a file with the voice of somebody who is wanted; `?name=` its name."""
+    recording, name = wanted(request), request.query_params.get("name", "")
+    path = recording.place("sample", name)
+    await receive(request, recording, path, name)
+    recording.sample = path
+    return JSONResponse({}, 201)
+
+
+async def people(request: Request) -> Response:
+    """The body is the list of people as JSON, as the visitor wants it; the answer is as that of `status`."""
+    try:
+        values = json.loads(await small_body(request))
+    except ValueError:
+        raise UsageError("not a list of people; load the page again") from None
+    job = job_of(wanted(request))
+    await run_in_threadpool(job.arrange, values)
+    return JSONResponse(job.to_dict())
 
 
 async def example(request: Request) -> Response:

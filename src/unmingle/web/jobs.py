@@ -16,10 +16,12 @@ from unmingle.errors import Cancelled, UnmingleError, UsageError
 from unmingle.facts import Speakers
 from unmingle.inference.choosing import number_of_people
 from unmingle.inference.files import FileResult, enhance_file, separate_file
+from unmingle.inference.outputs import output_stems
 from unmingle.inference.pipeline import Progress
 from unmingle.media.writer import FORMATS
 from unmingle.results.rttm import LABELS, RTTM
 from unmingle.web.noises import Noise, write_mixture
+from unmingle.web.people import Person, arrange, read_people
 from unmingle.web.uploads import Limits, Refused, Upload, Uploads
 from unmingle.web.waveforms import peaks
 
@@ -32,6 +34,9 @@ log = logging.getLogger(__name__)
 class Task:
     """What a visitor asks for.
 
+    Attributes:
+        target: name of the file with a sample of the one person who is wanted; "" for everybody.
+
     Raises:
         UsageError: one of them is unknown.
     """
@@ -40,6 +45,7 @@ class Task:
     speakers: Speakers = "auto"
     format: str = "flac"
     noise: Noise | None = None
+    target: str = ""
 
     def __post_init__(self) -> None:
         if self.kind not in TASKS:
@@ -47,6 +53,8 @@ class Task:
         number_of_people(self.speakers)
         if self.format not in FORMATS:
             raise UsageError(f"no format {self.format!r:.40}; choose from {', '.join(FORMATS)}")
+        if not isinstance(self.target, str) or (self.target and self.kind != "separate"):
+            raise UsageError("a person is picked out by separating only; load the page again")
 
     @classmethod
     def read(cls, values: Any) -> "Task":
@@ -58,11 +66,20 @@ class Task:
             raise UsageError(f"not a task ({error}); load the page again") from None
 
 
-def run(task: Task, source: Path, out: Path, stem: str, progress: Progress) -> FileResult:
+def run(task: Task, recording: Upload, source: Path, out: Path, progress: Progress) -> FileResult:
     """Call the function that the command line calls for this task."""
-    options: dict[str, Any] = {"format": task.format, "plot": True, "progress": progress, "stem": stem}
+    options: dict[str, Any] = {
+        "format": task.format,
+        "plot": True,
+        "progress": progress,
+        "stem": recording.stem,
+    }
     if task.kind == "enhance":
         return enhance_file(source, out, rest=True, **options)
+    if task.target:
+        if recording.sample is None:
+            raise UsageError(f"{task.target}: this sample of a voice is not here; choose it again")
+        options["targets"] = {output_stems([task.target])[0]: recording.sample}
     return separate_file(source, out, speakers=task.speakers, **options)
 
 
@@ -76,6 +93,7 @@ class Job:
         result: what `separate_file` returned.
         files: name → path of what may be played and downloaded.
         peaks: name → waveform of what is played, that of the input under "input".
+        people: who they are, where they were told apart.
     """
 
     def __init__(self, task: Task, recording: Upload, recordings: Uploads) -> None:
@@ -84,6 +102,9 @@ class Job:
         self.result: FileResult | None = None
         self.files: dict[str, Path] = {}
         self.peaks: dict[str, list[float]] = {}
+        self.people: list[Person] = []
+        self._found: tuple[FileResult, dict[str, Path], dict[str, list[float]]] | None = None
+        self._arranging, self._n_arranged = threading.Lock(), 0
         self._began = self._done_s = 0.0
         self._total_s: float | None = None
         self._wish = threading.Event()
@@ -126,12 +147,45 @@ class Job:
                 "silent": [path.name for path in self.result.silent],
                 "picture": self.result.plot and self.result.plot.name,
                 "segments": [asdict(segment) for segment in self.result.segments or ()],
+                "people": [asdict(person) for person in self.people],
                 "notes": self.result.notes,
                 "model": self.result.model,
                 "duration_s": self.result.duration_s,
                 "peaks": self.peaks,
             }
         return values
+
+    def arrange(self, values: Any) -> None:
+        """Give the people names, or make one of several, as a visitor says: see `read_people`.
+
+        Raises:
+            UsageError: nobody was told apart here, or it cannot be done.
+        """
+        with self._arranging:
+            if self._found is None or not self.people:
+                raise UsageError("there is nobody here who could be named; separate the recording first")
+            result, files, drawn = self._found
+            people = read_people(values, [path.stem for path in result.outputs])
+            folder = self._recording.folder / "results" / f"people-{self._n_arranged + 1}"
+            try:
+                arranged = arrange(result, people, folder, self._recording.stem)
+                waves = {
+                    path.name: drawn[f"{person.tracks[0]}{path.suffix}"]
+                    if len(person.tracks) == 1
+                    else peaks(path, result.duration_s, lambda *_: None)
+                    for person, path in zip(people, arranged.outputs, strict=True)
+                }
+            except BaseException:
+                shutil.rmtree(folder, ignore_errors=True)
+                raise
+            own = {path.name for path in result.outputs} | {RTTM, LABELS}
+            told = (*arranged.outputs, folder / RTTM, folder / LABELS)
+            kept = {name: path for name, path in files.items() if name not in own}
+            self.peaks = waves | {name: wave for name, wave in drawn.items() if name not in own}
+            self.result, self.people = arranged, people
+            self.files = {path.name: path for path in told} | kept
+            shutil.rmtree(folder.with_name(f"people-{self._n_arranged}"), ignore_errors=True)
+            self._n_arranged += 1
 
     def _report(self, done_s: float, total_s: float | None) -> bool:
         self._recordings.check_duration(self._recording.name, done_s)
@@ -155,7 +209,7 @@ class Job:
                 write_mixture(self._recording.source, source, self.task.noise, self._report)
                 files[MIXTURE] = source
             self.stage = "enhancing" if self.task.kind == "enhance" else "separating"
-            result = run(self.task, source, out, self._recording.stem, self._report)
+            result = run(self.task, self._recording, source, out, self._report)
             if self._wish.is_set():
                 raise Cancelled("cancelled when all was done")
             told = (
@@ -169,6 +223,9 @@ class Job:
             self.peaks = {
                 name: peaks(path, result.duration_s, self._drawing) for name, path in sounds.items()
             }
+            self._found = result, files, self.peaks
+            if told:
+                self.people = [Person(path.stem, (path.stem,)) for path in result.outputs]
             self.result, self.files, self.state = result, files, "done"
         except Cancelled:
             self.state = "cancelled"

@@ -71,6 +71,7 @@ class Upload:
         name: what its visitor calls it.
         duration_s: as declared; None = unknown [s].
         job: the latest that was asked for.
+        sample: a file with the voice of somebody who is wanted.
         used: when it was last asked for [s, `time.monotonic`].
     """
 
@@ -80,6 +81,7 @@ class Upload:
     id: str = field(default_factory=lambda: secrets.token_urlsafe(24))
     duration_s: float | None = None
     job: Work | None = None
+    sample: Path | None = None
     used: float = field(default_factory=time.monotonic)
 
     @property
@@ -89,9 +91,13 @@ class Upload:
 
     @property
     def source(self) -> Path:
-        """The upload; its suffix is kept, the rest of its name is not."""
-        suffix = Path(self.name).suffix
-        return self.folder / f"upload{suffix if re.fullmatch(r'[.][A-Za-z0-9]{1,8}', suffix) else ''}"
+        """The upload."""
+        return self.place("upload", self.name)
+
+    def place(self, kind: str, name: str) -> Path:
+        """Where a file that the visitor calls `name` lies; of its name, the suffix is kept."""
+        suffix = Path(name).suffix
+        return self.folder / f"{kind}{suffix if re.fullmatch(r'[.][A-Za-z0-9]{1,8}', suffix) else ''}"
 
     def in_words(self, error: Exception) -> str:
         """An error's line, with the visitor's name for the file instead of paths on this machine."""

@@ -1,5 +1,6 @@
 "use strict";
 const at = (id) => document.getElementById(id);
+const COLOURS = 8; // of voices, in page.css
 const LABELS = { "input-with-noise.wav": "Input with noise", voice: "Voice", rest: "What was taken away" };
 let recording = null; // what the server knows of the recording that is chosen: {id, name, duration_s}
 let chosen = null; // the file, or {example: true}
@@ -41,7 +42,7 @@ function showProgress(share) {
 async function ask(method, address, body) {
   let answer;
   try {
-    answer = await fetch(address, { method, body: body && JSON.stringify(body) });
+    answer = await fetch(address, { method, body: body instanceof File ? body : body && JSON.stringify(body) });
   } catch {
     throw new Told("The server does not answer. Is it still running?");
   }
@@ -104,12 +105,17 @@ function choose(file) {
   say(`Chosen: ${file.name}`);
 }
 
+function sampled() {
+  return at("sample").files.length && document.querySelector("input[name=task]:checked").value === "separate";
+}
+
 function task() {
   const speakers = at("speakers").value;
   const kind = at("noise").value;
   return {
     kind: document.querySelector("input[name=task]:checked").value,
     speakers: speakers === "auto" ? speakers : Number(speakers),
+    target: sampled() ? at("sample").files[0].name : "",
     format: at("format").value,
     noise: kind
       ? {
@@ -139,8 +145,15 @@ async function run() {
     if (!recording)
       recording = chosen.example ? await ask("POST", "recordings/example") : await upload(chosen);
     if (!wanted) throw new Cancelled();
+    if (what.target) {
+      const sample = at("sample").files[0];
+      await ask("POST", `recordings/${recording.id}/sample?name=${encodeURIComponent(sample.name)}`, sample);
+    }
     await ask("POST", `recordings/${recording.id}/job`, what);
-    show(await follow(), what);
+    const job = await follow();
+    forgetPeople();
+    show(job, what);
+    say(`Done in ${Math.max(1, Math.round(job.running_s))} s, by ${job.model}. The results are below.`);
   } catch (error) {
     say(error instanceof Cancelled ? "Cancelled." : "");
     if (error instanceof Gone) recording = null;
@@ -154,19 +167,25 @@ async function run() {
 }
 
 async function follow() {
+  let stage = "";
+  let furthest = 0; // a second pass over what has no declared length would go back
   for (;;) {
     const job = await ask("GET", `recordings/${recording.id}/job`);
     if (job.state === "done") return job;
     if (job.state === "failed") throw new Told(job.error);
     if (job.state === "cancelled") throw new Cancelled();
     if (!wanted) await ask("DELETE", `recordings/${recording.id}/job`);
-    const share = job.state === "running" && job.total_s ? Math.min(1, job.done_s / job.total_s) : null;
+    const now = job.state === "running" && job.total_s ? Math.min(1, job.done_s / job.total_s) : null;
+    if (job.stage !== stage) furthest = 0;
+    stage = job.stage;
+    furthest = Math.max(furthest, now ?? 0);
+    const share = now === null ? null : furthest;
     showProgress(share);
     if (!wanted) say("Cancelling…");
     else if (job.state === "waiting") say(`Waiting: ${job.place} before you`);
     else {
-      const stage = job.stage[0].toUpperCase() + job.stage.slice(1);
-      say(stage + (share === null ? "…" : `: ${Math.floor(10 * share) * 10} %${timeLeft(share, job)}`));
+      const told = job.stage[0].toUpperCase() + job.stage.slice(1);
+      say(told + (share === null ? "…" : `: ${Math.floor(10 * share) * 10} %${timeLeft(share, job)}`));
     }
     await new Promise((later) => setTimeout(later, 300));
   }
@@ -202,9 +221,9 @@ function show(job, what) {
       id: stem,
       label: LABELS[stem] || stem.replace(/^speaker-/, "Speaker "),
       detail: job.silent.includes(name) ? "silent" : "",
-      colour: stem === "rest" ? stem : `voice-${(Math.max(0, voices.indexOf(name)) % 5) + 1}`,
-      address: `${base}/files/${name}?run=${runs}`,
-      download: `${base}/files/${name}?download`,
+      colour: stem === "rest" ? stem : `voice-${(Math.max(0, voices.indexOf(name)) % COLOURS) + 1}`,
+      address: `${base}/files/${encodeURIComponent(name)}?run=${runs}`,
+      download: `${base}/files/${encodeURIComponent(name)}?download`,
       peaks: job.peaks[name],
     });
   }
@@ -218,35 +237,24 @@ function show(job, what) {
   if (job.picture) at("picture-link").href = `${base}/files/${job.picture}?run=${runs}`;
   at("results").hidden = false;
   player.show(rows, job.duration_s);
-  drawTimeline(rows, job);
-  say(`Done in ${Math.max(1, Math.round(job.running_s))} s, by ${job.model}. The results are below.`);
-}
-
-// A line per person, a button per stretch of speech, in the colour of the person's row; a click goes there.
-function drawTimeline(rows, job) {
-  const people = rows.filter((row) => job.segments.some((segment) => segment.speaker === row.id));
-  at("timeline").hidden = !people.length;
-  at("timeline").replaceChildren(
-    ...people.map((row) => {
-      const line = make("div", { className: `line ${row.colour}`, role: "listitem", "aria-label": row.label });
-      for (const { speaker, start_s, end_s } of job.segments) {
-        if (speaker !== row.id) continue;
-        const told = `${row.label} from ${minutes(start_s)} to ${minutes(end_s)}`;
-        const stretch = make("button", { type: "button", title: told, "aria-label": told, tabIndex: -1 });
-        stretch.style.left = `${(100 * start_s) / job.duration_s}%`;
-        stretch.style.width = `${(100 * (end_s - start_s)) / job.duration_s}%`;
-        stretch.addEventListener("click", () => player.seek(start_s));
-        line.append(stretch);
-      }
-      return line;
-    }),
-  );
+  showPeople(rows, job, async (people) => {
+    complain("");
+    try {
+      show(await ask("POST", `${base}/people`, people), what);
+      return true;
+    } catch (error) {
+      if (!(error instanceof Told)) throw error;
+      complain(error.message);
+      return false;
+    }
+  });
 }
 
 function refresh() {
   const kind = document.querySelector("input[name=task]:checked").value;
   at("run").textContent = kind === "enhance" ? "Enhance" : "Separate";
   at("speakers-field").hidden = kind === "enhance";
+  at("sample-field").hidden = kind === "enhance";
   at("frequency-field").hidden = at("noise").value !== "tone";
   at("level-field").hidden = !at("noise").value;
   at("level-text").textContent = `${at("level").value}\u00a0dB`;
@@ -301,6 +309,7 @@ function tryExample(button) {
   at("noise").value = button.dataset.noise;
   at("level").value = button.dataset.level;
   at("file").value = "";
+  at("sample").value = "";
   refresh();
   forget();
   chosen = { example: true };
