@@ -19,7 +19,7 @@ import soundfile
 
 from unmingle.console import track
 from unmingle.evaluation.conversations import Conversation
-from unmingle.results.rttm import Segment
+from unmingle.results.rttm import RTTM, Segment, read_rttm
 
 
 def main() -> None:
@@ -34,17 +34,20 @@ def main() -> None:
     machine, rows = report.machine(), []
     folders = sorted(path.parent for path in options.set.glob(f"{options.only}/mixture.wav"))
     for folder in track(folders, "conversations", len(folders)):
-        known = Conversation.read(folder)
-        speakers = str(len(known.voices)) if options.speakers == "known" else options.speakers
+        names = {segment.speaker for segment in read_rttm(folder / RTTM)}
+        speakers = str(len(names)) if options.speakers == "known" else options.speakers
         with tempfile.TemporaryDirectory() as out:
             chosen = ["--model", options.model] if options.model else []
             wanted = ["--out", out, "--speakers", speakers, *chosen]
             made, peak_mb = report.separated(folder / "mixture.wav", *wanted)
             tracks = {Path(path).stem: soundfile.read(path, dtype="float32")[0] for path in made["outputs"]}
+        # Read only now: a process counts what its parent held when it began as its own peak.
+        known = Conversation.read(folder)
         row = known.measure([Segment(**segment) for segment in made["segments"]], tracks)
         row |= {"rtf": made["real_time_factor"], "peak_mb": peak_mb}
         rows.append({"recording": folder.name, **row})
         print(json.dumps(rows[-1]), flush=True)
+        del known, tracks
     short = [row for row in rows if not row["recording"].startswith("hour")]
     groups = {"all of five minutes": short}
     for n in sorted({row["people"] for row in short}):

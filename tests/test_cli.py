@@ -242,7 +242,7 @@ def test_standard_input_is_read_as_a_file() -> None:
         out, _ = process.communicate(timeout=120)
     assert process.returncode == 0
     assert Path(json.loads(out)["inputs"][0]["outputs"][0]) == Path("separated/stdin/speaker-1.wav")
-    assert everything_in(Path("separated/stdin")) == ["labels.txt", "speaker-1.wav", "speakers.rttm"]
+    assert {"labels.txt", "speakers.rttm"} < set(everything_in(Path("separated/stdin")))
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="Windows has no SIGINT between processes")

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import soundfile
 from playwright.sync_api import Browser, Page, expect
-from test_page import PATIENCE_S, browser, choose, playwright, until_in  # noqa: F401
+from test_page import PATIENCE_S, browser, choose, playwright, row_names, until_in  # noqa: F401
 from web_server import Server, voices
 
 ROWS = ["Input", "Speaker 1", "Speaker 2"]
@@ -130,7 +130,7 @@ def test_the_space_bar_pauses_and_goes_on(rows: Page) -> None:
 
 
 def test_each_row_has_a_waveform_as_loud_as_its_file(rows: Page) -> None:
-    assert rows.locator("#sounds h3").all_inner_texts() == ROWS
+    assert row_names(rows) == ROWS
     peaks = rows.evaluate("player.rows[0].wave.exportPeaks({ maxLength: 1000, precision: 10000 })[0]")
     samples, _ = soundfile.read(io.BytesIO(voices(60.0)))
     assert max(peaks) == pytest.approx(np.abs(samples).max(), abs=1e-3)

@@ -4,6 +4,8 @@ import hashlib
 from functools import lru_cache
 from importlib.util import find_spec
 from pathlib import Path
+from threading import Lock
+from typing import Any
 
 from unmingle.catalog import WEIGHTS, Card, cards, check, resolve
 from unmingle.errors import InputError, UsageError
@@ -106,4 +108,11 @@ def load_other(name: str) -> Run:
     """
     path = WEIGHTS / "others" / f"{name}.onnx"
     # What OpenVINO 2026.4 takes from its cache confuses the rows of a batch in LSTMs of any batch.
-    return compile_openvino(path, cached=False) if find_spec("openvino") else open_onnxruntime(path)
+    run = compile_openvino(path, cached=False) if find_spec("openvino") else open_onnxruntime(path)
+    in_use = Lock()
+
+    def one_at_a_time(*inputs: Any) -> Any:
+        with in_use:
+            return run(*inputs)
+
+    return one_at_a_time
