@@ -10,7 +10,7 @@ from unmingle.runtime.loading import load_other
 WINDOW_S = 1.6  # that the encoder was trained with
 WINDOW, HOP, N_FFT, N_MELS = 160, 160, 400, 40  # frames, samples, samples, bands
 LEVEL_DB = -30.0  # at which it was trained
-AT_ONCE = 64  # windows in one pass of the network
+AT_ONCE = 32  # windows in one pass of the network
 
 
 def embed(pieces: list[np.ndarray]) -> np.ndarray:
