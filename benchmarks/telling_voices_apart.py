@@ -20,6 +20,7 @@ from unmingle.inference.diarization import Voice
 from unmingle.inference.speaker_embedding import embed
 
 LENGTHS_S = (1.6, 3.0)
+N_KEPT = 100  # mixtures of the result that is kept
 
 
 def main() -> None:
@@ -30,7 +31,7 @@ def main() -> None:
         "--speech", type=Path, default=Path("data"), help="folder that the set's paths start in"
     )
     parser.add_argument("--model", help="name or file of the separator; the default unless given")
-    parser.add_argument("--first", type=int, default=100, help="so many mixtures")
+    parser.add_argument("--first", type=int, default=N_KEPT, help="so many mixtures")
     options = parser.parse_args()
     entries = read_set(report.HERE / "valid-2mix.csv", options.speech, first=options.first)
     machine, separator = report.machine(), unmingle.load(options.model, task="separate")
@@ -57,7 +58,8 @@ def main() -> None:
         }
         for (kind, length_s), pieces in found.items()
     ]
-    report.publish("telling-voices-apart", [machine, f"{separator.name}:", report.table(table)], keep=True)
+    parts = [machine, f"{separator.name}, {len(entries)} mixtures:", report.table(table)]
+    report.publish("telling-voices-apart", parts, keep=options.first == N_KEPT and options.model is None)
 
 
 def rates(pieces: list[tuple[str, np.ndarray]], length_s: float) -> dict[str, Any]:

@@ -138,18 +138,19 @@ class Diarization:
             return People(np.where(speech, 0, -1), [None] * int(speech.any()))
         vectors = np.concatenate(self._embeddings, dtype=np.float32)
         weights = np.array([window.weight for window in self._windows])
-        if self._n_frames * FRAME_S <= self._apart_s and fewest <= len(speech):
-            of_stream = np.array([window.stream for window in self._windows])
+        apart = self._n_frames * FRAME_S <= self._apart_s and fewest <= len(speech)
+        if apart:
             loud = self._energy > 10 ** (-STREAM_BELOW_DB / 10) * self._energy.max()
             kept = np.argsort(-self._energy)[: int(np.clip(loud.sum(), fewest, most))]
+            of_stream = np.array([window.stream for window in self._windows])
             people = [np.flatnonzero(of_stream == stream) for stream in kept]
-            labels = np.full(speech.shape, -1)
-            for person, stream in enumerate(kept):
-                labels[stream, speech[stream]] = person
-            voices = [Voice.of(vectors[own], weights[own]) for own in people]
         else:
             people = find_people(vectors, self._windows, fewest, most)
-            voices = [Voice.of(vectors[own], weights[own]) for own in people]
+        voices = [Voice.of(vectors[own], weights[own]) for own in people]
+        if apart:
+            labels = np.full(speech.shape, -1)
+            labels[kept] = np.where(speech[kept], np.arange(len(kept))[:, None], -1)
+        else:
             labels = assign(speech, self._short, scores_of(np.concatenate(self._short_embeddings), voices))
         order = order_of_beginning(labels)
         new = np.full(len(voices) + 1, -1)

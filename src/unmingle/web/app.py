@@ -2,18 +2,15 @@
 
 import asyncio
 import json
-import mimetypes
 import secrets
 import socket
 import tempfile
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager, suppress
-from io import RawIOBase
 from pathlib import Path
 from string import Template
 from typing import Any, cast
 from urllib.parse import quote
-from zipfile import ZipFile, ZipInfo
 
 from starlette.applications import Starlette
 from starlette.concurrency import run_in_threadpool
@@ -26,14 +23,14 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from unmingle.errors import InputError, UnmingleError, UsageError
 from unmingle.media.audio import open_audio
+from unmingle.web.files import PIECE, file_response, zipped
 from unmingle.web.jobs import MIXTURE, Job, Jobs, Task
 from unmingle.web.noises import VOICES
-from unmingle.web.uploads import Limits, Refused, Upload, Uploads
+from unmingle.web.uploads import Limits, Refused, Upload, Uploads, plain_name
 
 PAGE = Path(__file__).parent / "page"
 COOKIE = "unmingle-visitor"
 EXAMPLE = VOICES / "first.opus"
-PIECE = 2**20
 WAVESURFER = "wavesurfer-8.0.1.min.js"
 STATIC = (
     "page.css",
@@ -193,10 +190,9 @@ async def receive(request: Request, recording: Upload, path: Path, name: str) ->
 
 async def sample(request: Request) -> Response:
     """The body is a file with the voice of somebody who is wanted; `?name=` its name."""
-    recording, name = wanted(request), request.query_params.get("name", "")
-    path = recording.place("sample", name)
-    await receive(request, recording, path, name)
-    recording.sample = path
+    recording = wanted(request)
+    recording.sample_name = plain_name(request.query_params.get("name", ""))
+    await receive(request, recording, recording.sample, recording.sample_name)
     return JSONResponse({}, 201)
 
 
@@ -336,39 +332,6 @@ async def small_body(request: Request) -> bytes:
         if len(body) > 10_000:
             raise UsageError("not a task; load the page again")
     return body
-
-
-def file_response(path: Path, download_name: str | None) -> Response:
-    """A file or a range of it, as sound or a picture and nothing else, whatever was uploaded."""
-    if not path.is_file():
-        raise HTTPException(404)
-    kind = mimetypes.guess_type(path.name)[0] or ""
-    kind = kind if kind.startswith(("audio/", "video/", "image/png")) else "application/octet-stream"
-    return FileResponse(path, media_type=kind, filename=download_name)
-
-
-def zipped(files: dict[str, Path]) -> Iterator[bytes]:
-    """An archive of files, uncompressed, piece by piece."""
-    taken = bytearray()
-
-    class Sink(RawIOBase):
-        def write(self, piece: Any) -> int:
-            taken.extend(piece)
-            return len(piece)
-
-    with ZipFile(Sink(), "w") as archive:
-        for name, path in files.items():
-            with (
-                path.open("rb") as file,
-                archive.open(
-                    ZipInfo.from_file(path, name), "w", force_zip64=path.stat().st_size >= 2**31
-                ) as entry,
-            ):
-                while piece := file.read(PIECE):
-                    entry.write(piece)
-                    yield bytes(taken)
-                    taken.clear()
-    yield bytes(taken)
 
 
 async def say_error(_: Request, error: Exception) -> Response:

@@ -35,7 +35,7 @@ class Task:
     """What a visitor asks for.
 
     Attributes:
-        target: name of the file with a sample of the one person who is wanted; "" for everybody.
+        target: only the person of the sample is wanted.
 
     Raises:
         UsageError: one of them is unknown.
@@ -45,7 +45,7 @@ class Task:
     speakers: Speakers = "auto"
     format: str = "flac"
     noise: Noise | None = None
-    target: str = ""
+    target: bool = False
 
     def __post_init__(self) -> None:
         if self.kind not in TASKS:
@@ -53,7 +53,7 @@ class Task:
         number_of_people(self.speakers)
         if self.format not in FORMATS:
             raise UsageError(f"no format {self.format!r:.40}; choose from {', '.join(FORMATS)}")
-        if not isinstance(self.target, str) or (self.target and self.kind != "separate"):
+        if not isinstance(self.target, bool) or (self.target and self.kind != "separate"):
             raise UsageError("a person is picked out by separating only; load the page again")
 
     @classmethod
@@ -77,9 +77,9 @@ def run(task: Task, recording: Upload, source: Path, out: Path, progress: Progre
     if task.kind == "enhance":
         return enhance_file(source, out, rest=True, **options)
     if task.target:
-        if recording.sample is None:
-            raise UsageError(f"{task.target}: this sample of a voice is not here; choose it again")
-        options["targets"] = {output_stems([task.target])[0]: recording.sample}
+        if not recording.sample_name:
+            raise UsageError("the sample of the voice is not here; choose it again")
+        options["targets"] = {output_stems([recording.sample_name])[0]: recording.sample}
     return separate_file(source, out, speakers=task.speakers, **options)
 
 
@@ -175,8 +175,10 @@ class Job:
                     else peaks(path, result.duration_s, lambda *_: None)
                     for person, path in zip(people, arranged.outputs, strict=True)
                 }
-            except BaseException:
+            except BaseException as error:
                 shutil.rmtree(folder, ignore_errors=True)
+                if isinstance(error, UnmingleError):
+                    raise type(error)(self._recording.in_words(error)) from None
                 raise
             own = {path.name for path in result.outputs} | {RTTM, LABELS}
             told = (*arranged.outputs, folder / RTTM, folder / LABELS)

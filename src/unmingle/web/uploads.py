@@ -71,7 +71,7 @@ class Upload:
         name: what its visitor calls it.
         duration_s: as declared; None = unknown [s].
         job: the latest that was asked for.
-        sample: a file with the voice of somebody who is wanted.
+        sample_name: what its visitor calls the sample of a voice that is wanted; "" = none.
         used: when it was last asked for [s, `time.monotonic`].
     """
 
@@ -81,7 +81,7 @@ class Upload:
     id: str = field(default_factory=lambda: secrets.token_urlsafe(24))
     duration_s: float | None = None
     job: Work | None = None
-    sample: Path | None = None
+    sample_name: str = ""
     used: float = field(default_factory=time.monotonic)
 
     @property
@@ -92,18 +92,28 @@ class Upload:
     @property
     def source(self) -> Path:
         """The upload."""
-        return self.place("upload", self.name)
+        return self._place("upload", self.name)
 
-    def place(self, kind: str, name: str) -> Path:
+    @property
+    def sample(self) -> Path:
+        """The sample of a voice."""
+        return self._place("sample", self.sample_name)
+
+    def _place(self, kind: str, name: str) -> Path:
         """Where a file that the visitor calls `name` lies; of its name, the suffix is kept."""
         suffix = Path(name).suffix
         return self.folder / f"{kind}{suffix if re.fullmatch(r'[.][A-Za-z0-9]{1,8}', suffix) else ''}"
 
     def in_words(self, error: Exception) -> str:
         """An error's line, with the visitor's name for the file instead of paths on this machine."""
-        return " ".join(
-            str(error).replace(str(self.source), self.name).replace(f"{self.folder}/", "").split()
-        )
+        named = str(error).replace(str(self.source), self.name).replace(str(self.sample), self.sample_name)
+        return " ".join(named.replace(f"{self.folder}/", "").split())
+
+
+def plain_name(name: str) -> str:
+    """A file's name as the visitor's machine says it, without folders and what cannot be printed."""
+    last = name.replace("\\", "/").rsplit("/", 1)[-1]
+    return re.sub(r"[\x00-\x1f]", "_", last).strip(" .")[-120:] or "recording"
 
 
 class Uploads:
@@ -130,10 +140,7 @@ class Uploads:
             Refused: the visitor has too many, or the disk has no room.
             InputError: too large.
         """
-        name = (
-            re.sub(r"[\x00-\x1f]", "_", name.replace("\\", "/").rsplit("/", 1)[-1]).strip(" .")[-120:]
-            or "recording"
-        )
+        name = plain_name(name)
         self.check_size(name, n_bytes)
         # The upload, with noise, and its voices.
         if shutil.disk_usage(self._folder).free < 4 * n_bytes + 2**28:

@@ -106,7 +106,7 @@ function choose(file) {
 }
 
 function sampled() {
-  return at("sample").files.length && document.querySelector("input[name=task]:checked").value === "separate";
+  return at("sample").files.length > 0 && document.querySelector("input[name=task]:checked").value === "separate";
 }
 
 function task() {
@@ -115,7 +115,7 @@ function task() {
   return {
     kind: document.querySelector("input[name=task]:checked").value,
     speakers: speakers === "auto" ? speakers : Number(speakers),
-    target: sampled() ? at("sample").files[0].name : "",
+    target: sampled(),
     format: at("format").value,
     noise: kind
       ? {
