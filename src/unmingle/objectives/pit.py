@@ -70,16 +70,22 @@ def thresholded_snr(estimate: Tensor, reference: Tensor, mixture: Tensor, max_db
     return _thresholded(reference.square().sum(-1), error, mixture.square().sum(-1), max_db)
 
 
-def thresholded_snr_of(found: Energies, whole: Tensor, max_db: float) -> Tensor:
+def thresholded_snr_of(
+    found: Energies, whole: Tensor, max_db: float, silent_db: float | None = None
+) -> Tensor:
     """`thresholded_snr` of all pairs from their energies and that of the mixture `(B,)`: `(B, I, J)` [dB]."""
     error = (found.own - 2 * found.cross + found.other).clamp(min=0)
-    return _thresholded(found.other.expand_as(error), error, whole[:, None, None], max_db)
+    return _thresholded(found.other.expand_as(error), error, whole[:, None, None], max_db, silent_db)
 
 
-def _thresholded(energy: Tensor, error: Tensor, whole: Tensor, max_db: float) -> Tensor:
-    tau, eps = 10 ** (-max_db / 10), 1e-8
+def _thresholded(
+    energy: Tensor, error: Tensor, whole: Tensor, max_db: float, silent_db: float | None = None
+) -> Tensor:
+    eps = 1e-8
     silent = energy < SILENT * whole + eps
     scale = torch.where(silent, whole, energy)
+    most = torch.where(silent, max_db if silent_db is None else silent_db, max_db)
+    tau = 10 ** (-most / 10)
     return 10 * ((scale + eps) / (error + tau * scale + eps)).log10()
 
 
@@ -105,6 +111,8 @@ class WaveformPIT(nn.Module):
         si_sdr: weight of the scale-invariant measure (sources that are silent do not count in it).
         snr: weight of the scale-aware, thresholded SNR; it is what makes levels and silences right.
         max_db: what is better than that counts no more [dB].
+        silent_db: the same where a source is silent; `max_db` unless given. A high one pays for being silent,
+            and an output that is seldom needed may never wake up.
         stages: weight of the intermediate estimates of a separator that has `forward_stages`.
         fix_after: in a training on a fixed set, the epochs after which every item keeps the order that it had
             then; never, if not given.
@@ -116,26 +124,22 @@ class WaveformPIT(nn.Module):
         si_sdr: float = 1.0,
         snr: float = 0.0,
         max_db: float = 30.0,
+        silent_db: float | None = None,
         stages: float = 0.0,
         fix_after: int | None = None,
     ) -> None:
         super().__init__()
         if not si_sdr and not snr:
             raise ValueError("WaveformPIT needs a weight for si_sdr or snr")
-        self.si_sdr, self.snr, self.max_db, self.stages, self.fix_after = (
-            si_sdr,
-            snr,
-            max_db,
-            stages,
-            fix_after,
-        )
+        self.si_sdr, self.snr, self.max_db, self.silent_db = si_sdr, snr, max_db, silent_db
+        self.stages, self.fix_after = stages, fix_after
 
     def scores(self, estimates: Tensor, sources: Tensor, mixture: Tensor) -> Tensor:
         """Weighted measure of every pair: `(B, S, T)`, `(B, S, T)`, `(B, T)` → `(B, S, S)` [dB]."""
         return self._scores(*energies(estimates, sources), mixture.float().square().sum(-1))
 
     def _scores(self, raw: Energies, centred: Energies, whole: Tensor) -> Tensor:
-        snr = thresholded_snr_of(raw, whole, self.max_db)
+        snr = thresholded_snr_of(raw, whole, self.max_db, self.silent_db)
         if not self.si_sdr:
             return self.snr * snr
         silent = raw.other < SILENT * whole[:, None, None]
