@@ -111,6 +111,14 @@ def test_a_silent_reference_rewards_a_quieter_estimate() -> None:
     assert quieter > louder
 
 
+def test_what_a_silent_source_is_worth_can_be_capped_apart() -> None:
+    mixture = torch.randn(1, 8000)
+    sources = torch.stack([mixture, torch.zeros_like(mixture)], dim=1)
+    values = WaveformPIT(si_sdr=0.5, snr=0.5, silent_db=12.0).scores(sources, sources, mixture)
+    assert values[0, 0, 0] == pytest.approx(30, abs=0.01)
+    assert values[0, 1, 1] == pytest.approx(12, abs=0.01)
+
+
 def test_measures_of_all_pairs_at_once_equal_those_of_every_pair() -> None:
     sources = voices(2, 3, 4000) + 0.2
     sources[1, 2] = 0
