@@ -10,11 +10,12 @@ import soundfile
 from unmingle.errors import InputError, UsageError
 from unmingle.inference import diarization
 from unmingle.inference.arrays import separate
-from unmingle.inference.clustering import labels_after, merge_order
+from unmingle.inference.clustering import condense, labels_after, likeness, merge_order
 from unmingle.inference.conversation import listen, shares
 from unmingle.inference.diarization import best_path
 from unmingle.inference.files import separate_file
-from unmingle.inference.voice_activity import likeness_to_loudest, speech_frames
+from unmingle.inference.segmentation import voices_at_once
+from unmingle.inference.voice_activity import FRAME_S, speech_frames
 from unmingle.results.rttm import Segment, read_rttm, write_rttm
 from unmingle.runtime.loading import load
 
@@ -126,59 +127,75 @@ def test_a_recording_too_long_for_memory_is_put_aside(
     assert np.array_equal(rows, separate(talk(), RATE)) and not list(tmp_path.iterdir())
 
 
-def test_clusters_merge_by_evidence_and_never_what_is_apart() -> None:
+def vectors_of_three(n: int) -> tuple[np.ndarray, np.ndarray]:
+    """`n` unit vectors around those of three people, and whose they are."""
     rng = np.random.default_rng(0)
-    spread = np.full(16, 20.0)
-    means = rng.standard_normal((3, 16)) * np.sqrt(spread)
-    owners = np.repeat([0, 1, 2], 10)
-    vectors = means[owners] + rng.standard_normal((30, 16))
-    apart = np.zeros((30, 30), bool)
-    merges, gains = merge_order(vectors, np.ones(30), spread, apart)
-    labels = labels_after([merge for merge, gain in zip(merges, gains, strict=True) if gain > 0], 30)
+    owners = rng.integers(3, size=n)
+    vectors = rng.standard_normal((3, 64))[owners] + 0.7 * rng.standard_normal((n, 64))
+    return vectors / np.linalg.norm(vectors, axis=1, keepdims=True), owners
+
+
+def test_clusters_merge_from_the_most_alike_to_the_least() -> None:
+    vectors, owners = vectors_of_three(30)
+    merges, cosines = merge_order(vectors, np.ones(30))
+    assert len(merges) == 29 and cosines[-2:].max() < 0.3 < cosines[:-2].min()
+    labels = labels_after(merges[:-2], 30)
     assert all(len(set(labels[owners == k])) == 1 for k in range(3)) and len(set(labels)) == 3
-    apart[0, 1:10] = apart[1:10, 0] = True
-    merges, _ = merge_order(vectors, np.ones(30), spread, apart)
-    labels = labels_after(merges, 30)
-    assert all(labels[0] != labels[k] for k in range(1, 10))
+    halves = [np.flatnonzero(owners == 0)[::2], np.flatnonzero(owners == 0)[1::2], np.flatnonzero(owners)]
+    alike = likeness(vectors, np.ones(30), halves)
+    assert alike[0, 1] > 0.9 and alike[0, 2] < 0.4 and not alike.diagonal().any()
 
 
 def test_people_are_found_among_more_windows_than_are_clustered_at_once() -> None:
-    rng = np.random.default_rng(0)
-    spread = diarization.spread()
-    means = rng.standard_normal((3, len(spread))) * np.sqrt(spread)
     n = 2 * diarization.MOST_AT_ONCE + 500
-    owners = rng.integers(3, size=n)
-    vectors = means[owners] + rng.standard_normal((n, len(spread)))
-    windows = [diarization.Window(0, 25 * k, 25 * k + 50, 1.6) for k in range(n)]
-    groups, apart = diarization.group_alike(vectors, windows)
-    assert len(groups) <= diarization.MOST_AT_ONCE and not apart.any()
-    assert sorted(np.concatenate(groups)) == list(range(n))
-    people = diarization.find_people(vectors, windows, 1, 8)
+    vectors, owners = vectors_of_three(n)
+    groups = condense(vectors, np.ones(n), diarization.MOST_AT_ONCE, diarization.LEFT)
+    assert len(groups) <= diarization.LEFT + 3 and sorted(np.concatenate(groups)) == list(range(n))
+    people = diarization.find_people(vectors, np.full(n, 1.6), 1, 8)
     assert [len(set(owners[own])) for own in people] == [1, 1, 1]
+    assert len(diarization.find_people(vectors, np.full(n, 1.6), 1, 2)) == 2
 
 
 def test_the_best_path_changes_only_where_it_pays() -> None:
     scores = np.zeros((60, 2))
     scores[:30, 0] = scores[30:, 1] = 1.0
     scores[10, 1] = 5.0
-    assert np.array_equal(best_path(100 * scores), np.repeat([0, 1], 30)) is False
-    path = best_path(10 * scores)
-    assert (path[:9] == 0).all() and (path[-20:] == 1).all()
-    assert np.array_equal(best_path(scores[:, ::-1]), 1 - best_path(scores))
+    costs = 20.0 * (1 - np.eye(2))
+    assert np.array_equal(best_path(scores, costs), np.repeat([0, 1], 30))
+    assert np.array_equal(best_path(scores[:, ::-1], costs), np.repeat([1, 0], 30))
+    assert not best_path(0.1 * scores, costs).any() or best_path(0.1 * scores, costs).all()
 
 
-def test_what_is_like_the_loudest_stream_is_told_from_another_voice() -> None:
-    rng = np.random.default_rng(0)
-    loud, other = rng.standard_normal((2, 50, 512))
-    like = likeness_to_loudest(np.stack([0.3 * loud + 0.1 * other, loud, 0.5 * other]))
-    assert (like[0] > 0.8).all() and not like[1].any() and (np.abs(like[2]) < 0.1).all()
+def test_two_at_once_are_two_people_and_one_stays_on_their_stream() -> None:
+    at_once, energy = np.repeat([1, 2], 40), np.ones((2, 80))
+    energy[1, :40] = 1e-3
+    windows = [
+        diarization.Window(stream, *at) for stream, at in ((-1, (0, 40)), (0, (40, 80)), (1, (40, 80)))
+    ]
+    scores = np.array([[9.0, 0.0], [8.0, 5.0], [8.5, 5.0]])  # both streams are most like the first person
+    labels = diarization.assign(at_once, energy, windows, scores)
+    assert labels[0].tolist() == [0] * 80 and labels[1].tolist() == [-1] * 40 + [1] * 40
 
 
-def test_two_streams_at_once_are_given_to_two_people() -> None:
-    speech = np.ones((2, 40), bool)
-    windows = [diarization.Window(stream, 0, 40, 1.0) for stream in (0, 1)]
-    scores = np.array([[10.0, 0.0, 5.0], [9.0, 8.5, 0.0]])  # both are most like the first person
-    assert diarization.assign(speech, windows, scores).tolist() == [[0] * 40, [1] * 40]
+def test_windows_cover_speech_and_end_where_the_speaker_changes() -> None:
+    at_once = np.repeat([0, 1, 2, 0], [20, 120, 50, 10])
+    windows = diarization.windows_in(at_once, np.array([80]), np.ones((2, 200)))
+    alone = [(w.start, w.end) for w in windows if w.stream == diarization.ALL]
+    assert alone[0][0] == 20 and alone[-1][1] == 140 and all(end <= 80 or start >= 80 for start, end in alone)
+    assert {(w.stream, w.start, w.end) for w in windows if w.stream != diarization.ALL} == {
+        (0, 140, 190),
+        (1, 140, 190),
+    }
+
+
+def test_it_is_heard_how_many_speak_at_once_and_where_another_begins() -> None:
+    first, second = voices()
+    n = 4 * RATE
+    found = voices_at_once(np.concatenate([first[:n], second[:n], first[:n] + second[:n]]))
+    one, two, other = (row.reshape(3, -1) for row in found[:, : 3 * (found.shape[1] // 3)])
+    assert (one.mean(axis=1) > 0.6).all() and two[:2].mean() < 0.1 < 0.4 < two[2].mean()
+    change = other.ravel()[round(3.5 / FRAME_S) : round(5.5 / FRAME_S)]
+    assert change.max() > 0.5 > 0.3 > other.mean()
 
 
 def test_where_one_person_speaks_all_streams_are_theirs() -> None:

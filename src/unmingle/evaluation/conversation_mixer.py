@@ -18,7 +18,7 @@ from unmingle.data.corpora import Corpus
 from unmingle.data.mixer import at_level, gain_to_level, room
 from unmingle.data.recipe import DataRecipe
 from unmingle.errors import InputError
-from unmingle.inference.voice_activity import FRAME, PAUSE_S, RATE, VoiceActivity, runs
+from unmingle.inference.voice_activity import FRAME, PAUSE_S, RATE, runs, speech_in
 from unmingle.results.folders import OutputFolder
 from unmingle.results.rttm import RTTM, Segment, write_rttm
 
@@ -80,9 +80,10 @@ def read_plans(path: Path) -> list[Plan]:
 def speech_runs(samples: np.ndarray, sample_rate: int) -> list[tuple[int, int]]:
     """Where a clean recording of one person holds speech: begin and end of each stretch [samples]."""
     heard = samples if sample_rate == RATE else soxr.resample(samples, sample_rate, RATE)
-    speech = VoiceActivity(1).feed(np.pad(heard, (0, -len(heard) % FRAME))[None].astype(np.float32))[0]
     scale = FRAME * sample_rate / RATE
-    return [(round(start * scale), min(round(end * scale), len(samples))) for start, end in runs(speech)]
+    return [
+        (round(start * scale), min(round(end * scale), len(samples))) for start, end in runs(speech_in(heard))
+    ]
 
 
 class ConversationMixer:

@@ -25,7 +25,7 @@ from unmingle.results.rttm import Segment
 
 Targets = Mapping[str, Voice]
 
-PRESENT = -10.0  # log-likelihood ratio above which a person is the one of whom a sample is given
+PRESENT = 0.4  # cosine above which a person is the one of whom a sample is given
 IN_MEMORY = 2**23  # bytes of streams that are not put on disk
 #: Frames by which a stretch of speech is longer on a track than it was detected; fades lie in them.
 BEFORE, AFTER = 4, 8

@@ -1,56 +1,66 @@
 """Who spoke when: streams of separated speech become people."""
 
+import itertools
 from dataclasses import dataclass, replace
 
 import numpy as np
 
 from unmingle.facts import MOST_PEOPLE
-from unmingle.inference.clustering import condense, evidence, labels_after, merge_order
-from unmingle.inference.speaker_embedding import embed, spread
-from unmingle.inference.voice_activity import FRAME, FRAME_S, RATE, VoiceActivity, runs
+from unmingle.inference.clustering import condense, labels_after, likeness, merge_order
+from unmingle.inference.frames import TINY, smooth
+from unmingle.inference.segmentation import voices_at_once
+from unmingle.inference.speaker_embedding import embed
+from unmingle.inference.voice_activity import (
+    FRAME,
+    FRAME_S,
+    RATE,
+    frame_powers,
+    is_heard,
+    loudness,
+    runs,
+    speech_frames,
+)
 
 BLOCK_S, LOOK_BACK_S = 30.0, 8.0  # analysed at once; where in its end it may be cut
 
-# Of the embeddings by which people are found, and of those by which it is told who speaks [frames].
-WINDOW, HOP = round(1.6 / FRAME_S), round(0.8 / FRAME_S)
-SHORT_WINDOW, SHORT_HOP = round(0.8 / FRAME_S), round(0.2 / FRAME_S)
-SHORTEST = round(0.3 / FRAME_S)  # by which people are found [frames]
-#: Weight of a window in which another stream speaks all the time; 1 where nobody else does.
-OVERLAPPED = 0.25
-
-# A second of speech is worth so many independent vectors; what follows from overlapping windows in one room
-# is not.
-VECTORS_PER_S = 0.2
-MOST_AT_ONCE, LEAST_LEFT = 1000, 32  # windows that are clustered at once; groups that stay of them, at least
-SAME = -15.0  # log-likelihood ratio above which two clusters are one person
-ROUNDS = 6  # in which windows go to the nearest person, after they were clustered
-LEAST_S, LEAST_SHARE = 1.2, 0.02  # of speech that makes a person, unless the number is given
-# Log-likelihood that a change of the speaker within a stretch costs [s of it], and that somebody on two
-# streams at once does [frame].
-SWITCH, TWICE = 3.0, 20.0
+# Of the embeddings by which people are found and told apart [frames].
+WINDOW, HOP, SHORTEST = round(1.6 / FRAME_S), round(0.5 / FRAME_S), round(0.2 / FRAME_S)
+SURE_S = 0.8  # shorter ones do not tell how many people there are
+MOST_AT_ONCE, LEFT = 1200, 600  # windows that are clustered at once; groups that stay of more
+SAME = 0.05  # mean cosine above which two clusters are one person, where the recording's mean is 0
+LIKE_ITSELF = 0.6  # likeness of two clusters, in relation to that within them, above which they are, too
+ROUNDS = 3  # in which windows go to the nearest person, after they were clustered
+LEAST_S, LEAST_SHARE = 2.0, 0.03  # of speech that makes a person, unless the number is given
+CERTAINTY = 30.0  # log-likelihood that a cosine of 1 is worth
+# Log-likelihood that it costs when somebody else speaks, and when somebody is on another stream [s of it];
+# and what a stream's share of the loudness says about who is on it.
+SWITCH, MOVE, LOUDNESS = 3.0, 1.0, 10.0
+ALL = -1  # of the streams, their sum
+# Probabilities at which speech begins and ends, and at which overlapped speech does.
+SPEAKS, TWO_SPEAK = (0.7, 0.6), (0.5, 0.4)
+#: So far below the loudest of the streams of one voice each nobody is heard: where two speak, where one does.
+BELOW_OTHERS_DB = 20.0, 12.0
+CHANGES = 0.5  # probability of somebody else, above which a stretch is cut
 #: Below the loudest, a stream is what leaks, where each is a person's.
 STREAM_BELOW_DB = 14.0
-SWEEPS = 3  # over the streams, each given the others
+#: Share of overlapped speech below which one person speaks, and above which a stream holds two voices.
+ALONE, CROWDED = 0.2, 0.52
 
 
 @dataclass(frozen=True)
 class Voice:
-    """What is known of how somebody sounds: so many independent vectors, see `evidence`, and their sum."""
+    """How somebody sounds: the mean of the embeddings of what they say `(D,)`."""
 
-    count: float
-    total: np.ndarray
+    mean: np.ndarray
 
     @classmethod
-    def of(cls, vectors: np.ndarray, seconds: np.ndarray) -> "Voice":
-        """From the embeddings `(W, D)` of pieces of speech that are worth so many seconds `(W,)`."""
-        counts = VECTORS_PER_S * seconds
-        return cls(float(counts.sum()), (counts[:, None] * vectors).sum(axis=0))
+    def of(cls, vectors: np.ndarray, weights: np.ndarray) -> "Voice":
+        """From the embeddings `(W, D)` of pieces of speech, and what each says about the voice `(W,)`."""
+        return cls(weights @ vectors / weights.sum())
 
     def like(self, other: "Voice") -> float:
-        """Log-likelihood ratio of being the same person."""
-        together = evidence(self.total + other.total, np.asarray(self.count + other.count), spread())
-        apart = [evidence(voice.total, np.asarray(voice.count), spread()) for voice in (self, other)]
-        return float(together - sum(apart))
+        """Cosine of the angle between them."""
+        return float(unit(self.mean[None])[0] @ unit(other.mean[None])[0])
 
 
 @dataclass(frozen=True)
@@ -69,32 +79,38 @@ class People:
 
 @dataclass(frozen=True)
 class Window:
-    """A piece of speech on one stream: frames `start` to `end`, and how much it says about the voice."""
+    """A piece of speech: frames `start` to `end` of one stream, or of all of them (`ALL`)."""
 
     stream: int
     start: int
     end: int
-    weight: float
+
+    @property
+    def seconds(self) -> float:
+        """Its length [s]."""
+        return (self.end - self.start) * FRAME_S
 
 
 class Diarization:
     """Listens to separated streams as they come, and tells at the end who spoke where.
 
+    Where one person speaks, all streams are a part of the same voice; where two do, each is on one stream.
+
     Args:
         n_streams: how many there are.
-        apart_s: length of a recording up to which a stream is all of a person, if anybody's [s].
+        apart_s: length of a recording up to which a stream is all of a person, if anybody's [s]; up to
+            `BLOCK_S`, if two speak most of the time.
     """
 
     def __init__(self, n_streams: int, apart_s: float = 0.0) -> None:
-        self._activity, self._apart_s = VoiceActivity(n_streams), apart_s
-        self._energy = np.zeros(n_streams)
+        self._apart_s = apart_s
         self._ahead = np.zeros((n_streams, 0), np.float32)
-        self._speech: list[np.ndarray] = []
+        self._loud = 0.0
+        self._at_once: list[np.ndarray] = []
+        self._levels: list[np.ndarray] = []
         self._n_frames = 0
         self._windows: list[Window] = []
         self._embeddings: list[np.ndarray] = []
-        self._short: list[Window] = []
-        self._short_embeddings: list[np.ndarray] = []
 
     def feed(self, streams: np.ndarray) -> None:
         """Take the next `(S, t)` at 16 kHz."""
@@ -110,19 +126,23 @@ class Diarization:
         streams, self._ahead = self._ahead[:, :n], self._ahead[:, n:]
         if not n:
             return
-        self._energy += np.square(streams, dtype=np.float64).sum(axis=1)
-        speech = self._activity.feed(np.pad(streams, ((0, 0), (0, -n % FRAME))))
-        for known, found, window, hop, shortest in (
-            (self._windows, self._embeddings, WINDOW, HOP, SHORTEST),
-            (self._short, self._short_embeddings, SHORT_WINDOW, SHORT_HOP, 1),
-        ):
-            new = windows_in(speech, window, hop, shortest)
-            if new:
-                pieces = [streams[w.stream, w.start * FRAME : w.end * FRAME] for w in new]
-                found.append(embed(pieces).astype(np.float16))
-                known += [replace(w, start=w.start + self._n_frames, end=w.end + self._n_frames) for w in new]
-        self._speech.append(speech)
-        self._n_frames += speech.shape[1]
+        streams = np.pad(streams, ((0, 0), (0, -n % FRAME)))
+        energy, together = frame_powers(streams), streams.sum(axis=0)
+        self._loud = max(self._loud, loudness(energy))
+        found = voices_at_once(together)
+        at_once = count_voices(found[:2] * is_heard(energy, self._loud))
+        cuts = peaks(found[2])
+        sources = np.concatenate([streams, together[None]])
+        new = windows_in(at_once, cuts, smooth(energy, 31))
+        if new:
+            pieces = [sources[w.stream, w.start * FRAME : w.end * FRAME] for w in new]
+            self._embeddings.append(embed(pieces).astype(np.float16))
+            self._windows += [
+                replace(w, start=w.start + self._n_frames, end=w.end + self._n_frames) for w in new
+            ]
+        self._at_once.append(at_once)
+        self._levels.append(np.log10(energy + TINY).astype(np.float32))
+        self._n_frames += len(at_once)
 
     def finish(self, fewest: int = 1, most: int = MOST_PEOPLE) -> "People":
         """Who speaks where.
@@ -130,88 +150,179 @@ class Diarization:
         Args:
             fewest, most: how many people there may be.
         """
-        self._analyse(self._ahead.shape[1])
-        if not self._speech:
+        streams = self._ahead
+        whole = not self._at_once
+        self._analyse(streams.shape[1])
+        if not self._at_once:
             return People(np.full((len(self._ahead), 0), -1), [])
-        speech = np.concatenate(self._speech, axis=1)
+        at_once, energy = np.concatenate(self._at_once), 10.0 ** np.concatenate(self._levels, axis=1)
         if not self._windows:
-            return People(np.where(speech, 0, -1), [None] * int(speech.any()))
+            first = np.arange(len(energy))[:, None] == 0
+            return People(np.where(first & (at_once > 0), 0, -1), [None] * int(at_once.any()))
         vectors = np.concatenate(self._embeddings, dtype=np.float32)
-        weights = np.array([window.weight for window in self._windows])
-        apart = self._n_frames * FRAME_S <= self._apart_s and fewest <= len(speech)
+        weights = np.array([window.seconds for window in self._windows])
+        crowded = 2 * (at_once > 1).sum() > (at_once > 0).sum()
+        apart = whole and (streams.shape[1] <= self._apart_s * RATE or (crowded and self._apart_s > 0))
         if apart:
-            loud = self._energy > 10 ** (-STREAM_BELOW_DB / 10) * self._energy.max()
-            kept = np.argsort(-self._energy)[: int(np.clip(loud.sum(), fewest, most))]
-            of_stream = np.array([window.stream for window in self._windows])
-            people = [np.flatnonzero(of_stream == stream) for stream in kept]
-        else:
-            people = find_people(vectors, self._windows, fewest, most)
-        voices = [Voice.of(vectors[own], weights[own]) for own in people]
-        if apart:
+            fewest = most = int(np.clip(count_people(streams), fewest, most))
+        if apart and most <= len(streams):
+            kept = np.argsort(-energy.sum(axis=1))[:most]
+            near = smooth(energy, 7)
+            below_db = np.where(at_once > 1, *BELOW_OTHERS_DB)
+            speech = (at_once > 0) & (near >= 10 ** (-below_db / 10) * near[kept].max(axis=0))
+            on = np.array([loudest(energy, window) for window in self._windows])
+            voices: list[Voice | None] = [
+                Voice.of(vectors[on == k], weights[on == k]) if (on == k).any() else None for k in kept
+            ]
             labels = np.full(speech.shape, -1)
             labels[kept] = np.where(speech[kept], np.arange(len(kept))[:, None], -1)
         else:
-            labels = assign(speech, self._short, scores_of(np.concatenate(self._short_embeddings), voices))
+            # By those in which one speaks, if that happens at all.
+            known = np.flatnonzero([window.stream == ALL for window in self._windows])
+            if weights[known].sum() < LEAST_S:
+                known = np.arange(len(weights))
+            people = [known[own] for own in find_people(vectors[known], weights[known], fewest, most)]
+            found = [Voice.of(vectors[own], weights[own]) for own in people]
+            voices = [*found]
+            centre = Voice.of(vectors[known], weights[known]).mean
+            means = unit(np.stack([voice.mean for voice in found]) - centre)
+            labels = assign(at_once, energy, self._windows, CERTAINTY * unit(vectors - centre) @ means.T)
         order = order_of_beginning(labels)
         new = np.full(len(voices) + 1, -1)
         new[order] = np.arange(len(order))
         return People(new[labels], [voices[k] for k in order])
 
 
-def windows_in(speech: np.ndarray, window: int, hop: int, shortest: int) -> list[Window]:
-    """Windows of about `window` frames, `hop` apart, that cover what is speech, bool `(S, N)`; stretches
-    below `shortest` frames are left out.
+def loudest(energy: np.ndarray, window: Window) -> int:
+    """The stream of a window, or the loudest one in it."""
+    if window.stream != ALL:
+        return window.stream
+    return int(energy[:, window.start : window.end].sum(axis=1).argmax())
+
+
+def count_people(streams: np.ndarray) -> int:
+    """How many people are in a short recording, by how loud the streams `(S, T)` of it are, and by how often
+    two are heard at once in all of it and on each.
     """
-    n_speaking, found = speech.sum(axis=0), []
-    for stream, own in enumerate(speech):
-        for start, end in runs(own):
-            n = max(1, round((end - start - window) / hop) + 1)
-            length = window if n > 1 else end - start
-            for first in np.linspace(start, end - length, n).round().astype(int).tolist():
-                if length >= shortest:
-                    alone = (n_speaking[first : first + length] == 1).mean()
-                    weight = (OVERLAPPED + (1 - OVERLAPPED) * alone) * length * FRAME_S
-                    found.append(Window(stream, first, first + length, float(weight)))
+    power = np.square(streams, dtype=np.float64).sum(axis=1)
+    kept = streams[power > 10 ** (-STREAM_BELOW_DB / 10) * power.max()]
+    if len(kept) < 2 or overlap(streams.sum(axis=0)) < ALONE:
+        return 1
+    return len(kept) + int(np.mean([overlap(stream) for stream in kept]) >= CROWDED)
+
+
+def overlap(samples: np.ndarray) -> float:
+    """Share of the speech in `(T,)` that is of two people at once."""
+    one, two, _ = voices_at_once(samples).sum(axis=1)
+    return float(two / max(one, TINY))
+
+
+def count_voices(probabilities: np.ndarray) -> np.ndarray:
+    """How many speak, 0 to 2, by the probabilities `(2, N)` of one and of two: int `(N,)`."""
+    one = speech_frames(probabilities[0], *SPEAKS)
+    return one.astype(int) + (one & speech_frames(probabilities[1], *TWO_SPEAK))
+
+
+def peaks(probability: np.ndarray) -> np.ndarray:
+    """The middles of the stretches in which it is more likely than not: int `(n,)`."""
+    return np.array([(a + b) // 2 for a, b in runs(probability > CHANGES)], int)
+
+
+def stretches(mask: np.ndarray, cuts: np.ndarray) -> list[tuple[int, int]]:
+    """Runs of `mask` `(N,)`, cut at `cuts`."""
+    found = []
+    for start, end in runs(mask):
+        edges = [start, *cuts[(cuts > start) & (cuts < end)].tolist(), end]
+        found += list(itertools.pairwise(edges))
     return found
 
 
-def find_people(vectors: np.ndarray, windows: list[Window], fewest: int, most: int) -> list[np.ndarray]:
-    """Cluster the windows; return for each person the indices of the windows that are surely theirs.
+def windows_in(at_once: np.ndarray, cuts: np.ndarray, energy: np.ndarray) -> list[Window]:
+    """Windows of about `WINDOW` frames, `HOP` apart, that cover what is speech.
 
     Args:
-        vectors: `(W, D)`, of the windows.
-        windows: see `Window`.
+        at_once: how many speak `(N,)`.
+        cuts: frames that none goes over.
+        energy: of the streams `(S, N)`.
+    """
+    found = []
+    for n_voices in (1, 2):
+        for start, end in stretches(at_once == n_voices, cuts):
+            n = max(1, round((end - start - WINDOW) / HOP) + 1)
+            length = WINDOW if n > 1 else end - start
+            for first in np.linspace(start, end - length, n).round().astype(int).tolist():
+                if length < SHORTEST:
+                    continue
+                streams = [ALL]
+                if n_voices > 1:
+                    loud = energy[:, first : first + length].sum(axis=1)
+                    streams = np.argsort(-loud)[:n_voices].tolist()
+                found += [Window(stream, first, first + length) for stream in streams]
+    return found
+
+
+def unit(vectors: np.ndarray) -> np.ndarray:
+    """Vectors `(N, D)` at length 1."""
+    return vectors / np.maximum(np.linalg.norm(vectors, axis=1, keepdims=True), 1e-9)
+
+
+def find_people(vectors: np.ndarray, weights: np.ndarray, fewest: int, most: int) -> list[np.ndarray]:
+    """Cluster the windows; return for each person the indices of those that are theirs.
+
+    What all have in common, such as the room, is no sign of a person: the mean of the recording is taken
+    from the vectors first.
+
+    Args:
+        vectors: unit vectors `(W, D)`.
+        weights: of the windows `(W,)`, in seconds.
         fewest, most: how many there may be.
     """
-    weights = np.array([window.weight for window in windows])
-    alike, apart = group_alike(vectors, windows)
-    seconds = np.array([weights[own].sum() for own in alike])
-    means = np.stack([weights[own] @ vectors[own] for own in alike]) / seconds[:, None]
-    merges, gains = merge_order(means, VECTORS_PER_S * seconds, spread(), apart)
-    least = min(LEAST_S + LEAST_SHARE * weights.sum(), weights.sum() / 2)
+    centred, whole = unit(vectors - weights @ vectors / weights.sum()), weights.sum()
+    sure = np.flatnonzero(weights >= min(SURE_S, weights.max()))
+    groups = [sure[own] for own in condense(centred[sure], weights[sure], MOST_AT_ONCE, LEFT)]
+    sums = np.stack([weights[own] @ centred[own] for own in groups])
+    seconds = np.array([weights[own].sum() for own in groups])
+    merges, cosines = merge_order(sums, seconds)
+    least = min(LEAST_S + LEAST_SHARE * whole, whole / 2)
     # After each number of merges: how many clusters are large enough to be people.
-    sums = seconds.copy()
-    counts = [int((sums >= least).sum())]
+    counts = [int((seconds >= least).sum())]
     for into, gone in merges:
-        sums[into] += sums[gone]
-        sums[gone] = 0
-        counts.append(int((sums >= least).sum()))
-    done = int((np.minimum.accumulate(gains) >= SAME).sum()) if len(gains) else 0
+        seconds[into] += seconds[gone]
+        seconds[gone] = 0
+        counts.append(int((seconds >= least).sum()))
+    done = int((np.minimum.accumulate(cosines) >= SAME).sum()) if len(cosines) else 0
     wanted = int(np.clip(counts[done], fewest, most))
     while done < len(merges) and counts[done] > wanted:
         done += 1
     while done > 0 and counts[done] < wanted:
         done -= 1
-    labels = labels_after(merges[:done], len(alike))
+    labels = labels_after(merges[:done], len(groups))
     clusters = [
-        np.concatenate([alike[k] for k in np.flatnonzero(labels == label)]) for label in np.unique(labels)
+        np.concatenate([groups[k] for k in np.flatnonzero(labels == one)]) for one in np.unique(labels)
     ]
-    clusters.sort(key=lambda cluster: -weights[cluster].sum())
-    n_people = sum(weights[cluster].sum() >= least for cluster in clusters[:most])
-    people = clusters[: max(n_people, fewest, 1)]
+    clusters.sort(key=lambda own: -weights[own].sum())
+    n_people = sum(weights[own].sum() >= least for own in clusters[:most])
+    people = nearest(centred, weights, clusters[: max(n_people, fewest, 1)], least, fewest)
+    while len(people) > max(fewest, 1):
+        alike = likeness(vectors, weights, [own[weights[own] >= SURE_S] for own in people])
+        a, b = np.unravel_index(int(alike.argmax()), alike.shape)
+        if alike[a, b] < LIKE_ITSELF:
+            break
+        people[a] = np.concatenate([people[a], people[b]])
+        del people[b]
+    return nearest(centred, weights, people, least, fewest)
+
+
+def nearest(
+    vectors: np.ndarray, weights: np.ndarray, people: list[np.ndarray], least: float, fewest: int
+) -> list[np.ndarray]:
+    """Give every window to the person whose mean is nearest, some times; who is left with less than `least`
+    seconds is nobody, but `fewest` are left.
+    """
     for _ in range(ROUNDS):
-        nearest = scores_of(vectors, [Voice.of(vectors[own], weights[own]) for own in people]).argmax(axis=1)
-        moved = [np.flatnonzero(nearest == k) for k in range(len(people))]
+        means = unit(np.stack([weights[own] @ vectors[own] for own in people]))
+        closest = (vectors @ means.T).argmax(axis=1)
+        moved = [np.flatnonzero(closest == k) for k in range(len(people))]
         moved = [own for own in moved if weights[own].sum() >= least]
         if len(moved) < max(fewest, 1):
             break
@@ -219,91 +330,83 @@ def find_people(vectors: np.ndarray, windows: list[Window], fewest: int, most: i
     return people
 
 
-def group_alike(vectors: np.ndarray, windows: list[Window]) -> tuple[list[np.ndarray], np.ndarray]:
-    """The windows, each alone; or, of more than `MOST_AT_ONCE`, groups of them that are most alike within as
-    many consecutive ones, since time and memory of clustering grow faster than their number.
+def assign(at_once: np.ndarray, energy: np.ndarray, windows: list[Window], scores: np.ndarray) -> np.ndarray:
+    """Who speaks on each stream, frame by frame: the most likely course of everybody's places.
+
+    Args:
+        at_once: how many speak `(N,)`.
+        energy: of the streams `(S, N)`.
+        windows: see `Window`.
+        scores: of each person in each window `(W, P)`.
 
     Returns:
-        The indices of each group, and which of the G groups cannot be one person, bool `(G, G)`.
+        int `(S, N)`, −1 for nobody.
     """
-    n_blocks = -(-len(windows) // MOST_AT_ONCE)
-    if n_blocks == 1:
-        return [np.array([k]) for k in range(len(windows))], cannot_be_one(windows)
-    groups: list[np.ndarray] = []
-    tables = []
-    for block in np.array_split(np.arange(len(windows)), n_blocks):
-        mine = [windows[k] for k in block]
-        counts, apart = VECTORS_PER_S * np.array([window.weight for window in mine]), cannot_be_one(mine)
-        left = max(LEAST_LEFT, MOST_AT_ONCE // n_blocks)
-        found = condense(vectors[block], counts, spread(), apart, left)
-        tables.append(np.array([[apart[np.ix_(a, b)].any() for b in found] for a in found]))
-        groups += [block[own] for own in found]
-    whole = np.zeros((len(groups), len(groups)), bool)
-    at = 0
-    for table in tables:
-        whole[at : at + len(table), at : at + len(table)] = table
-        at += len(table)
-    return groups, whole
-
-
-def scores_of(vectors: np.ndarray, voices: list[Voice]) -> np.ndarray:
-    """Log-likelihood of each vector `(W, D)` for each person `(W, P)`."""
-    scores = []
-    for voice in voices:
-        # The person, as far as known: mean and variance of a normal distribution.
-        variance = spread() / (1 + voice.count * spread())
-        mean, around = variance * voice.total, 1 + variance
-        scores.append(-0.5 * (np.square(vectors - mean) / around + np.log(around)).sum(axis=1))
-    return np.stack(scores, axis=1)
-
-
-def cannot_be_one(windows: list[Window]) -> np.ndarray:
-    """Pairs `(N, N)` on different streams that sound at once for most of the shorter one."""
-    stream, start, end = (np.array([getattr(w, key) for w in windows]) for key in ("stream", "start", "end"))
-    both = np.minimum(end[:, None], end) - np.maximum(start[:, None], start)
-    shorter = np.minimum((end - start)[:, None], end - start)
-    return (stream[:, None] != stream) & (both > 0.5 * shorter)
-
-
-def assign(speech: np.ndarray, windows: list[Window], scores: np.ndarray) -> np.ndarray:
-    """The person of every frame in which a stream speaks: bool `(S, N)`, scores of the windows `(W, P)` → int
-    `(S, N)`.
-
-    Each stream gets the most likely course, given those of the others: nobody is likely to be on two at once.
-    """
-    labels = np.full(speech.shape, -1)
-    people = np.arange(scores.shape[1])
-    total = np.zeros((*speech.shape, len(people)), np.float32)
-    count = np.full(speech.shape, 1e-9, np.float32)
+    n_streams, n_people = len(energy), scores.shape[1]
+    total = np.zeros((n_streams + 1, len(at_once), n_people), np.float32)
+    count = np.full((n_streams + 1, len(at_once)), 1e-9, np.float32)
     for window, found in zip(windows, scores, strict=True):
         near = np.bartlett(window.end - window.start + 2)[1:-1]  # its middle counts most
         total[window.stream, window.start : window.end] += np.multiply.outer(near, found)
         count[window.stream, window.start : window.end] += near
     total /= count[..., None]
-    crowded = speech.sum(axis=0) > 1
-    for sweep in range(SWEEPS):
-        for stream, own in enumerate(speech):
-            others = np.delete(labels, stream, axis=0)
-            for start, end in runs(own):
-                if sweep and not crowded[start:end].any():
-                    continue
-                elsewhere = (others[:, start:end, None] == people).sum(axis=0)
-                labels[stream, start:end] = best_path(total[stream, start:end] - TWICE * elsewhere)
+    near = smooth(energy, 15) + TINY
+    share = LOUDNESS * np.log(near / near.sum(axis=0))
+    places = all_places(n_streams, n_people)
+    labels = np.full(energy.shape, -1)
+    for start, end in runs(at_once > 0):
+        at = slice(start, end)
+        scored = np.where((at_once[at, None] == 1) == (places >= 0).sum(axis=1).__eq__(1), 0.0, -np.inf)
+        for stream in range(n_streams):
+            for person in range(n_people):
+                there = places[:, stream] == person
+                single = there & ((places >= 0).sum(axis=1) == 1)
+                scored[:, single] += (total[ALL, at, person] + share[stream, at])[:, None]
+                scored[:, there & ~single] += (total[stream, at, person] + share[stream, at])[:, None]
+        labels[:, at] = places[best_path(scored, changes(places))].T
     return labels
 
 
-def best_path(scores: np.ndarray) -> np.ndarray:
-    """The labels of consecutive frames `(n, P)` with the highest sum of scores, where a change costs `SWITCH`
-    for a second: int `(n,)`.
+def all_places(n_streams: int, n_people: int) -> np.ndarray:
+    """All ways in which one person or two may be on streams: int `(K, S)`, −1 for nobody."""
+    found = []
+    for k in range(n_people):
+        for s in range(n_streams):
+            one = np.full(n_streams, -1)
+            one[s] = k
+            found.append(one)
+            for j in range(n_people):
+                for r in range(s + 1, n_streams):
+                    if j != k:
+                        two = one.copy()
+                        two[r] = j
+                        found.append(two)
+    return np.array(found)
+
+
+def changes(places: np.ndarray) -> np.ndarray:
+    """What it costs to go from each of the places to each other one [log-likelihood of a frame]: a person
+    who was not there, and one who is on another stream.
     """
-    penalty = SWITCH / FRAME_S
-    n, n_people = scores.shape
-    total, back = scores[0].copy(), np.zeros((n, n_people), int)
+    costs = np.zeros((len(places),) * 2, np.float32)
+    for person in range(places.max() + 1):
+        at = np.where((places == person).any(axis=1), (places == person).argmax(axis=1), -1)
+        costs += (SWITCH / FRAME_S) * ((at[:, None] < 0) & (at >= 0))
+        costs += (MOVE / FRAME_S) * ((at[:, None] >= 0) & (at >= 0) & (at[:, None] != at))
+    return costs
+
+
+def best_path(scores: np.ndarray, costs: np.ndarray) -> np.ndarray:
+    """The states of consecutive frames `(n, K)` with the highest sum of scores less the costs `(K, K)` of
+    going from one to another: int `(n,)`.
+    """
+    n, n_states = scores.shape
+    total, back = scores[0].copy(), np.zeros((n, n_states), np.int16)
+    every = np.arange(n_states)
     for frame in range(1, n):
-        leader = int(total.argmax())
-        stay = total >= total[leader] - penalty
-        back[frame] = np.where(stay, np.arange(n_people), leader)
-        total = np.where(stay, total, total[leader] - penalty) + scores[frame]
+        ways = total[:, None] - costs
+        back[frame] = ways.argmax(axis=0)
+        total = ways[back[frame], every] + scores[frame]
     path = np.empty(n, int)
     path[-1] = int(total.argmax())
     for frame in range(n - 1, 0, -1):

@@ -7,31 +7,31 @@ import numpy as np
 from unmingle.inference.voice_activity import RATE
 from unmingle.runtime.loading import load_other
 
-WINDOW_S = 1.6  # that the encoder was trained with
-WINDOW, HOP, N_FFT, N_MELS = 160, 160, 400, 40  # frames, samples, samples, bands
-LEVEL_DB = -30.0  # at which it was trained
+WINDOW, HOP, FRAME, N_FFT, N_BANDS = 160, 160, 400, 512, 80  # frames; samples, samples, samples; bands
+EMPHASIS, TINY = 0.97, 1e-7  # of high frequencies; the smallest power
 AT_ONCE = 32  # windows in one pass of the network
 
 
 def embed(pieces: list[np.ndarray]) -> np.ndarray:
-    """Embed pieces of speech `(T,)` at 16 kHz, of any length above zero: `(len(pieces), D)`.
+    """Embed pieces of speech `(T,)` at 16 kHz, of any length above zero: vectors of length 1 or less
+    `(len(pieces), D)`.
 
-    A piece longer than `WINDOW_S` is the mean over windows that overlap by half; a shorter one is repeated.
-    Vectors of one person vary around their mean with variance 1 in every dimension, and persons' means with
-    the variance `spread()`: see `clustering.evidence`.
+    A piece longer than `WINDOW` frames is the mean over windows that overlap by half; a shorter one is
+    repeated. The mean of everybody's vectors is zero, so that the cosine tells whether two are one person.
 
     References:
-        L. Wan et al., "Generalized end-to-end loss for speaker verification", 2018; the network is
-        Resemblyzer's (Apache-2.0), with a linear discriminant analysis of our own on top.
+        H. Wang et al., "CAM++: A fast and efficient network for speaker verification using context-aware
+        masking", 2023; the network is 3D-Speaker's (Apache-2.0).
     """
     windows, owners = [], []
     for index, piece in enumerate(pieces):
-        bands = mel_power(piece)
+        bands = log_bands(piece)
         if len(bands) < WINDOW:
-            bands = np.resize(bands, (WINDOW, N_MELS))  # repeats it
+            bands = np.resize(bands, (WINDOW, N_BANDS))  # repeats it
         steps = max(1, round((len(bands) - WINDOW) / (WINDOW / 2)) + 1)
         for start in np.linspace(0, len(bands) - WINDOW, steps).round().astype(int):
-            windows.append(bands[start : start + WINDOW])
+            own = bands[start : start + WINDOW]
+            windows.append(own - own.mean(axis=0))
             owners.append(index)
     run = load_other("speaker-encoder")
     batches = [windows[k : k + AT_ONCE] for k in range(0, len(windows), AT_ONCE)]
@@ -46,35 +46,29 @@ def padded_batch(windows: list[np.ndarray]) -> np.ndarray:
     other number of them stays in memory.
     """
     n = max(8, 1 << (len(windows) - 1).bit_length())
-    return np.concatenate([np.stack(windows), np.zeros((n - len(windows), WINDOW, N_MELS), np.float32)])
+    return np.concatenate([np.stack(windows), np.zeros((n - len(windows), WINDOW, N_BANDS), np.float32)])
+
+
+def log_bands(samples: np.ndarray) -> np.ndarray:
+    """Logarithm of the power in mel bands, as Kaldi computes it: `(T,)` → `(N, 80)`."""
+    whole = np.resize(samples, max(FRAME, len(samples)))  # repeats what is shorter than a frame
+    frames = np.lib.stride_tricks.sliding_window_view(whole, FRAME)[::HOP] * np.float32(2**15)
+    frames = frames - frames.mean(axis=1, keepdims=True)
+    frames = frames - EMPHASIS * np.concatenate([frames[:, :1], frames[:, :-1]], axis=1)
+    window = (np.hanning(FRAME) ** 0.85).astype(np.float32)
+    power = np.abs(np.fft.rfft(frames * window, N_FFT)) ** 2
+    return np.log(np.maximum(power.astype(np.float32) @ band_filters().T, TINY))
 
 
 @lru_cache
-def spread() -> np.ndarray:
-    """Variance of people's means `(D,)`, in units of that of one person's vectors."""
-    return load_other("speaker-encoder")(np.zeros((1, WINDOW, N_MELS), np.float32))[1]
+def band_filters() -> np.ndarray:
+    """Triangular filters `(80, 257)` from 20 Hz on, equally wide in mel."""
 
+    def mel(frequency: np.ndarray) -> np.ndarray:
+        return 1127 * np.log1p(frequency / 700)
 
-def mel_power(samples: np.ndarray) -> np.ndarray:
-    """Power in mel bands, at the level of the encoder's training: `(T,)` → `(N, 40)`."""
-    rms = np.sqrt(np.mean(np.square(samples, dtype=np.float64))) + 1e-9
-    padded = np.pad(samples * np.float32(10 ** (LEVEL_DB / 20) / rms), (N_FFT // 2, N_FFT // 2))
-    frames = np.lib.stride_tricks.sliding_window_view(padded, N_FFT)[::HOP]
-    window = np.hanning(N_FFT + 1)[:-1].astype(np.float32)
-    return (np.abs(np.fft.rfft(frames * window)) ** 2).astype(np.float32) @ slaney_bank().T
-
-
-@lru_cache
-def slaney_bank() -> np.ndarray:
-    """Triangular filters of equal area `(40, 201)` on Slaney's mel scale: linear below 1 kHz, logarithmic
-    above.
-    """
-    step, corner = 200 / 3, 15.0
-    growth = np.log(6.4) / 27
-    highest = corner + np.log(RATE / 2 / 1000) / growth
-    mels = np.linspace(0, highest, N_MELS + 2)
-    edges = np.where(mels < corner, mels * step, 1000 * np.exp(growth * (mels - corner)))
-    low, middle, high = edges[:-2, None], edges[1:-1, None], edges[2:, None]
-    frequencies = np.fft.rfftfreq(N_FFT, 1 / RATE)
-    rise, fall = (frequencies - low) / (middle - low), (high - frequencies) / (high - middle)
-    return (np.minimum(rise, fall).clip(0) * 2 / (high - low)).astype(np.float32)
+    low, high = mel(np.array([20, RATE / 2]))
+    edges, at = np.linspace(low, high, N_BANDS + 2), mel(np.fft.rfftfreq(N_FFT, 1 / RATE))
+    width = edges[1] - edges[0]
+    rise, fall = (at - edges[:-2, None]) / width, (edges[2:, None] - at) / width
+    return np.minimum(rise, fall).clip(0).astype(np.float32)

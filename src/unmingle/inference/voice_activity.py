@@ -1,4 +1,4 @@
-"""Where streams hold speech."""
+"""Where speech is."""
 
 import numpy as np
 
@@ -15,77 +15,42 @@ CONTEXT, N_STATE = 64, 128  # of the detector
 # than a pause; what is shorter than the shortest is none.
 BEGINS, ENDS = 0.5, 0.35
 PAUSE_S, SHORTEST_S = 0.3, 0.2
-# Below the loudest stream at that time, and below the loud parts of all that was heard, lies what leaks.
-BELOW_OTHERS_DB, BELOW_LOUD_DB = 18.0, 45.0
-# What correlates so much with the loudest stream is taken for a part of the same voice: of what was looked
-# at, half of the second voices were below 0.33, and half of what leaked above 0.73.
-ONE_VOICE, LIKENESS_FRAMES = 0.5, 21
+BELOW_LOUD_DB = 45.0  # below the loud parts of a recording, nothing is speech
 
 
-class VoiceActivity:
-    """Tells where each of several streams that were separated from one mixture holds speech, as they come.
-
-    A stream holds speech where Silero's detector hears some, and where it is not much fainter than the others
-    nor like the loudest of them: what leaks from a voice into the other streams is speech too.
-
-    Args:
-        n_streams: how many there are.
+def speech_in(samples: np.ndarray) -> np.ndarray:
+    """Where one person speaks in a recording without noise: `(T,)` at `RATE` → bool `(N,)`, frame by frame.
 
     References:
         Silero Team, "Silero VAD", 2024, https://github.com/snakers4/silero-vad (MIT).
     """
-
-    def __init__(self, n_streams: int) -> None:
-        self._run = load_other("silero-vad")
-        self._states = [np.zeros((2, 1, 1, N_STATE), np.float32) for _ in range(n_streams)]
-        self._before = np.zeros((n_streams, CONTEXT), np.float32)
-        self._gain, self._loud = np.float32(np.inf), 0.0
-
-    def feed(self, streams: np.ndarray) -> np.ndarray:
-        """Take some seconds `(S, t)` at `RATE`, `t` a multiple of `FRAME`; return where they hold speech,
-        bool `(S, t / FRAME)`.
-        """
-        self._gain = min(self._gain, np.float32(chunk_gain(streams.sum(axis=0), RATE)))
-        joined = np.concatenate([self._before, self._gain * streams], axis=1)
-        self._before = joined[:, -CONTEXT:]
-        frames = np.lib.stride_tricks.sliding_window_view(joined, CONTEXT + FRAME, axis=1)[:, ::FRAME]
-        probabilities = []
-        for index, (rows, state) in enumerate(zip(frames, self._states, strict=True)):
-            found, hidden, cell = self._run(np.ascontiguousarray(rows), state[0], state[1])
-            self._states[index] = np.stack([hidden, cell])
-            probabilities.append(found)
-        energy = np.square(streams.reshape(len(streams), -1, FRAME), dtype=np.float64).mean(axis=2)
-        near = smooth(energy, 7)
-        alike = likeness_to_loudest(streams.reshape(len(streams), -1, FRAME))
-        self._loud = max(self._loud, float(np.percentile(energy.sum(axis=0), 90)))
-        least = np.maximum(
-            10 ** (-BELOW_OTHERS_DB / 10) * near.max(axis=0), 10 ** (-BELOW_LOUD_DB / 10) * self._loud + TINY
-        )
-        return np.stack(
-            [
-                speech_frames(np.where((own >= least) & (like < ONE_VOICE), row, 0))
-                for own, like, row in zip(near, alike, probabilities, strict=True)
-            ]
-        )
+    whole = np.pad(samples, (0, -len(samples) % FRAME)).astype(np.float32)
+    joined = np.pad(np.float32(chunk_gain(whole, RATE)) * whole, (CONTEXT, 0))
+    frames = np.lib.stride_tricks.sliding_window_view(joined, CONTEXT + FRAME)[::FRAME]
+    state = np.zeros((1, 1, N_STATE), np.float32)
+    probability = load_other("silero-vad")(np.ascontiguousarray(frames), state, state)[0]
+    power = frame_powers(whole[None])
+    return speech_frames(probability * is_heard(power, loudness(power)))
 
 
-def likeness_to_loudest(frames: np.ndarray) -> np.ndarray:
-    """Correlation of each stream with the loudest one at that time, over `LIKENESS_FRAMES`, of frames
-    `(S, N, t)`: `(S, N)`, 0 for the loudest itself.
-    """
-    n_streams, n, _ = frames.shape
-    products = np.einsum("snt,rnt->srn", frames, frames, dtype=np.float64).reshape(-1, n)
-    products = smooth(products, LIKENESS_FRAMES).reshape(n_streams, n_streams, n)
-    energy, at = np.einsum("ssn->sn", products) + TINY, np.arange(n)
-    loudest = energy.argmax(axis=0)
-    found = products[:, loudest, at] / np.sqrt(energy * energy[loudest, at])
-    found[loudest, at] = 0
-    return found
+def frame_powers(streams: np.ndarray) -> np.ndarray:
+    """Mean squares `(S, N)` of frames of `(S, T)`, `T` a multiple of `FRAME`."""
+    return np.square(streams.reshape(len(streams), -1, FRAME), dtype=np.float64).mean(axis=2)
 
 
-def speech_frames(probability: np.ndarray) -> np.ndarray:
+def loudness(power: np.ndarray) -> float:
+    """Power of the loud parts, of `(S, N)` in frames."""
+    return float(np.percentile(power.sum(axis=0), 90))
+
+
+def is_heard(power: np.ndarray, loud: float) -> np.ndarray:
+    """Where streams are not far below what is `loud`: `(S, N)` → bool `(N,)`."""
+    return smooth(power, 7).sum(axis=0) >= 10 ** (-BELOW_LOUD_DB / 10) * loud + TINY
+
+
+def speech_frames(probability: np.ndarray, begins: float = BEGINS, ends: float = ENDS) -> np.ndarray:
     """Decide from probabilities `(n,)` of frames, with hysteresis: bool `(n,)`."""
-    likely, possible = probability >= BEGINS, probability >= ENDS
+    likely, possible = probability >= begins, probability >= ends
     speech = np.zeros(len(probability), bool)
     for start, end in runs(possible):
         if likely[start:end].any():
