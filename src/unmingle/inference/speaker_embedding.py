@@ -9,7 +9,7 @@ from unmingle.runtime.loading import load_other
 
 WINDOW, HOP, FRAME, N_FFT, N_BANDS = 160, 160, 400, 512, 80  # frames; samples, samples, samples; bands
 EMPHASIS, TINY = 0.97, 1e-7  # of high frequencies; the smallest power
-AT_ONCE = 32  # windows in one pass of the network
+AT_ONCE = 8  # windows in one pass of the network
 
 
 def embed(pieces: list[np.ndarray]) -> np.ndarray:
