@@ -8,7 +8,7 @@ import pytest
 import soundfile
 
 from unmingle.errors import InputError, UsageError
-from unmingle.inference import diarization
+from unmingle.inference import clustering, diarization
 from unmingle.inference.arrays import separate
 from unmingle.inference.clustering import condense, labels_after, likeness, merge_order
 from unmingle.inference.conversation import listen, shares
@@ -147,13 +147,13 @@ def test_clusters_merge_from_the_most_alike_to_the_least() -> None:
 
 
 def test_people_are_found_among_more_windows_than_are_clustered_at_once() -> None:
-    n = 2 * diarization.MOST_AT_ONCE + 500
+    n = 2 * clustering.MOST_AT_ONCE + 500
     vectors, owners = vectors_of_three(n)
-    groups = condense(vectors, np.ones(n), diarization.MOST_AT_ONCE, diarization.LEFT)
-    assert len(groups) <= diarization.LEFT + 3 and sorted(np.concatenate(groups)) == list(range(n))
-    people = diarization.find_people(vectors, np.full(n, 1.6), 1, 8)
+    groups = condense(vectors, np.ones(n), clustering.MOST_AT_ONCE, clustering.LEFT)
+    assert len(groups) <= clustering.LEFT + 3 and sorted(np.concatenate(groups)) == list(range(n))
+    people = clustering.find_people(vectors, np.full(n, 1.6), 1, 8)
     assert [len(set(owners[own])) for own in people] == [1, 1, 1]
-    assert len(diarization.find_people(vectors, np.full(n, 1.6), 1, 2)) == 2
+    assert len(clustering.find_people(vectors, np.full(n, 1.6), 1, 2)) == 2
 
 
 def test_the_best_path_changes_only_where_it_pays() -> None:

@@ -1,6 +1,13 @@
-"""Agglomerative clustering of what voices are like."""
+"""Agglomerative clustering of what voices are like: how many people there are."""
 
 import numpy as np
+
+SURE_S = 0.8  # shorter ones do not tell how many people there are
+MOST_AT_ONCE, LEFT = 1200, 600  # windows that are clustered at once; groups that stay of more
+SAME = 0.05  # mean cosine above which two clusters are one person, where the recording's mean is 0
+LIKE_ITSELF = 0.6  # likeness of two clusters, in relation to that within them, above which they are, too
+ROUNDS = 3  # in which windows go to the nearest person, after they were clustered
+LEAST_S, LEAST_SHARE = 2.0, 0.03  # of speech that makes a person, unless the number is given
 
 
 def merge_order(sums: np.ndarray, weights: np.ndarray) -> tuple[list[tuple[int, int]], np.ndarray]:
@@ -77,3 +84,72 @@ def likeness(vectors: np.ndarray, weights: np.ndarray, clusters: list[np.ndarray
     found = means / np.sqrt(np.outer(within.clip(1e-3), within.clip(1e-3)))
     np.fill_diagonal(found, 0)
     return found
+
+
+def unit(vectors: np.ndarray) -> np.ndarray:
+    """Vectors `(N, D)` at length 1."""
+    return vectors / np.maximum(np.linalg.norm(vectors, axis=1, keepdims=True), 1e-9)
+
+
+def find_people(vectors: np.ndarray, weights: np.ndarray, fewest: int, most: int) -> list[np.ndarray]:
+    """Cluster the windows; return for each person the indices of those that are theirs.
+
+    What all have in common, such as the room, is no sign of a person: the mean of the recording is taken
+    from the vectors first.
+
+    Args:
+        vectors: unit vectors `(W, D)`.
+        weights: of the windows `(W,)`, in seconds.
+        fewest, most: how many there may be.
+    """
+    centred, whole = unit(vectors - weights @ vectors / weights.sum()), weights.sum()
+    sure = np.flatnonzero(weights >= min(SURE_S, weights.max()))
+    groups = [sure[own] for own in condense(centred[sure], weights[sure], MOST_AT_ONCE, LEFT)]
+    sums = np.stack([weights[own] @ centred[own] for own in groups])
+    seconds = np.array([weights[own].sum() for own in groups])
+    merges, cosines = merge_order(sums, seconds)
+    least = min(LEAST_S + LEAST_SHARE * whole, whole / 2)
+    # After each number of merges: how many clusters are large enough to be people.
+    counts = [int((seconds >= least).sum())]
+    for into, gone in merges:
+        seconds[into] += seconds[gone]
+        seconds[gone] = 0
+        counts.append(int((seconds >= least).sum()))
+    done = int((np.minimum.accumulate(cosines) >= SAME).sum()) if len(cosines) else 0
+    wanted = int(np.clip(counts[done], fewest, most))
+    while done < len(merges) and counts[done] > wanted:
+        done += 1
+    while done > 0 and counts[done] < wanted:
+        done -= 1
+    labels = labels_after(merges[:done], len(groups))
+    clusters = [
+        np.concatenate([groups[k] for k in np.flatnonzero(labels == one)]) for one in np.unique(labels)
+    ]
+    clusters.sort(key=lambda own: -weights[own].sum())
+    n_people = sum(weights[own].sum() >= least for own in clusters[:most])
+    people = nearest(centred, weights, clusters[: max(n_people, fewest, 1)], least, fewest)
+    while len(people) > max(fewest, 1):
+        alike = likeness(vectors, np.where(weights < SURE_S, 1e-3, weights), people)
+        a, b = np.unravel_index(int(alike.argmax()), alike.shape)
+        if alike[a, b] < LIKE_ITSELF:
+            break
+        people[a] = np.concatenate([people[a], people[b]])
+        del people[b]
+    return nearest(centred, weights, people, least, fewest)
+
+
+def nearest(
+    vectors: np.ndarray, weights: np.ndarray, people: list[np.ndarray], least: float, fewest: int
+) -> list[np.ndarray]:
+    """Give every window to the person whose mean is nearest, some times; who is left with less than `least`
+    seconds is nobody, but `fewest` are left.
+    """
+    for _ in range(ROUNDS):
+        means = unit(np.stack([weights[own] @ vectors[own] for own in people]))
+        closest = (vectors @ means.T).argmax(axis=1)
+        moved = [np.flatnonzero(closest == k) for k in range(len(people))]
+        moved = [own for own in moved if weights[own].sum() >= least]
+        if len(moved) < max(fewest, 1):
+            break
+        people = moved
+    return people

@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from unmingle.facts import MOST_PEOPLE
-from unmingle.inference.clustering import condense, labels_after, likeness, merge_order
+from unmingle.inference.clustering import LEAST_S, find_people, unit
 from unmingle.inference.frames import TINY, smooth
 from unmingle.inference.segmentation import voices_at_once
 from unmingle.inference.speaker_embedding import embed
@@ -25,16 +25,10 @@ BLOCK_S, LOOK_BACK_S = 30.0, 8.0  # analysed at once; where in its end it may be
 
 # Of the embeddings by which people are found and told apart [frames].
 WINDOW, HOP, SHORTEST = round(1.6 / FRAME_S), round(0.5 / FRAME_S), round(0.2 / FRAME_S)
-SURE_S = 0.8  # shorter ones do not tell how many people there are
-MOST_AT_ONCE, LEFT = 1200, 600  # windows that are clustered at once; groups that stay of more
-SAME = 0.05  # mean cosine above which two clusters are one person, where the recording's mean is 0
-LIKE_ITSELF = 0.6  # likeness of two clusters, in relation to that within them, above which they are, too
-ROUNDS = 3  # in which windows go to the nearest person, after they were clustered
-LEAST_S, LEAST_SHARE = 2.0, 0.03  # of speech that makes a person, unless the number is given
 CERTAINTY = 30.0  # log-likelihood that a cosine of 1 is worth
 # Log-likelihood that it costs when somebody else speaks, and when somebody is on another stream [s of it];
 # and what a stream's share of the loudness says about who is on it.
-SWITCH, MOVE, LOUDNESS = 3.0, 1.0, 10.0
+SWITCH, MOVE, LOUDNESS = 3.0, 10.0, 3.0
 ALL = -1  # of the streams, their sum
 # Probabilities at which speech begins and ends, and at which overlapped speech does.
 SPEAKS, TWO_SPEAK = (0.7, 0.6), (0.5, 0.4)
@@ -259,75 +253,6 @@ def windows_in(at_once: np.ndarray, cuts: np.ndarray, energy: np.ndarray) -> lis
                     streams = np.argsort(-loud)[:n_voices].tolist()
                 found += [Window(stream, first, first + length) for stream in streams]
     return found
-
-
-def unit(vectors: np.ndarray) -> np.ndarray:
-    """Vectors `(N, D)` at length 1."""
-    return vectors / np.maximum(np.linalg.norm(vectors, axis=1, keepdims=True), 1e-9)
-
-
-def find_people(vectors: np.ndarray, weights: np.ndarray, fewest: int, most: int) -> list[np.ndarray]:
-    """Cluster the windows; return for each person the indices of those that are theirs.
-
-    What all have in common, such as the room, is no sign of a person: the mean of the recording is taken
-    from the vectors first.
-
-    Args:
-        vectors: unit vectors `(W, D)`.
-        weights: of the windows `(W,)`, in seconds.
-        fewest, most: how many there may be.
-    """
-    centred, whole = unit(vectors - weights @ vectors / weights.sum()), weights.sum()
-    sure = np.flatnonzero(weights >= min(SURE_S, weights.max()))
-    groups = [sure[own] for own in condense(centred[sure], weights[sure], MOST_AT_ONCE, LEFT)]
-    sums = np.stack([weights[own] @ centred[own] for own in groups])
-    seconds = np.array([weights[own].sum() for own in groups])
-    merges, cosines = merge_order(sums, seconds)
-    least = min(LEAST_S + LEAST_SHARE * whole, whole / 2)
-    # After each number of merges: how many clusters are large enough to be people.
-    counts = [int((seconds >= least).sum())]
-    for into, gone in merges:
-        seconds[into] += seconds[gone]
-        seconds[gone] = 0
-        counts.append(int((seconds >= least).sum()))
-    done = int((np.minimum.accumulate(cosines) >= SAME).sum()) if len(cosines) else 0
-    wanted = int(np.clip(counts[done], fewest, most))
-    while done < len(merges) and counts[done] > wanted:
-        done += 1
-    while done > 0 and counts[done] < wanted:
-        done -= 1
-    labels = labels_after(merges[:done], len(groups))
-    clusters = [
-        np.concatenate([groups[k] for k in np.flatnonzero(labels == one)]) for one in np.unique(labels)
-    ]
-    clusters.sort(key=lambda own: -weights[own].sum())
-    n_people = sum(weights[own].sum() >= least for own in clusters[:most])
-    people = nearest(centred, weights, clusters[: max(n_people, fewest, 1)], least, fewest)
-    while len(people) > max(fewest, 1):
-        alike = likeness(vectors, weights, [own[weights[own] >= SURE_S] for own in people])
-        a, b = np.unravel_index(int(alike.argmax()), alike.shape)
-        if alike[a, b] < LIKE_ITSELF:
-            break
-        people[a] = np.concatenate([people[a], people[b]])
-        del people[b]
-    return nearest(centred, weights, people, least, fewest)
-
-
-def nearest(
-    vectors: np.ndarray, weights: np.ndarray, people: list[np.ndarray], least: float, fewest: int
-) -> list[np.ndarray]:
-    """Give every window to the person whose mean is nearest, some times; who is left with less than `least`
-    seconds is nobody, but `fewest` are left.
-    """
-    for _ in range(ROUNDS):
-        means = unit(np.stack([weights[own] @ vectors[own] for own in people]))
-        closest = (vectors @ means.T).argmax(axis=1)
-        moved = [np.flatnonzero(closest == k) for k in range(len(people))]
-        moved = [own for own in moved if weights[own].sum() >= least]
-        if len(moved) < max(fewest, 1):
-            break
-        people = moved
-    return people
 
 
 def assign(at_once: np.ndarray, energy: np.ndarray, windows: list[Window], scores: np.ndarray) -> np.ndarray:
