@@ -92,8 +92,8 @@ class Diarization:
 
     Args:
         n_streams: how many there are.
-        apart_s: length of a recording up to which a stream is all of a person, if anybody's [s]; up to
-            `BLOCK_S`, if two speak most of the time.
+        apart_s: length of a recording up to which a stream is all of a person, if anybody's [s]; of any
+            length, if two speak most of the time.
     """
 
     def __init__(self, n_streams: int, apart_s: float = 0.0) -> None:
@@ -156,11 +156,13 @@ class Diarization:
         vectors = np.concatenate(self._embeddings, dtype=np.float32)
         weights = np.array([window.seconds for window in self._windows])
         crowded = 2 * (at_once > 1).sum() > (at_once > 0).sum()
-        apart = whole and (streams.shape[1] <= self._apart_s * RATE or (crowded and self._apart_s > 0))
+        total = energy.sum(axis=1)
+        apart = self._apart_s > 0 and (crowded or (whole and streams.shape[1] <= self._apart_s * RATE))
         if apart:
-            fewest = most = int(np.clip(count_people(streams), fewest, most))
+            n_loud = int((total > 10 ** (-STREAM_BELOW_DB / 10) * total.max()).sum())
+            fewest = most = int(np.clip(count_people(streams) if whole else n_loud, fewest, most))
         if apart and most <= len(streams):
-            kept = np.argsort(-energy.sum(axis=1))[:most]
+            kept = np.argsort(-total)[:most]
             near = smooth(energy, 7)
             below_db = np.where(at_once > 1, *BELOW_OTHERS_DB)
             speech = (at_once > 0) & (near >= 10 ** (-below_db / 10) * near[kept].max(axis=0))
