@@ -159,8 +159,8 @@ class Diarization:
         total = energy.sum(axis=1)
         apart = self._apart_s > 0 and (crowded or (whole and streams.shape[1] <= self._apart_s * RATE))
         if apart:
-            n_loud = int((total > 10 ** (-STREAM_BELOW_DB / 10) * total.max()).sum())
-            fewest = most = int(np.clip(count_people(streams) if whole else n_loud, fewest, most))
+            n_people = count_people(streams) if whole else int(no_leak(total).sum())
+            fewest = most = int(np.clip(n_people, fewest, most))
         if apart and most <= len(streams):
             kept = np.argsort(-total)[:most]
             near = smooth(energy, 7)
@@ -196,12 +196,17 @@ def loudest(energy: np.ndarray, window: Window) -> int:
     return int(energy[:, window.start : window.end].sum(axis=1).argmax())
 
 
+def no_leak(power: np.ndarray) -> np.ndarray:
+    """Which streams of a power `(S,)` are more than what leaks from the loudest: bool `(S,)`."""
+    return power > 10 ** (-STREAM_BELOW_DB / 10) * power.max()
+
+
 def count_people(streams: np.ndarray) -> int:
     """How many people are in a short recording, by how loud the streams `(S, T)` of it are, and by how often
     two are heard at once in all of it and on each.
     """
     power = np.square(streams, dtype=np.float64).sum(axis=1)
-    kept = streams[power > 10 ** (-STREAM_BELOW_DB / 10) * power.max()]
+    kept = streams[no_leak(power)]
     if len(kept) < 2 or overlap(streams.sum(axis=0)) < ALONE:
         return 1
     return len(kept) + int(np.mean([overlap(stream) for stream in kept]) >= CROWDED)
@@ -272,25 +277,26 @@ def assign(at_once: np.ndarray, energy: np.ndarray, windows: list[Window], score
     n_streams, n_people = len(energy), scores.shape[1]
     total = np.zeros((n_streams + 1, len(at_once), n_people), np.float32)
     count = np.full((n_streams + 1, len(at_once)), 1e-9, np.float32)
-    for window, found in zip(windows, scores, strict=True):
+    for window, likely in zip(windows, scores, strict=True):
         near = np.bartlett(window.end - window.start + 2)[1:-1]  # its middle counts most
-        total[window.stream, window.start : window.end] += np.multiply.outer(near, found)
+        total[window.stream, window.start : window.end] += np.multiply.outer(near, likely)
         count[window.stream, window.start : window.end] += near
     total /= count[..., None]
     near = smooth(energy, 15) + TINY
     share = LOUDNESS * np.log(near / near.sum(axis=0))
     places = all_places(n_streams, n_people)
+    costs, n_there = changes(places), (places >= 0).sum(axis=1)
+    at_once = at_once.clip(max=n_there.max())
     labels = np.full(energy.shape, -1)
     for start, end in runs(at_once > 0):
         at = slice(start, end)
-        scored = np.where((at_once[at, None] == 1) == (places >= 0).sum(axis=1).__eq__(1), 0.0, -np.inf)
+        scored = np.where(at_once[at, None] == n_there, 0.0, -np.inf)
         for stream in range(n_streams):
             for person in range(n_people):
                 there = places[:, stream] == person
-                single = there & ((places >= 0).sum(axis=1) == 1)
-                scored[:, single] += (total[ALL, at, person] + share[stream, at])[:, None]
-                scored[:, there & ~single] += (total[stream, at, person] + share[stream, at])[:, None]
-        labels[:, at] = places[best_path(scored, changes(places))].T
+                for source, found in ((ALL, there & (n_there == 1)), (stream, there & (n_there > 1))):
+                    scored[:, found] += (total[source, at, person] + share[stream, at])[:, None]
+        labels[:, at] = places[best_path(scored, costs)].T
     return labels
 
 

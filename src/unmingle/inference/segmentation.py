@@ -1,16 +1,24 @@
 """How many voices sound at once."""
 
+import itertools
+
 import numpy as np
 
 from unmingle.inference.frames import smooth
-from unmingle.inference.voice_activity import FRAME_S, RATE
+from unmingle.inference.voice_activity import FRAME, FRAME_S, RATE
 from unmingle.runtime.loading import load_other
 
 CHUNK_S, HOP_S = 10.0, 2.5  # that the network hears at once, as in its training; between two chunks
 STEP_S, FIRST_S = 270 / RATE, 0.5 * 991 / RATE  # between what it says, and the middle of the first [s]
 N_VOICES, NEAR = 3, 11  # that it tells apart in a chunk; frames within which it says the same of a change
 #: Which of the voices its classes hold: nobody, each one, each pair.
-MEMBERS = np.array([[k in each for k in range(3)] for each in [(), (0,), (1,), (2,), (0, 1), (0, 2), (1, 2)]])
+MEMBERS = np.array(
+    [
+        [voice in held for voice in range(N_VOICES)]
+        for n_held in range(3)
+        for held in itertools.combinations(range(N_VOICES), n_held)
+    ]
+)
 
 
 def voices_at_once(samples: np.ndarray) -> np.ndarray:
@@ -21,7 +29,7 @@ def voices_at_once(samples: np.ndarray) -> np.ndarray:
         A. Plaquet and H. Bredin, "Powerset multi-class cross entropy loss for neural speaker diarization",
         2023; the network is pyannote's segmentation-3.0 (MIT).
     """
-    n_frames = -(-len(samples) // round(FRAME_S * RATE))
+    n_frames = -(-len(samples) // FRAME)
     length = round(CHUNK_S * RATE)
     whole = np.pad(samples, (0, max(0, length - len(samples))))
     starts = np.linspace(0, len(whole) - length, 1 + int(np.ceil((len(whole) - length) / (HOP_S * RATE))))
