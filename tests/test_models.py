@@ -327,6 +327,7 @@ causal_models = pytest.mark.parametrize(
         ("tasnet", {"causal": True}, 40 * 50),
         ("upit", {"causal": True}, 128 * 20 + 1),
         ("band-split", {"causal": True, "attention": False}, 256 * 6 + 1),
+        ("band-split", {"causal": True, "attention": False, "ahead": 2}, 256 * 6 + 1),
         ("erb-unet", {}, 256 * 6 + 1),
     ],
 )

@@ -190,6 +190,7 @@ def test_a_causal_model_separates_through_chunks_too(separator: Separator) -> No
         ("conv-tasnet", {**CAUSAL_CONV, "n_src": 3, "mask": "softmax", "encoder_relu": True}),
         ("band-split", CAUSAL_BANDS),
         ("band-split", {**CAUSAL_BANDS, "n_src": 1, "hop": 128}),
+        ("band-split", {**CAUSAL_BANDS, "ahead": 5}),
         ("erb-unet", ERB),
         ("erb-unet", {**ERB, "n_src": 1, "hop": 128}),
     ],

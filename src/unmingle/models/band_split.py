@@ -27,7 +27,8 @@ class BandSplit(MaskedSTFT):
     inverse STFT. With one source it is an enhancer.
 
     The causal one reads time in one direction and does not attend; it streams, a hop at a time, and keeps of
-    the past what overlaps with the next window and the states of the layers over time.
+    the past what overlaps with the next window and the states of the layers over time. With `ahead`, it hears
+    so many frames more before it decides on one.
 
     Differs from the papers: bands as in BSRNN, but trained for voices against voices; full-band attention as
     in TF-GridNet, without its
@@ -41,7 +42,8 @@ class BandSplit(MaskedSTFT):
         hidden: units of each direction of the recurrent layers.
         n_blocks: number of dual-path blocks.
         attention: whether blocks attend over time.
-        causal: nothing depends on what comes after the window; needs `attention` off.
+        causal: nothing depends on what comes after the window and `ahead`; needs `attention` off.
+        ahead: frames after the window that a causal one waits for, `hop` samples of latency each.
 
     References:
         Y. Luo and J. Yu, "Music source separation with band-split RNN", 2023.
@@ -64,10 +66,14 @@ class BandSplit(MaskedSTFT):
         n_blocks: int = 4,
         attention: bool = True,
         causal: bool = False,
+        ahead: int = 0,
     ) -> None:
         super().__init__()
         if causal and attention:
             raise ValueError("attention reads the future; set attention to false where causal is true")
+        if ahead and not causal:
+            raise ValueError(f"ahead is {ahead}; only a causal network waits for what comes: set causal")
+        self.ahead = ahead
         self.n_src = n_src
         self.stft = STFT(n_fft=n_fft, hop=hop)
         widths = [width for count, width in BANDS for _ in range(count)]
@@ -107,9 +113,13 @@ class BandSplit(MaskedSTFT):
         self.facts = Facts(sample_rate=sample_rate, task=task_for(n_src), n_src=n_src)
         if causal:
             state = (1 + n_src) * (n_fft - hop) + n_blocks * 2 * self.n_bands * hidden
-            self.facts = replace(self.facts, causal=True, latency=n_fft - 1, hop=hop, state=state)
+            state += ahead * 2 * self.stft.n_bins
+            latency = n_fft - 1 + ahead * hop
+            self.facts = replace(self.facts, causal=True, latency=latency, hop=hop, state=state)
 
     def estimate(self, samples: Tensor, *past: StreamState) -> Tensor:
+        if not past:
+            samples = functional.pad(samples, (0, self.ahead * self.stft.hop))
         spectrum, compressed = self.compressed(samples, 0.5, *past)
         # Shapes are taken from here, never from what a recurrent layer returns: that would freeze the length
         # in an export.
@@ -130,8 +140,21 @@ class BandSplit(MaskedSTFT):
             1, 3, 4, 0, 5, 2
         )
         masks = masks.flatten(3, 4)[:, :, :, self.place]  # (B, S, 2, F, N)
+        if self.ahead:
+            spectrum, masks = self._delayed(spectrum, masks, *past)
         with torch.autocast(samples.device.type, enabled=False):
             return crm.apply(masks, spectrum[:, None])
+
+    def _delayed(self, spectrum: Tensor, masks: Tensor, *past: StreamState) -> tuple[Tensor, Tensor]:
+        """Every frame of the spectrum `(B, 2, F, N)` beside the mask `(B, S, 2, F, N)` of `ahead` frames
+        later.
+        """
+        n_frames = masks.shape[-1]
+        if not past:
+            return spectrum[..., : n_frames - self.ahead], masks[..., self.ahead :]
+        longer = torch.cat([past[0].read(*spectrum.shape[1:3], self.ahead), spectrum], -1)
+        past[0].write(longer[..., n_frames:])
+        return longer[..., :n_frames], masks
 
 
 class Block(nn.Module):

@@ -233,7 +233,67 @@ def to_onnx(model: Any, path: Path) -> onnx.ModelProto:
     nodes = [node for node in graph.graph.node if same.get(node.output[0], node.output[0]) == node.output[0]]
     del graph.graph.node[:]
     graph.graph.node.extend(nodes)
-    return keep_as_float16(graph)
+    return keep_as_float16(keep_as_cosines(graph))
+
+
+def keep_as_cosines(model: onnx.ModelProto) -> onnx.ModelProto:
+    """Store an STFT's filters as a period of its waves, a window and where in the period each value lies; they
+    are unfolded when the model is loaded.
+    """
+    nodes: list[onnx.NodeProto] = []
+    for node in model.graph.node:
+        values = (
+            onnx.numpy_helper.to_array(node.attribute[0].t)
+            if node.op_type == "Constant" and node.attribute[0].HasField("t")
+            else np.zeros(0)
+        )
+        parts = cosine_parts(values) if values.ndim == 3 and values.shape[1] == 1 else None
+        if parts is None:
+            nodes.append(node)
+            continue
+        name = node.output[0]
+        names = {key: f"{name}.{key}" for key in parts}
+        model.graph.initializer.extend(
+            onnx.numpy_helper.from_array(part, names[key]) for key, part in parts.items()
+        )
+        steps = [
+            ("Mul", ("bins", "times"), f"{name}.turns"),
+            ("Mod", (f"{name}.turns", "period"), f"{name}.phases"),
+            ("Add", (f"{name}.phases", "starts"), f"{name}.places"),
+            ("Gather", ("waves", f"{name}.places"), f"{name}.turning"),
+            ("Mul", (f"{name}.turning", "window"), name),
+        ]
+        nodes += [
+            onnx.helper.make_node(op, [names.get(key, key) for key in inputs], [output])
+            for op, inputs, output in steps
+        ]
+    del model.graph.node[:]
+    model.graph.node.extend(nodes)
+    return model
+
+
+def cosine_parts(filters: np.ndarray) -> dict[str, np.ndarray] | None:
+    """Of filters `(2 F, 1, window)` that are a windowed STFT's, the cosines and then the negative sines: a
+    period of both, the window, and what the indices are made of; None of others.
+    """
+    n_bins, length = len(filters) // 2, filters.shape[-1]
+    window = filters[0, 0]
+    for n_fft in (2 * n_bins - 2, 2 * n_bins - 1):
+        if length > n_fft or n_fft < 16:
+            continue
+        turn = 2 * np.pi / n_fft * np.arange(n_fft)
+        parts = {
+            "waves": np.concatenate([np.cos(turn), -np.sin(turn)]).astype(np.float32),
+            "window": window,
+            "bins": np.tile(np.arange(n_bins, dtype=np.int32), 2)[:, None, None],
+            "times": np.arange(length, dtype=np.int32),
+            "starts": np.repeat(np.array([0, n_fft], np.int32), n_bins)[:, None, None],
+            "period": np.array(n_fft, np.int32),
+        }
+        unfolded = parts["waves"][parts["bins"] * parts["times"] % n_fft + parts["starts"]] * window
+        if np.allclose(unfolded, filters, rtol=0, atol=1e-6 * np.abs(window).max()):
+            return parts
+    return None
 
 
 def keep_as_float16(model: onnx.ModelProto) -> onnx.ModelProto:
