@@ -237,8 +237,8 @@ def to_onnx(model: Any, path: Path) -> onnx.ModelProto:
 
 
 def keep_as_cosines(model: onnx.ModelProto) -> onnx.ModelProto:
-    """Store an STFT's filters as a period of its waves, a window and where in the period each value lies; they
-    are unfolded when the model is loaded.
+    """Store an STFT's filters as a period of its waves, a window and where in the period each value lies;
+    they are unfolded when the model is loaded.
     """
     nodes: list[onnx.NodeProto] = []
     for node in model.graph.node:
