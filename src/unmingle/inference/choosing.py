@@ -1,17 +1,21 @@
 """Which separator a recording goes through: the one that was named, or the best there is."""
 
+from functools import partial
 from pathlib import Path
 
 from unmingle.catalog import check
 from unmingle.errors import UsageError
 from unmingle.facts import MOST_PEOPLE, Speakers
 from unmingle.inference.chunking import SeparatorLike
+from unmingle.inference.per_chunk import PerChunk
 from unmingle.media.recording import as_whole
 from unmingle.runtime.loading import load
 
 Model = str | Path | SeparatorLike | None
 
 
+#: Where more speak at once than the default has outputs; and its own.
+MORE_VOICES, N_MORE = "trio", 3
 STREAMS = 2  # of a separator that returns as many voices as it is told, where their number is not known
 
 
@@ -28,7 +32,7 @@ def as_separator(model: Model, speakers: Speakers | None) -> tuple[SeparatorLike
     separator = opened(model)
     fewest, most = number_of_people("auto" if speakers is None else speakers)
     if separator is None:
-        return load(task="separate"), False
+        return PerChunk(load(task="separate"), partial(load, MORE_VOICES), N_MORE, fewest), False
     facts = separator.facts
     check(facts, name_of(separator), task="separate")
     if facts.cues or (speakers is None and facts.n_src is not None):

@@ -18,6 +18,7 @@ from unmingle.facts import Speakers
 from unmingle.inference.choosing import number_of_people
 from unmingle.inference.chunking import SeparatorLike
 from unmingle.inference.diarization import Diarization, People, Voice, voice_of
+from unmingle.inference.per_chunk import PerChunk
 from unmingle.inference.pipeline import Separation
 from unmingle.inference.voice_activity import FRAME_S, RATE, runs
 from unmingle.media.recording import as_channels
@@ -70,6 +71,7 @@ class Listening:
 
     def __init__(self, separator: SeparatorLike, sample_rate: int, folder: Path | None = None) -> None:
         self._separation, self._rate = Separation(separator, sample_rate), sample_rate
+        self._separator = separator
         self._n_streams = self._separation.n_src
         facts = separator.facts
         self._diarization = Diarization(self._n_streams, facts.chunk / facts.sample_rate)
@@ -98,7 +100,8 @@ class Listening:
         """Find the people, and make their tracks; or only those of the `targets`, in their order."""
         self._hear(self._separation.flush(), last=True)
         fewest, most = number_of_people(speakers)
-        people = self._diarization.finish(fewest, most)
+        n_heard = self._separator.n_heard if isinstance(self._separator, PerChunk) else 0
+        people = self._diarization.finish(fewest, most, n_heard)
         chosen = (
             find_targets(people, targets)
             if targets is not None

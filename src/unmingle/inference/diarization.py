@@ -37,8 +37,7 @@ BELOW_OTHERS_DB = 20.0, 12.0
 CHANGES = 0.5  # probability of somebody else, above which a stretch is cut
 #: Below the loudest, a stream is what leaks, where each is a person's.
 STREAM_BELOW_DB = 14.0
-#: Share of overlapped speech below which one person speaks, and above which a stream holds two voices.
-ALONE, CROWDED = 0.2, 0.52
+ALONE = 0.2  # share of overlapped speech below which one person speaks
 
 
 @dataclass(frozen=True)
@@ -138,11 +137,12 @@ class Diarization:
         self._levels.append(np.log10(energy + TINY).astype(np.float32))
         self._n_frames += len(at_once)
 
-    def finish(self, fewest: int = 1, most: int = MOST_PEOPLE) -> "People":
+    def finish(self, fewest: int = 1, most: int = MOST_PEOPLE, n_heard: int = 0) -> "People":
         """Who speaks where.
 
         Args:
             fewest, most: how many people there may be.
+            n_heard: so many were heard at once, if that is known; it counts where streams are people.
         """
         streams = self._ahead
         whole = not self._at_once
@@ -159,7 +159,7 @@ class Diarization:
         total = energy.sum(axis=1)
         apart = self._apart_s > 0 and (crowded or (whole and streams.shape[1] <= self._apart_s * RATE))
         if apart:
-            n_people = count_people(streams) if whole else int(no_leak(total).sum())
+            n_people = n_heard or (count_people(streams) if whole else int(no_leak(total).sum()))
             fewest = most = int(np.clip(n_people, fewest, most))
         if apart and most <= len(streams):
             kept = np.argsort(-total)[:most]
@@ -203,13 +203,10 @@ def no_leak(power: np.ndarray) -> np.ndarray:
 
 def count_people(streams: np.ndarray) -> int:
     """How many people are in a short recording, by how loud the streams `(S, T)` of it are, and by how often
-    two are heard at once in all of it and on each.
+    two are heard at once.
     """
-    power = np.square(streams, dtype=np.float64).sum(axis=1)
-    kept = streams[no_leak(power)]
-    if len(kept) < 2 or overlap(streams.sum(axis=0)) < ALONE:
-        return 1
-    return len(kept) + int(np.mean([overlap(stream) for stream in kept]) >= CROWDED)
+    n_kept = int(no_leak(np.square(streams, dtype=np.float64).sum(axis=1)).sum())
+    return n_kept if n_kept > 1 and overlap(streams.sum(axis=0)) >= ALONE else 1
 
 
 def overlap(samples: np.ndarray) -> float:

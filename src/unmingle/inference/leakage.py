@@ -8,8 +8,9 @@ PAUSE_DB, LEAK_DB, LEAK_SIMILARITY, GATE_DB = -25.0, -10.0, 0.6, -40.0
 
 
 def silence_pauses(estimates: np.ndarray, sample_rate: int) -> np.ndarray:
-    """Fade a voice out where it is absent: far below the others for half a second, or well below and a copy
-    of them for two.
+    """Fade a voice out where it is absent: far below the others for half a second; or, where there are two,
+    well below and a copy of the other for two seconds. Of three, the faintest resembles the sum of the others
+    also where it is a voice.
 
     What is taken from it is leakage, and goes to the voices that are active there, so that the sum stays `(S,
     T)`.
@@ -20,7 +21,10 @@ def silence_pauses(estimates: np.ndarray, sample_rate: int) -> np.ndarray:
         10 * np.log10((part + TINY) / (part.sum(axis=0) + TINY))
         for part in (smooth(energy, 25), smooth(energy, 101))
     )
-    leaks = (long_below_db < LEAK_DB) & (similarity(estimates, sample_rate, frame) > LEAK_SIMILARITY)
+    leaks = np.zeros(energy.shape, bool)
+    if len(estimates) == 2:
+        alike = similarity(estimates, sample_rate, frame) > LEAK_SIMILARITY
+        leaks = (long_below_db < LEAK_DB) & alike
     gain = smooth(10 ** (np.where(leaks, GATE_DB, (4 * (below_db - PAUSE_DB)).clip(GATE_DB, 0)) / 20), 11)
     audible = smooth(energy, 25) * gain**2 + TINY
     gain, shares = (
