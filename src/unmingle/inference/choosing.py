@@ -14,8 +14,7 @@ from unmingle.runtime.loading import load
 Model = str | Path | SeparatorLike | None
 
 
-#: Where more speak at once than the default has outputs; and its own.
-MORE_VOICES, N_MORE = "trio", 3
+N_MORE = 3  # outputs of the default where more speak at once than the usual one has outputs
 STREAMS = 2  # of a separator that returns as many voices as it is told, where their number is not known
 
 
@@ -32,7 +31,9 @@ def as_separator(model: Model, speakers: Speakers | None) -> tuple[SeparatorLike
     separator = opened(model)
     fewest, most = number_of_people("auto" if speakers is None else speakers)
     if separator is None:
-        return PerChunk(load(task="separate"), partial(load, MORE_VOICES), N_MORE, fewest), False
+        return PerChunk(
+            load(task="separate"), partial(load, task="separate", speakers=N_MORE), N_MORE, fewest
+        ), False
     facts = separator.facts
     check(facts, name_of(separator), task="separate")
     if facts.cues or (speakers is None and facts.n_src is not None):
