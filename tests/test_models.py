@@ -368,6 +368,7 @@ def test_the_declared_latency_of_a_causal_model_is_not_longer_than_it_is(
         ("unet-a", {"n_blocks": 8}, "must be odd"),
         ("unet-a", {"spectrogram": "phase"}, "no spectrogram 'phase'; there are complex, magnitude"),
         ("unet-b", {"n_fft": 256}, "n_fft=256 has 129 bins; their number must be a multiple of 16"),
+        ("band-split", {"ahead": 1}, "ahead is 1; only a causal network waits"),
         ("erb-unet", {"n_points": 100}, "must be a multiple of 8"),
         ("erb-unet", {"n_points": 264}, "264 points of the ERB scale do not fit in 257 bins"),
         ("dprnn", {"n_filter": 8}, "dprnn has no argument n_filter; it has n_src"),

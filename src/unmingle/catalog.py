@@ -144,7 +144,9 @@ def not_installed() -> list[Elsewhere]:
 
 
 def fitting(task: Task | None = None, speakers: int | None = None, *, streaming: bool = False) -> list[Card]:
-    """The cards of models for that task and number of speakers, the default first."""
+    """The cards of models for that task and number of speakers, the defaults first, that of fewer voices
+    before that of more.
+    """
     found = [
         card
         for card in cards()
@@ -152,7 +154,10 @@ def fitting(task: Task | None = None, speakers: int | None = None, *, streaming:
         and card.facts.serves(speakers)
         and (card.facts.state or not streaming)
     ]
-    return sorted(found, key=lambda card: (not card.default, card.facts.n_src is None))
+    return sorted(
+        found,
+        key=lambda card: (not card.default, card.facts.n_src is None, card.default and card.facts.n_src),
+    )
 
 
 def offered(task: Task | None = None, speakers: int | None = None) -> str:
