@@ -40,13 +40,13 @@ def main() -> None:
     entries = read_set(
         report.HERE / "valid-3mix.csv", options.speech, first=2 if options.quick else options.first
     )
-    before, separator = report.machine(), unmingle.load(options.model, task="separate")
+    before = report.machine()
     counted: dict[int, Counter[int]] = {n: Counter() for n in (1, 2, 3)}
     for entry in track(entries, "counting", len(entries)):
         item = entry.read()
         for n, found in counted.items():
             recording = item.sources[:n].sum(axis=0)
-            rows = unmingle.separate(recording, item.sample_rate, speakers="auto", model=separator)
+            rows = unmingle.separate(recording, item.sample_rate, speakers="auto", model=options.model)
             found[len(rows)] += 1
     most = max(max(found) for found in counted.values())
     rows = [
@@ -60,7 +60,7 @@ def main() -> None:
     share = sum(found[n] for n, found in counted.items()) / (3 * len(entries))
     parts = [
         before,
-        f"{separator.name} on {len(entries)} recordings of each number of voices:",
+        f"{options.model or 'the default'} on {len(entries)} recordings of each number of voices:",
         report.table(rows),
         f"Right in all: {share:.0%}.",
     ]

@@ -16,10 +16,10 @@ import report
 import soundfile
 import soxr
 
-import unmingle
 from unmingle.console import track
 from unmingle.data.corpora import Utterance, read_recordings
 from unmingle.evaluation.conversations import Conversation, assign_tracks, si_sdr_gain
+from unmingle.inference.choosing import as_separator
 from unmingle.inference.conversation import find_targets, listen, voice_in
 
 SAMPLE_S, ABSENT, BLOCK_S = 10.0, 3, 5
@@ -34,7 +34,7 @@ def main() -> None:
     parser.add_argument("--model", help="name or file of the local separator; the default unless given")
     parser.add_argument("--only", default="people-*", help="pattern of recordings' names")
     options = parser.parse_args()
-    machine, separator = report.machine(), unmingle.load(options.model, task="separate")
+    machine = report.machine()
     of_speaker: dict[str, list[Utterance]] = {}
     for each in read_recordings(options.speech / "utterances.csv"):
         of_speaker.setdefault(each.speaker, []).append(each)
@@ -49,6 +49,7 @@ def main() -> None:
         )
         step = BLOCK_S * known.sample_rate
         blocks = [known.mixture[None, k : k + step] for k in range(0, len(known.mixture), step)]
+        separator, _ = as_separator(options.model, "auto")
         tracks = listen(separator, blocks, known.sample_rate)
         outputs = np.concatenate([tracks.feed(block) for block in blocks], axis=1)
         names = [f"{k}" for k in range(tracks.n_src)]
@@ -80,7 +81,9 @@ def main() -> None:
         }
     ]
     whole = options.only == "people-*" and options.model is None
-    report.publish("targets", [machine, f"{separator.name}:", report.table(table)], keep=whole)
+    report.publish(
+        "targets", [machine, f"{options.model or 'the default'}:", report.table(table)], keep=whole
+    )
 
 
 def sample_of(recordings: list[Utterance], name: str) -> Any:
