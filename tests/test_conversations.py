@@ -10,6 +10,7 @@ import soundfile
 from unmingle.errors import InputError, UsageError
 from unmingle.inference import clustering, diarization
 from unmingle.inference.arrays import separate
+from unmingle.inference.choosing import as_separator
 from unmingle.inference.clustering import condense, labels_after, likeness, merge_order
 from unmingle.inference.conversation import listen, shares
 from unmingle.inference.diarization import best_path
@@ -17,7 +18,6 @@ from unmingle.inference.files import separate_file
 from unmingle.inference.segmentation import voices_at_once
 from unmingle.inference.voice_activity import FRAME_S, speech_frames
 from unmingle.results.rttm import Segment, read_rttm, write_rttm
-from unmingle.runtime.loading import load
 
 ROOT, RATE = Path(__file__).parents[1], 16_000
 
@@ -119,7 +119,7 @@ def test_a_recording_too_long_for_memory_is_put_aside(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     monkeypatch.setattr("unmingle.inference.conversation.IN_MEMORY", 1000)
-    mixture, separator = talk()[None], load("duet")
+    mixture, (separator, _) = talk()[None], as_separator(None, "auto")
     blocks = [mixture[:, k : k + 5 * RATE] for k in range(0, mixture.shape[1], 5 * RATE)]
     tracks = listen(separator, blocks, RATE, folder=tmp_path)
     rows = np.concatenate([tracks.feed(block) for block in blocks], axis=1)

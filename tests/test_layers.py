@@ -2,6 +2,7 @@
 
 import doctest
 
+import numpy as np
 import pytest
 import torch
 from torch.nn import functional
@@ -13,6 +14,7 @@ from unmingle.layers.norms import CumulativeLayerNorm, GlobalLayerNorm
 from unmingle.layers.stft import STFT
 from unmingle.layers.tcn import TCN
 from unmingle.models.sepreformer import RelativePositions
+from unmingle.training.export import cosine_parts
 
 
 def noise(*shape: int) -> torch.Tensor:
@@ -172,3 +174,21 @@ def test_relative_positions_equal_the_sum_over_pairs() -> None:
                 functional.linear(queries[:, :, row], embedding[None])[..., 0],
                 atol=1e-5,
             )
+
+
+@pytest.mark.parametrize(("n_fft", "hop", "window"), [(512, 256, 512), (256, 64, 200), (255, 60, 255)])
+def test_filters_of_an_stft_are_unfolded_from_a_period_of_their_waves(
+    n_fft: int, hop: int, window: int
+) -> None:
+    stft = STFT(n_fft=n_fft, hop=hop, window=window)
+    for filters in (stft.analysis.numpy(), stft.synthesis.numpy()):
+        parts = cosine_parts(filters)
+        assert parts is not None and sum(part.nbytes for part in parts.values()) < filters.nbytes / 10
+        places = parts["bins"] * parts["times"] % parts["period"] + parts["starts"]
+        assert np.allclose(parts["waves"][places] * parts["window"], filters, atol=1e-7)
+
+
+def test_filters_that_are_no_stft_are_kept_as_they_are() -> None:
+    filters = STFT(n_fft=64, hop=32).analysis.numpy().copy()
+    filters[5, 0, 7] += 0.01
+    assert cosine_parts(filters) is None
