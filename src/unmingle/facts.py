@@ -15,6 +15,8 @@ MOST_SPEAKERS = 5  # at once, of a separator that returns as many as it is asked
 HEADS = ("", "k-means", "soft-k-means", "one-and-rest")  # see heads.py
 CLUSTERING = ("k-means", "soft-k-means")  # heads of embeddings
 
+LIPS, LIPS_RATE, LIPS_SIZE = "lips", 25.0, 88  # the cue of those that see: pictures per second, their side
+
 SAMPLE_RATES = (1_000, 768_000)  # lowest and highest that a recording may have [Hz]
 
 
@@ -47,6 +49,11 @@ class Cue:
         n = ceil(length * self.rate / sample_rate)
         part = values[..., first : first + n]
         return np.pad(part, [(0, 0)] * (part.ndim - 1) + [(0, n - part.shape[-1])], mode="edge")
+
+
+def lips(n_src: int) -> Cue:
+    """Of each face, grey pictures of its mouth, 0 to 255; all 0 where it is not seen."""
+    return Cue(LIPS, LIPS_RATE, (n_src, LIPS_SIZE, LIPS_SIZE))
 
 
 @dataclass(frozen=True)

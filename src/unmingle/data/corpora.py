@@ -14,11 +14,14 @@ import soundfile
 import soxr
 
 from unmingle.console import say, track
+from unmingle.errors import InputError
+from unmingle.media.audio import open_audio
 from unmingle.results.folders import replacing
 
 URBANSOUND = Path("metadata/UrbanSound8K.csv")  # in the folder of UrbanSound8K
 URBANSOUND_SPLITS = {"10": "valid", "9": "test"}  # by fold; the other folds are for training
 CORPUS_SUFFIXES = (".wav", ".flac", ".ogg", ".opus", ".mp3")  # read by libsndfile
+VIDEO_SUFFIXES = (".mp4", ".mkv", ".mov", ".webm", ".mpg", ".avi", ".m4a")  # read by PyAV
 
 
 @dataclass(frozen=True)
@@ -223,8 +226,20 @@ def read_mono(path: Path, sample_rate: int) -> np.ndarray:
     cannot be read.
     """
     try:
+        samples, rate = read_channels(path)
+    except InputError as error:
+        raise ValueError(str(error)) from None
+    mono = samples.mean(axis=0)
+    return mono if rate == sample_rate else soxr.resample(mono, rate, sample_rate)
+
+
+def read_channels(path: Path) -> tuple[np.ndarray, int]:
+    """Decode a file, which may be a video, to float32 `(C, T)`, and its sample rate [Hz]."""
+    if path.suffix.lower() in VIDEO_SUFFIXES:
+        with open_audio(path) as reader:
+            return np.concatenate(list(reader.blocks(1 << 20)), axis=1), reader.sample_rate
+    try:
         samples, rate = soundfile.read(path, dtype="float32", always_2d=True)
     except soundfile.LibsndfileError as error:
-        raise ValueError(f"{path}: cannot be decoded ({error.error_string})") from None
-    mono = samples.mean(axis=1)
-    return mono if rate == sample_rate else soxr.resample(mono, rate, sample_rate)
+        raise InputError(f"{path}: cannot be decoded ({error.error_string})") from None
+    return np.ascontiguousarray(samples.T), rate
