@@ -5,7 +5,8 @@ from typing import Annotated, Any
 
 from pydantic import AfterValidator, ConfigDict, Field
 
-from unmingle.data.corpora import Corpus, Utterance, check_splits, read_recordings
+from unmingle.data.corpora import Corpus, check_splits, read_recordings
+from unmingle.data.utterance import Utterance
 from unmingle.facts import SAMPLE_RATES
 
 STRICT = ConfigDict(extra="forbid", strict=True)  # of every part of a recipe

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 import numpy as np
 from torch.utils.data import Dataset, Sampler
 
-from unmingle.data.corpora import Utterance
+from unmingle.data.utterance import Utterance
 from unmingle.data.entries import CUES
 from unmingle.data.mixer import Mixer
 from unmingle.data.mixture import Mixture
