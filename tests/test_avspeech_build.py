@@ -46,7 +46,9 @@ def arrays(folder: Path) -> dict[str, np.ndarray]:
     return {path.relative_to(folder).as_posix(): np.load(path) for path in sorted(folder.rglob("*.npy"))}
 
 
-def test_names_say_which_voices_a_mixture_is_of_and_which_voice_a_mask_makes(clips: Path, tmp_path: Path) -> None:
+def test_names_say_which_voices_a_mixture_is_of_and_which_voice_a_mask_makes(
+    clips: Path, tmp_path: Path
+) -> None:
     build(clips, tmp_path / "out", n=5)
     names = set(arrays(tmp_path / "out"))
     clean = ["0:a", "1:a", "2:b_x", "3:c"]
@@ -98,10 +100,19 @@ def test_a_spectrogram_is_scipy_s() -> None:
     signal = pytest.importorskip("scipy.signal")
     samples = np.random.default_rng(0).standard_normal(48_000)
     _, _, wanted = signal.stft(
-        samples, window="hann", nperseg=400, noverlap=240, nfft=512, boundary=None, padded=False, scaling="spectrum"
+        samples,
+        window="hann",
+        nperseg=400,
+        noverlap=240,
+        nfft=512,
+        boundary=None,
+        padded=False,
+        scaling="spectrum",
     )
     found = spectrogram(samples)
-    assert np.allclose(found[..., 0] + 1j * found[..., 1], wanted.T * 200)  # SciPy divides by the window's sum
+    assert np.allclose(
+        found[..., 0] + 1j * found[..., 1], wanted.T * 200
+    )  # SciPy divides by the window's sum
 
 
 def test_the_same_seed_writes_the_same_files_and_another_other_pairs(clips: Path, tmp_path: Path) -> None:

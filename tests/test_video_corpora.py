@@ -29,7 +29,9 @@ def listed(root: Path, **options: bool) -> list[tuple[str, str, str, str, str]]:
 @pytest.fixture
 def lrs2(tmp_path: Path) -> Path:
     main = "mvlrs_v1/main/5535415699068794046"
-    root = touch(tmp_path / "LRS2", f"{main}/00001.mp4", f"{main}/00002.mp4", "mvlrs_v1/pretrain/60/00001.mp4")
+    root = touch(
+        tmp_path / "LRS2", f"{main}/00001.mp4", f"{main}/00002.mp4", "mvlrs_v1/pretrain/60/00001.mp4"
+    )
     (root / f"{main}/00001.txt").write_text("Text:  WHEN YOU'RE COOKING\nConf:  4\n")
     (root / "mvlrs_v1/pretrain/60/00001.txt").write_text(
         "Text:  IT WAS\nConf:  3\n\nWORD START END ASDSCORE\nIT 0.1 0.2 1.0\n"
@@ -129,7 +131,9 @@ def test_a_folder_of_other_videos_has_a_speaker_per_folder(tmp_path: Path) -> No
     ("name", "codec", "container"),
     [("1.mp4", "aac", None), ("1.m4a", "aac", "mp4"), ("1.mpg", "mp2", None), ("1.mkv", "flac", None)],
 )
-def test_the_sound_of_a_video_is_decoded(tmp_path: Path, name: str, codec: str, container: str | None) -> None:
+def test_the_sound_of_a_video_is_decoded(
+    tmp_path: Path, name: str, codec: str, container: str | None
+) -> None:
     samples = sweep(1.0, 48_000)
     encode(tmp_path / name, samples, 48_000, codec, container=container, video=name != "1.m4a")
     found, wanted = read_mono(tmp_path / name, 48_000), samples[0]

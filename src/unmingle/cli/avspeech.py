@@ -20,9 +20,9 @@ def avspeech_download(
             "labels). In the place of an id an address (https://…) is taken as it is.",
         ),
     ],
-    out: Annotated[
-        Path, typer.Option(help="Folder for a file per row, clips.csv and failures.csv.")
-    ] = Path("avspeech"),
+    out: Annotated[Path, typer.Option(help="Folder for a file per row, clips.csv and failures.csv.")] = Path(
+        "avspeech"
+    ),
     audio_only: Annotated[
         bool, typer.Option("--audio-only", help="Sound alone, as FLAC, instead of MP4 with the picture.")
     ] = False,
@@ -38,9 +38,7 @@ def avspeech_download(
             help="Least time between the beginnings of two downloads [s]; YouTube answers about 300 an hour.",
         ),
     ] = 12.0,
-    height: Annotated[
-        int, typer.Option(min=1, help="Of the largest picture that is taken [pixels].")
-    ] = 720,
+    height: Annotated[int, typer.Option(min=1, help="Of the largest picture that is taken [pixels].")] = 720,
 ) -> None:
     """Download the passages that a table of AVSpeech or AudioSet names (needs unmingle[avspeech]); a run that
     was stopped goes on, and what failed is tried again.

@@ -41,7 +41,11 @@ def read_video_corpus(folder: Path, *, picture: bool = False) -> list[Utterance]
 
 
 def _lrs2(folder: Path, picture: bool) -> list[Utterance]:
-    roots = [root for root in (folder, folder / "mvlrs_v1") if (root / "main").is_dir() or (root / "pretrain").is_dir()]
+    roots = [
+        root
+        for root in (folder, folder / "mvlrs_v1")
+        if (root / "main").is_dir() or (root / "pretrain").is_dir()
+    ]
     if folder.name in ("main", "pretrain") and folder.parent.name == "mvlrs_v1":
         roots = [folder.parent]
     if not roots:
@@ -58,7 +62,9 @@ def _lrs2(folder: Path, picture: bool) -> list[Utterance]:
         if folder.name in ("main", "pretrain") and part != folder.name:
             continue
         for path in _one_per_clip((root / part).glob("*/*"), picture):
-            split = splits.get(f"{path.parent.name}/{path.stem}") if splits and part == "main" else "train"
+            split: str | None = (
+                splits.get(f"{path.parent.name}/{path.stem}") if splits and part == "main" else "train"
+            )
             if split is not None:
                 found.append(Utterance(path, path.parent.name, "LRS2", split, _lrs2_words(path)))
     return found
@@ -75,7 +81,10 @@ def _lrs2_words(path: Path) -> str:
 def _voxceleb2(folder: Path, picture: bool) -> list[Utterance]:
     # Below the folder there are at most a part (dev), a kind (mp4), speaker, video and clip.
     speakers = [
-        speaker for depth in ("", "*/", "*/*/") for speaker in folder.glob(f"{depth}id*") if _is_speaker(speaker)
+        speaker
+        for depth in ("", "*/", "*/*/")
+        for speaker in folder.glob(f"{depth}id*")
+        if _is_speaker(speaker)
     ]
     files = (path for speaker in speakers for path in speaker.glob("*/*"))
 
@@ -83,7 +92,8 @@ def _voxceleb2(folder: Path, picture: bool) -> list[Utterance]:
         return (_split(path), *path.with_suffix("").parts[-3:])
 
     return [
-        Utterance(path, path.parts[-3], "VoxCeleb2", _split(path)) for path in _one_per_clip(files, picture, clip)
+        Utterance(path, path.parts[-3], "VoxCeleb2", _split(path))
+        for path in _one_per_clip(files, picture, clip)
     ]
 
 
@@ -96,7 +106,9 @@ def _split(path: Path) -> str:
 
 
 def _grid(folder: Path, picture: bool) -> list[Utterance]:
-    speakers = [path for path in (folder, *folder.glob("*"), *folder.glob("*/*")) if re.fullmatch(r"s\d+", path.name)]
+    speakers = [
+        path for path in (folder, *folder.glob("*"), *folder.glob("*/*")) if re.fullmatch(r"s\d+", path.name)
+    ]
     if not any(next(speaker.rglob("*.mpg"), None) for speaker in speakers):
         return []
     speaker_of = {path: speaker.name for speaker in speakers for path in speaker.rglob("*")}
@@ -114,7 +126,10 @@ def _grid_words(path: Path, speaker: str, root: Path) -> str:
     """The words of an alignment, which lies beside a clip or in a folder of its own."""
     name = f"{path.stem}.align"
     above = [place for place in path.parents if place == root or root in place.parents]
-    places = [path.parent, *(place / part for place in above for part in ("align", f"align/{speaker}", f"alignments/{speaker}"))]
+    places = [
+        path.parent,
+        *(place / part for place in above for part in ("align", f"align/{speaker}", f"alignments/{speaker}")),
+    ]
     beside = next((place / name for place in places if (place / name).is_file()), None)
     lines = beside.read_text(encoding="utf-8").splitlines() if beside else []
     words = [line.split()[2] for line in lines if len(line.split()) == 3]

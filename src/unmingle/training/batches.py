@@ -8,13 +8,13 @@ from collections.abc import Iterator
 import numpy as np
 from torch.utils.data import Dataset, Sampler
 
-from unmingle.data.utterance import Utterance
 from unmingle.data.entries import CUES
 from unmingle.data.mixer import Mixer
 from unmingle.data.mixture import Mixture
 from unmingle.data.recipe import DataRecipe
 from unmingle.data.segments import SegmentDataset
 from unmingle.data.sets import read_set
+from unmingle.data.utterance import Utterance
 from unmingle.errors import InputError, UsageError
 from unmingle.facts import Facts
 

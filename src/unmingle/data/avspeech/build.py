@@ -1,5 +1,5 @@
-"""Training files for Looking to Listen: compressed spectrograms of voices and of their mixtures, and the masks
-that lead from one to the other.
+"""Training files for Looking to Listen: compressed spectrograms of voices and of their mixtures, and the
+masks that lead from one to the other.
 
 References:
     A. Ephrat et al., "Looking to listen at the cocktail party: a speaker-independent audio-visual model for
@@ -97,7 +97,9 @@ def build(
     try:
         import torch  # noqa: F401
     except ImportError:
-        raise UsageError("masks are computed by PyTorch, which is missing: pip install 'unmingle[train]'") from None
+        raise UsageError(
+            "masks are computed by PyTorch, which is missing: pip install 'unmingle[train]'"
+        ) from None
     try:
         voices, noises = read_recordings(clips), read_recordings(noise) if noise is not None else []
         usable = [k for k, clip in enumerate(track(voices, "reading clips")) if _read(clip) is not None]
@@ -108,7 +110,11 @@ def build(
         raise InputError(f"{noise}: no noise of 3 s in it; give another --noise")
     pairs = _draw_pairs([(k, voices[k].speaker) for k in usable], n, seed, clips)
     drawn = np.random.default_rng([seed, 1]).choice(heard, n) if heard else [None] * n
-    facts = {"seed": seed, "noise_gain": noise_gain if heard else None, "separator": separator}
+    facts: dict[str, object] = {
+        "seed": seed,
+        "noise_gain": noise_gain if heard else None,
+        "separator": separator,
+    }
     for what, listed in (("clips", voices), ("noises", noises)):
         content = "".join(f"{each.path.resolve()} {each.path.stat().st_size}\n" for each in listed)
         facts[what] = hashlib.sha256(content.encode()).hexdigest()
@@ -179,7 +185,9 @@ def _draw_pairs(clips: list[tuple[int, str]], n: int, seed: int, source: Path) -
     same = sum(count * (count - 1) // 2 for count in np.unique(speakers, return_counts=True)[1].tolist())
     possible = len(clips) * (len(clips) - 1) // 2 - same
     if n > possible:
-        raise InputError(f"{source}: {len(clips)} clips of 3 s make {possible} pairs of two speakers; lower --n {n}")
+        raise InputError(
+            f"{source}: {len(clips)} clips of 3 s make {possible} pairs of two speakers; lower --n {n}"
+        )
 
     def draw() -> Iterator[tuple[int, int]]:
         rng = np.random.default_rng([seed, 0])

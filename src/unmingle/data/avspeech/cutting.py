@@ -47,7 +47,9 @@ def cut_video(picture: Path, sound: Path, target: Path, start_s: float, end_s: f
     """
     samples, sample_rate = _sound(sound, start_s, end_s)
     try:
-        with av.open(f"file:{picture}", metadata_errors="ignore", options={"protocol_whitelist": "file"}) as file:
+        with av.open(
+            f"file:{picture}", metadata_errors="ignore", options={"protocol_whitelist": "file"}
+        ) as file:
             moving = [s for s in file.streams.video if not s.disposition & Disposition.attached_pic]
             if not moving:
                 raise InputError(f"{picture}: has no moving picture; choose --audio-only")
@@ -72,8 +74,8 @@ def _sound(source: Path, start_s: float, end_s: float) -> tuple[np.ndarray, int]
 
 
 def _begins_s(file: Any, picture: Any, with_sound: bool) -> float:
-    """What the file's timestamps say where its timeline begins, which for `open_audio` is the first picture or
-    the first sound, whichever is earlier [s].
+    """What the file's timestamps say where its timeline begins, which for `open_audio` is the first picture
+    or the first sound, whichever is earlier [s].
     """
     begins_s = float((picture.start_time or 0) * picture.time_base)
     if with_sound:
@@ -124,7 +126,9 @@ def _encode(
             out.mux(picture.encode(image))
         out.mux(picture.encode(None))
         for start in range(0, len(samples), BLOCK):
-            block = av.AudioFrame.from_ndarray(samples[None, start : start + BLOCK], format="s16", layout="mono")
+            block = av.AudioFrame.from_ndarray(
+                samples[None, start : start + BLOCK], format="s16", layout="mono"
+            )
             block.sample_rate, block.pts, block.time_base = sample_rate, start, Fraction(1, sample_rate)
             out.mux(sound.encode(block))
         out.mux(sound.encode(None))

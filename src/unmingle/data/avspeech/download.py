@@ -28,7 +28,9 @@ TIMEOUT_S = 20.0  # of a server that does not answer
 WORK = ".download-"  # how the names of folders for whole videos begin
 COLUMNS = ["path", "speaker", "kind", "corpus", "split", "id", "start", "end", "x", "y", "bytes"]
 # What an answer says that every further video will get as well.
-REFUSED = re.compile("429|not a bot|rate-limit|resolve host|name resolution|unreachable|Failed to resolve", re.I)
+REFUSED = re.compile(
+    "429|not a bot|rate-limit|resolve host|name resolution|unreachable|Failed to resolve", re.I
+)
 
 
 @dataclass(frozen=True)
@@ -55,7 +57,7 @@ class Stopped(Exception):
 
 
 class Pace:
-    """Lets the threads begin a video each, `pause_s` after one another; a further one after `stop` is refused."""
+    """Lets the threads begin a video each, `pause_s` after one another, and none after `stop`."""
 
     def __init__(self, pause_s: float) -> None:
         self.stop, self._pause_s, self._next_s, self._lock = threading.Event(), pause_s, 0.0, threading.Lock()
@@ -130,7 +132,9 @@ def download(
         with _Log(out / CLIPS) as log, ThreadPoolExecutor(jobs) as pool:
 
             def one(rows: list[Row]) -> list[tuple[Row, str]]:
-                return _one_video(rows, out, names, table.name, pace, log, height=None if audio_only else height)
+                return _one_video(
+                    rows, out, names, table.name, pace, log, height=None if audio_only else height
+                )
 
             try:
                 pending = [pool.submit(one, rows) for rows in todo.values()]
@@ -163,8 +167,8 @@ def _one_video(
     log: "_Log",
     height: int | None,
 ) -> list[tuple[Row, str]]:
-    """Download a video and cut its passages; each of its rows with "" or what went wrong. Nothing once the run
-    is over.
+    """Download a video and cut its passages; each of its rows with "" or what went wrong. Nothing once the
+    run is over.
     """
     from unmingle.data.avspeech.cutting import cut_sound, cut_video
 
@@ -179,6 +183,9 @@ def _one_video(
             for row in rows:
                 pace.check()
                 path = out / names[row]
+                if names[row] in {names[other] for other, reason in outcomes if not reason}:
+                    outcomes.append((row, ""))  # the table holds this row twice
+                    continue
                 try:
                     path.parent.mkdir(exist_ok=True)
                     with replacing(path) as beside:
@@ -311,7 +318,9 @@ Failures = dict[tuple[str, int], dict[str, str]]
 
 
 def _read_failures(out: Path) -> Failures:
-    return {(row["csv"], int(row["row"])): row for row in _read_table(out / FAILURES) if row["row"].isdecimal()}
+    return {
+        (row["csv"], int(row["row"])): row for row in _read_table(out / FAILURES) if row["row"].isdecimal()
+    }
 
 
 def _write_failures(out: Path, failures: Failures) -> None:

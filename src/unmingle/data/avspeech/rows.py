@@ -57,7 +57,7 @@ class Row:
 
     @property
     def clip(self) -> str:
-        """A name of the passage, which no other row of the video has; of AVSpeech with the place of the face."""
+        """A name of the passage, which no other row of the video has; AVSpeech's with the face's place."""
         face = "" if self.labels else f"-x{self.x:.3f}-y{self.y:.3f}"
         return f"{self.start_s:.3f}-{self.end_s:.3f}{face}"
 
@@ -115,17 +115,23 @@ def _row(number: int, cells: list[str], where: str) -> Row:
         raise InputError(f"{where}: {len(cells)} columns; expected {EXPECTED}")
     id, times, rest = cells[0], [_number(cell) for cell in cells[1:3]], cells[3:]
     if not re.fullmatch(r"[A-Za-z0-9_-]{11}|https?://\S+", id):
-        raise InputError(f"{where}: {id!r} is no YouTube id (11 characters) and no address; expected {EXPECTED}")
+        raise InputError(
+            f"{where}: {id!r} is no YouTube id (11 characters) and no address; expected {EXPECTED}"
+        )
     start_s, end_s = times
     if not 0 <= start_s < end_s < math.inf:
-        raise InputError(f"{where}: no passage from {cells[1]!r} to {cells[2]!r}; expected seconds, start first")
+        raise InputError(
+            f"{where}: no passage from {cells[1]!r} to {cells[2]!r}; expected seconds, start first"
+        )
     if len(rest) == 1:
         if not rest[0]:
             raise InputError(f"{where}: no labels; expected {EXPECTED}")
         return Row(number, id, start_s, end_s, labels=rest[0])
     x, y = (_number(cell) for cell in rest)
     if not (math.isfinite(x) and math.isfinite(y)):
-        raise InputError(f"{where}: the face is at {rest[0]!r}, {rest[1]!r}; expected two numbers from 0 to 1")
+        raise InputError(
+            f"{where}: the face is at {rest[0]!r}, {rest[1]!r}; expected two numbers from 0 to 1"
+        )
     return Row(number, id, start_s, end_s, x, y)
 
 
