@@ -62,11 +62,9 @@ def _lrs2(folder: Path, picture: bool) -> list[Utterance]:
         if folder.name in ("main", "pretrain") and part != folder.name:
             continue
         for path in _one_per_clip((root / part).glob("*/*"), picture):
-            split: str | None = (
-                splits.get(f"{path.parent.name}/{path.stem}") if splits and part == "main" else "train"
-            )
-            if split is not None:
-                found.append(Utterance(path, path.parent.name, "LRS2", split, _lrs2_words(path)))
+            where = splits.get(f"{path.parent.name}/{path.stem}") if splits and part == "main" else "train"
+            if where is not None:
+                found.append(Utterance(path, path.parent.name, "LRS2", where, _lrs2_words(path)))
     return found
 
 
