@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from unmingle.console import say, track
-from unmingle.data.corpora import Utterance
+from unmingle.data.utterance import Utterance
 from unmingle.errors import InputError
 from unmingle.facts import LIPS_SIZE
 from unmingle.results.folders import replacing

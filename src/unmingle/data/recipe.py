@@ -5,10 +5,11 @@ from typing import Annotated, Any
 
 from pydantic import AfterValidator, ConfigDict, Field
 
-from unmingle.data.corpora import Corpus, Utterance, check_splits, read_recordings
+from unmingle.data.corpora import Corpus, check_splits, read_recordings
 from unmingle.data.face_mixer import FaceMixer
 from unmingle.data.mixer import Mixer
 from unmingle.data.mouths import Mouths
+from unmingle.data.utterance import Utterance
 from unmingle.facts import SAMPLE_RATES
 
 STRICT = ConfigDict(extra="forbid", strict=True)  # of every part of a recipe
@@ -107,12 +108,14 @@ class DataRecipe:
                 voice is left.
         """
         if self.faces:
-            return self._of(self.faces, self.faces_root, split, [])
+            return self._of(self.faces, self.faces_root, split, [], picture=True)
         return self._of(self.speech, self.speech_root, split, self.corpora)
 
     @staticmethod
-    def _of(source: str, root: str | None, split: str, corpora: list[str]) -> list[Utterance]:
-        recordings = read_recordings(source, root)
+    def _of(
+        source: str, root: str | None, split: str, corpora: list[str], picture: bool = False
+    ) -> list[Utterance]:
+        recordings = read_recordings(source, root, picture=picture)
         check_splits(recordings)
         found = [r for r in recordings if r.split == split and (not corpora or r.corpus in corpora)]
         if not found:

@@ -17,10 +17,11 @@ import numpy as np
 import soundfile
 
 from unmingle.console import track
-from unmingle.data.corpora import CORPUS_SUFFIXES, VIDEO_SUFFIXES
+from unmingle.data.corpora import CORPUS_SUFFIXES
 from unmingle.data.entries import CUES, MixedEntry, MixtureEntry, RecordedEntry
 from unmingle.data.mixer import TONE
 from unmingle.data.mixture import Mixture
+from unmingle.data.video_corpora import PICTURE_SUFFIXES
 from unmingle.errors import InputError, UsageError
 from unmingle.facts import LIPS
 
@@ -177,7 +178,7 @@ def _csv_row(row: dict[str, str], n_src: int, find: Callable[[str], Path]) -> Mi
     about: dict[str, str | float] = {key: row[key] for key in ("task", "kind") if row.get(key)}
     if row.get("snr_db"):
         about["snr_db"] = float(row["snr_db"])
-    seen = all(path.suffix.lower() in VIDEO_SUFFIXES for path in paths)
+    seen = all(path.suffix.lower() in PICTURE_SUFFIXES for path in paths)
     return MixedEntry(
         row["mixture_id"],
         tuple(paths),

@@ -9,13 +9,13 @@ from typing import Any
 import numpy as np
 from torch.utils.data import Dataset, Sampler
 
-from unmingle.data.corpora import Utterance
 from unmingle.data.entries import CUES
 from unmingle.data.mixer import Mixer
 from unmingle.data.mixture import Mixture
 from unmingle.data.recipe import DataRecipe
 from unmingle.data.segments import SegmentDataset
 from unmingle.data.sets import read_set
+from unmingle.data.utterance import Utterance
 from unmingle.errors import InputError, UsageError
 from unmingle.facts import Facts
 
