@@ -48,6 +48,20 @@ class Cue:
         part = values[..., first : first + n]
         return np.pad(part, [(0, 0)] * (part.ndim - 1) + [(0, n - part.shape[-1])], mode="edge")
 
+    def drawn(self, n_batch: int, length: int, sample_rate: int, seed: int) -> Any:
+        """Random values for `length` samples, where no real ones are at hand: 0 … 1, and zeros in a third of
+        the time, `(B, *shape, n)`; float32.
+        """
+        import numpy as np
+
+        rng = np.random.default_rng(seed)
+        n = 1 if self.rate is None else ceil(length * self.rate / sample_rate)
+        values = rng.random((n_batch, *self.shape, n), np.float32)
+        if self.rate is None:
+            return values[..., 0]
+        values[..., 1::3] = 0
+        return values
+
 
 @dataclass(frozen=True)
 class Facts:

@@ -55,10 +55,11 @@ def system(model: str, speakers: int, backend: str = "auto") -> System:
     if model in ORACLES:
         return System(model, lambda item: oracle(model, item.mixture[0], item.sources, item.sample_rate))
     separator = load(model, task="enhance" if speakers == 1 else None, speakers=speakers, backend=backend)
-    if separator.facts.task == "enhance":
-        return System(
-            separator.name, lambda item: enhance(item.mixture, item.sample_rate, separator)[None], separator
-        )
-    return System(
-        separator.name, lambda item: separate(item.mixture, item.sample_rate, speakers, separator), separator
-    )
+
+    def run_model(item: Mixture) -> np.ndarray:
+        cues = {cue.name: item.cues[cue.name] for cue in separator.facts.cues if cue.name in item.cues}
+        if separator.facts.task == "enhance":
+            return enhance(item.mixture, item.sample_rate, separator, cues=cues)[None]
+        return separate(item.mixture, item.sample_rate, speakers, separator, cues=cues)
+
+    return System(separator.name, run_model, separator)

@@ -11,6 +11,7 @@ from unmingle.models.deep_clustering import DeepClustering
 from unmingle.models.dprnn import DPRNN
 from unmingle.models.erb_unet import ErbUNet
 from unmingle.models.looking_to_listen import LookingToListenAudio
+from unmingle.models.looking_to_listen_av import LookingToListen
 from unmingle.models.one_and_rest import OneAndRest
 from unmingle.models.sepreformer import SepReformer
 from unmingle.models.sudormrf import SuDoRMRF
@@ -25,6 +26,7 @@ MODELS: dict[str, type[nn.Module]] = {
     "deep-clustering": DeepClustering,
     "dprnn": DPRNN,
     "erb-unet": ErbUNet,
+    "looking-to-listen": LookingToListen,
     "looking-to-listen-audio": LookingToListenAudio,
     "one-and-rest": OneAndRest,
     "sepreformer": SepReformer,
