@@ -16,6 +16,7 @@ from unmingle.models.one_and_rest import OneAndRest
 from unmingle.models.sepreformer import SepReformer
 from unmingle.models.sudormrf import SuDoRMRF
 from unmingle.models.tasnet import TasNet
+from unmingle.models.the_conversation import TheConversation
 from unmingle.models.unet_a import UNetA
 from unmingle.models.unet_b import UNetB
 from unmingle.models.upit import UPIT
@@ -32,6 +33,7 @@ MODELS: dict[str, type[nn.Module]] = {
     "sepreformer": SepReformer,
     "sudormrf": SuDoRMRF,
     "tasnet": TasNet,
+    "the-conversation": TheConversation,
     "unet-a": UNetA,
     "unet-b": UNetB,
     "upit": UPIT,
