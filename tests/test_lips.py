@@ -5,12 +5,13 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from unmingle.layers.lips import MEAN, SPREAD, LipEncoder, beside_frames
+from unmingle.layers.lips import MEAN, SPREAD, LipEncoder
+from unmingle.layers.pictures import beside_frames
 from unmingle.layers.stft import STFT
 
 
 def mouths(n_batch: int, n_pictures: int) -> Tensor:
-    return torch.rand(n_batch, n_pictures, 88, 88, generator=torch.Generator().manual_seed(0))
+    return 255 * torch.rand(n_batch, n_pictures, 88, 88, generator=torch.Generator().manual_seed(0))
 
 
 def encoder(**arguments: int) -> LipEncoder:

@@ -1,6 +1,4 @@
-"""What is seen of a speaker: a feature vector for every picture of a mouth, and which picture belongs to
-which frame of an STFT.
-"""
+"""What is seen of a speaker: a feature vector for every picture of a mouth."""
 
 from typing import Any
 
@@ -8,11 +6,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from unmingle.layers.stft import STFT
+from unmingle.facts import LIPS_SIZE
 
-VIDEO_RATE = 25.0  # [Hz]
-MOUTH = 88  # height and width of a picture of a mouth
-MEAN, SPREAD = 0.421, 0.165  # of the grey of mouths, 0 … 1, as lip reading has them
+MEAN, SPREAD = 107.0, 42.0  # of the grey of mouths, as lip reading has them
 N_SEEN = 5  # pictures that the first convolution sees at once
 
 
@@ -38,8 +34,8 @@ class LipEncoder(nn.Module):
 
     def __init__(self, *, n_features: int = 512, width: int = 64, pool: int = 1) -> None:
         super().__init__()
-        if not 1 <= pool <= MOUTH // 8:
-            raise ValueError(f"pool is {pool}; it must be from 1 to {MOUTH // 8}")
+        if not 1 <= pool <= LIPS_SIZE // 8:
+            raise ValueError(f"pool is {pool}; it must be from 1 to {LIPS_SIZE // 8}")
         self.pool = pool
         # Pictures are grey, so a 3-D convolution of one channel is a 2-D convolution of five pictures.
         self.enter = nn.Sequential(
@@ -65,8 +61,9 @@ class LipEncoder(nn.Module):
         self.missing = nn.Parameter(torch.zeros(n_features))
 
     def forward(self, mouths: Tensor) -> Tensor:
-        """`(B, N, 88, 88)`, grey 0 … 1 → `(B, N, D)`."""
+        """`(B, N, 88, 88)`, grey 0 … 255 → `(B, N, D)`."""
         n_batch, n_pictures = mouths.shape[:2]
+        mouths = mouths.float()
         there = mouths.amax((-2, -1)) > 0
         pictures = (mouths - MEAN) / SPREAD * there[..., None, None]
         if self.pool > 1:
@@ -106,23 +103,3 @@ class ResidualBlock(nn.Module):
 
     def forward(self, pictures: Tensor) -> Tensor:
         return functional.relu(self.layers(pictures) + self.shortcut(pictures))
-
-
-def beside_frames(features: Tensor, n_frames: int, stft: STFT, sample_rate: int, *, group: int = 1) -> Tensor:
-    """The features of the picture that is shown in the middle of each frame of an STFT, or of each `group` of
-    frames: `(B, N, D)` → `(B, n_frames, D)`.
-
-    Before the first picture it is the first one's, behind the last one the last one's.
-
-    Args:
-        features: of pictures, `VIDEO_RATE` a second.
-        n_frames: number of frames, or of groups.
-        stft, sample_rate: of the frames, and of what it transforms [Hz].
-        group: frames that share a picture.
-    """
-    # The frames of group g reach from sample g · group · hop − (window − hop) to (g + 1) · group · hop.
-    middle = (group * stft.hop - (stft.window - stft.hop)) // 2
-    samples = torch.arange(n_frames, device=features.device) * (group * stft.hop) + middle
-    pictures = torch.div(samples.clamp(min=0) * int(VIDEO_RATE), sample_rate, rounding_mode="floor")
-    last = torch.ones_like(features[0, :, 0], dtype=torch.long).sum() - 1
-    return features[:, torch.minimum(pictures, last)]

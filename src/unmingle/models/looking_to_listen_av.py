@@ -5,7 +5,7 @@ ratio mask for each face.
 import torch
 from torch import Tensor, nn
 
-from unmingle.facts import MOST_SPEAKERS, Cue, Facts, task_for
+from unmingle.facts import MOST_SPEAKERS, Facts, lips
 from unmingle.layers import crm
 from unmingle.layers.dilated import (
     compressed_and_level,
@@ -14,7 +14,8 @@ from unmingle.layers.dilated import (
     mask_layer,
     per_frame,
 )
-from unmingle.layers.lips import MOUTH, VIDEO_RATE, LipEncoder, beside_frames
+from unmingle.layers.lips import LipEncoder
+from unmingle.layers.pictures import beside_frames
 from unmingle.layers.stft import STFT
 
 # Kernels and dilations of the convolutions over pictures.
@@ -82,9 +83,8 @@ class LookingToListen(nn.Module):
             raise ValueError(f"n_src is {n_src}; there are 1 to {MOST_SPEAKERS} faces")
         self.facts = Facts(
             sample_rate=sample_rate,
-            task=task_for(n_src),
             n_src=n_src,
-            cues=(Cue("lips", VIDEO_RATE, (n_src, MOUTH, MOUTH)),),
+            cues=(lips(n_src),),
             order="cued",
             chunk=10 * sample_rate,
         )

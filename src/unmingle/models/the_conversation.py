@@ -4,8 +4,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from unmingle.facts import Cue, Facts
-from unmingle.layers.lips import MOUTH, VIDEO_RATE, LipEncoder, beside_frames
+from unmingle.facts import Facts, lips
+from unmingle.layers.lips import LipEncoder
+from unmingle.layers.pictures import beside_frames
 from unmingle.layers.stft import STFT
 
 STAGES = ("magnitude", "phase", "both")
@@ -69,9 +70,8 @@ class TheConversation(nn.Module):
             raise ValueError(f"no stage {stage!r}; there are {', '.join(STAGES)}")
         self.facts = Facts(
             sample_rate=sample_rate,
-            task="enhance",
             n_src=1,
-            cues=(Cue("lips", VIDEO_RATE, (1, MOUTH, MOUTH)),),
+            cues=(lips(1),),
             order="cued",
             chunk=10 * sample_rate,
         )
