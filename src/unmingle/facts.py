@@ -50,6 +50,25 @@ class Cue:
         part = values[..., first : first + n]
         return np.pad(part, [(0, 0)] * (part.ndim - 1) + [(0, n - part.shape[-1])], mode="edge")
 
+    def drawn(self, n_batch: int, length: int, sample_rate: int, seed: int) -> Any:
+        """Random values for `length` samples, where no real ones are at hand: 0 … 255, as pictures have them,
+        and zeros in a third of the time, `(B, *shape, n)`; float32.
+        """
+        import numpy as np
+
+        rng = np.random.default_rng(seed)
+        n = 1 if self.rate is None else ceil(length * self.rate / sample_rate)
+        values = 255 * rng.random((n_batch, *self.shape, n), np.float32)
+        if self.rate is None:
+            return values[..., 0]
+        values[..., 1::3] = 0
+        return values
+
+
+def lips(n_src: int) -> Cue:
+    """Of each face, grey pictures of its mouth, 0 to 255; all 0 where it is not seen."""
+    return Cue(LIPS, LIPS_RATE, (n_src, LIPS_SIZE, LIPS_SIZE))
+
 
 def lips(n_src: int) -> Cue:
     """Of each face, grey pictures of its mouth, 0 to 255; all 0 where it is not seen."""
