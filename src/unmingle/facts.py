@@ -70,11 +70,6 @@ def lips(n_src: int) -> Cue:
     return Cue(LIPS, LIPS_RATE, (n_src, LIPS_SIZE, LIPS_SIZE))
 
 
-def lips(n_src: int) -> Cue:
-    """Of each face, grey pictures of its mouth, 0 to 255; all 0 where it is not seen."""
-    return Cue(LIPS, LIPS_RATE, (n_src, LIPS_SIZE, LIPS_SIZE))
-
-
 @dataclass(frozen=True)
 class Facts:
     """Declared facts of a separator; the PyTorch model and the compiled one declare the same.

@@ -4,9 +4,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from unmingle.facts import LIPS_RATE, Facts, lips
+from unmingle.facts import Facts, lips
 from unmingle.layers import crm
 from unmingle.layers.lips import LipEncoder
+from unmingle.layers.pictures import beside_frames
 from unmingle.models.band_split import BandSplit, Block
 
 
@@ -56,7 +57,7 @@ class Lips(nn.Module):
         n_blocks: int = 4,
         attention: bool = True,
         n_streams: int = 2,
-        width: int = 12,
+        width: int = 16,
         pool: int = 2,
         n_lips: int = 128,
         n_shared: int = 64,
@@ -75,7 +76,6 @@ class Lips(nn.Module):
             attention=attention,
         )
         n_bands = self.hearing.n_bands
-        self.per_picture = sample_rate / LIPS_RATE / hop  # frames
         self.encoder = LipEncoder(width=width, pool=pool, n_features=n_lips)
         self.seen = Temporal(n_lips, n_shared, dilations=(1, 2))
         self.heard = Temporal(n_bands, n_shared, dilations=(1, 3, 9))
@@ -121,9 +121,8 @@ class Lips(nn.Module):
     def look(self, lips: Tensor, n_frames: int) -> Tensor:
         """Pictures `(B, 1, side, side, N)` → a vector of length 1 for each frame of the spectrum."""
         vectors = self.seen(self.encoder(lips[:, 0].permute(0, 3, 1, 2)))
-        # A frame is centred on its first new sample.
-        moment = (torch.arange(n_frames, device=lips.device) / self.per_picture).long()
-        return functional.normalize(vectors[:, moment.clamp(max=lips.shape[-1] - 1)], dim=-1)
+        shown = beside_frames(vectors, n_frames, self.hearing.stft, self.facts.sample_rate)
+        return functional.normalize(shown, dim=-1)
 
     def voice(self, spectrum: Tensor) -> Tensor:
         """Spectrum `(B, 2, F, N)` → a vector of length 1 for each frame `(B, N, D)`."""
