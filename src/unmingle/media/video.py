@@ -24,8 +24,9 @@ SQUEEZES = (Fraction(1, 4), Fraction(4))  # shapes of a pixel that are believed
 class VideoReader:
     """Pictures of a file, one after the other in constant memory; a context manager.
 
-    Time 0 is sample 0 of the sound as `AudioReader` counts it. Picture k is the one that is shown in the middle
-    of the 40 ms from k / 25 s on. It stands upright, whatever the file's rotation flag is, with square pixels.
+    Time 0 is sample 0 of the sound as `AudioReader` counts it. Picture k is the one that is shown in the
+    middle of the 40 ms from k / 25 s on. It stands upright, whatever the file's rotation flag is, with square
+    pixels.
 
     Attributes:
         name: what messages call it.
@@ -166,7 +167,8 @@ def first_sound_s(file: BinaryIO) -> float | None:
     """When the first samples of a file's first audio track begin [s]; None if there are none."""
     file.seek(0)
     try:
-        with av.open(file, metadata_errors="ignore", options={"protocol_whitelist": ""}) as container:
+        container: Any = av.open(file, metadata_errors="ignore", options={"protocol_whitelist": ""})
+        with container:
             frame = next(container.decode(audio=0), None) if container.streams.audio else None
             return None if frame is None else frame.time
     except (av.FFmpegError, OSError, ValueError):

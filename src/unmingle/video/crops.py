@@ -1,5 +1,7 @@
 """Mouths and faces cut out of pictures, upright and of one size."""
 
+from itertools import pairwise
+
 import numpy as np
 
 from unmingle.video.detection import LEFT_EYE, MOUTH, RIGHT_EYE, Detection
@@ -31,7 +33,7 @@ def smoothed(places: np.ndarray) -> np.ndarray:
     """
     filled = places.copy()
     seen = np.flatnonzero(~np.isnan(places[:, 0]))
-    for before, after in zip(seen, seen[1:], strict=False):
+    for before, after in pairwise(seen):
         if 1 < after - before <= STILL + 1:
             part = (np.arange(before + 1, after) - before)[:, None] / (after - before)
             filled[before + 1 : after] = places[before] + part * (places[after] - places[before])

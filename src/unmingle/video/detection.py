@@ -149,8 +149,8 @@ def resized(picture: np.ndarray, width: int, height: int | None = None) -> np.nd
 
 @lru_cache
 def anchors() -> np.ndarray:
-    """Centres of the network's candidates `(896, 2)`, in sides of what it sees: two at each of 16 × 16 places,
-    six at each of 8 × 8.
+    """Centres of the network's candidates `(896, 2)`, in sides of what it sees: two at each of 16 × 16
+    places, six at each of 8 × 8.
     """
     found = []
     for n, each in ((16, 2), (8, 6)):

@@ -9,8 +9,8 @@ CELLS, DIRECTIONS, SHADES = 8, 8, 6  # along a side; of edges; of each colour
 
 
 def describe(picture: np.ndarray, detection: Detection) -> np.ndarray:
-    """A face as a vector of length 1 `(D,)`: the directions of its edges in 8 × 8 cells, and the colours of the
-    head and of what surrounds it (hair, clothes).
+    """A face as a vector of length 1 `(D,)`: the directions of its edges in 8 × 8 cells, and the colours of
+    the head and of what surrounds it (hair, clothes).
     """
     grey = face_patch(picture, detection).astype(np.float32)
     down, right = np.gradient(grey)

@@ -33,8 +33,8 @@ class FaceTrack:
 
     Attributes:
         name: such as "face-1", numbered in the order of appearance.
-        mouths: grey pictures of the mouth `(N, 88, 88)`, uint8, 25 per second on the timeline of the sound, for
-            the whole recording; zeros where the face is not seen. What `find_faces` returns lies on disk.
+        mouths: grey pictures of the mouth `(N, 88, 88)`, uint8, 25 per second on the timeline of the sound,
+            for the whole recording; zeros where the face is not seen. What `find_faces` returns lies on disk.
         boxes: left, top, right, bottom of the face `(N, 4)` in the upright picture [pixels]; NaN where it is
             not seen.
         segments: when it is seen, (start, end) [s].
