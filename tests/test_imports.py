@@ -20,6 +20,7 @@ LAYERS = [
     "models results",
     "data weights_file",
     "objectives runtime",
+    "video",
     "inference training",
     "batch __init__",
     "evaluation web",

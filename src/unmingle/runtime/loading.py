@@ -107,6 +107,7 @@ def load_other(name: str) -> Run:
     inputs, it returns its outputs.
     """
     path = WEIGHTS / "others" / f"{name}.onnx"
+    path = path if path.is_file() else path.with_suffix(".tflite")
     # What OpenVINO 2026.4 takes from its cache confuses the rows of a batch in LSTMs of any batch.
     run = compile_openvino(path, cached=False) if find_spec("openvino") else open_onnxruntime(path)
     in_use = Lock()

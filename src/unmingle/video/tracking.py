@@ -1,0 +1,230 @@
+"""find_faces(): who is to be seen in a video, when and where, and how their lips move."""
+
+import tempfile
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import BinaryIO
+
+import numpy as np
+
+from unmingle.errors import Cancelled
+from unmingle.media.video import RATE, VideoReader
+from unmingle.video.crops import SIDE, mouth, smoothed
+from unmingle.video.detection import resized, square
+from unmingle.video.following import Follower, Stretch, continues
+
+MOST = 5  # faces of a video
+LEAST_S = 1.0  # that a face must be seen [s]
+ALIKE = 0.8  # cosine of what describes two faces, from which they are one person's
+ALIKE_HERE = 0.6  # the same, where the face was lost and found at one place
+BREAK_S = 0.5  # that a face is not seen, from which its segment ends [s]
+AROUND = 1.6  # side of a thumbnail, compared with the face's box
+THUMBNAIL = 160  # its side [pixels]
+FIRST_PASS = 0.8  # share of the time
+
+# done [s], total [s] or None if unknown; False cancels
+Progress = Callable[[float, float | None], bool | None]
+
+
+@dataclass(eq=False)
+class FaceTrack:
+    """A person who is seen in a video.
+
+    Attributes:
+        name: such as "face-1", numbered in the order of appearance.
+        mouths: grey pictures of the mouth `(N, 88, 88)`, uint8, 25 per second on the timeline of the sound,
+            for the whole recording; zeros where the face is not seen. What `find_faces` returns lies on disk.
+        boxes: left, top, right, bottom of the face `(N, 4)` in the upright picture [pixels]; NaN where it is
+            not seen.
+        segments: when it is seen, (start, end) [s].
+        thumbnail: the face at its best `(160, 160, 3)`, RGB, uint8.
+    """
+
+    name: str
+    mouths: np.ndarray
+    boxes: np.ndarray
+    segments: list[tuple[float, float]]
+    thumbnail: np.ndarray
+
+    @property
+    def seen(self) -> float:
+        """Share of the recording in which it is seen."""
+        return float(np.mean(~np.isnan(self.boxes[:, 0]))) if len(self.boxes) else 0.0
+
+
+@dataclass(eq=False)
+class Person:
+    """Stretches that are one person's.
+
+    Attributes:
+        stretches: in order.
+        likeness: mean of theirs `(D,)`, weighted by their lengths.
+    """
+
+    stretches: list[Stretch] = field(default_factory=list)
+    likeness: np.ndarray = field(default_factory=lambda: np.zeros(0))
+
+    @property
+    def n_seen(self) -> int:
+        """Pictures on which the person is seen."""
+        return sum(len(stretch.scores) for stretch in self.stretches)
+
+    @property
+    def left(self) -> float:
+        """Where the person is seen first [pixels]."""
+        return float(self.stretches[0].rows[0][0])
+
+
+def find_faces(
+    source: str | Path | BinaryIO, *, progress: Progress | None = None, most: int = MOST
+) -> list[FaceTrack]:
+    """Find the people in a video, in constant memory. It is gone through twice: to follow the faces, and to
+    cut out the mouths.
+
+    Args:
+        source: path, or binary file object.
+        progress: called with the seconds done and in all; returning False cancels.
+        most: faces that are kept, those that are seen longest.
+
+    Returns:
+        One track per person who is seen for a second or more, in the order of appearance; none is no error.
+
+    Raises:
+        InputError: not a video, or its picture cannot be decoded.
+        Cancelled: by `progress`.
+    """
+    follower = Follower()
+    with VideoReader(source) as reader:
+        for picture in reader.pictures():
+            follower.feed(picture)
+            if follower.n % RATE == 0:
+                total_s = reader.duration_s and max(reader.duration_s, follower.n / RATE)
+                report(progress, FIRST_PASS * follower.n / RATE, total_s)
+        people = [person for person in joined(follower.finish()) if person.n_seen >= LEAST_S * RATE]
+        people = sorted(people, key=lambda person: -person.n_seen)[:most]
+        people.sort(key=lambda person: (person.stretches[0].first // RATE, person.left))
+        if not people:
+            return []
+        with VideoReader(reader.file) as again:
+            return cut_tracks(again, people, follower.n, progress)
+
+
+def cut_tracks(
+    reader: VideoReader, people: list[Person], n: int, progress: Progress | None
+) -> list[FaceTrack]:
+    """The tracks of people on `n` pictures."""
+    rows = [spread(person, n) for person in people]
+    places = [placed_mouths(person, n) for person in people]
+    best = [
+        max((stretch.best for stretch in person.stretches), key=lambda each: each[0]) for person in people
+    ]
+    thumbnails = [np.zeros((THUMBNAIL, THUMBNAIL, 3), np.uint8) for _ in people]
+    files = [tempfile.TemporaryFile(prefix="unmingle-") for _ in people]  # noqa: SIM115, mapped below
+    for k, picture in enumerate(reader.pictures()):
+        if k % RATE == 0:
+            report(progress, (FIRST_PASS * n + (1 - FIRST_PASS) * k) / RATE, n / RATE)
+        if k >= n or picture is None:
+            continue
+        for index, file in enumerate(files):
+            if not np.isnan(places[index][k, 0]):
+                file.seek(k * SIDE * SIDE)
+                file.write(mouth(picture, places[index][k]).tobytes())
+            if best[index][1] == k:
+                thumbnails[index] = thumbnail(picture, best[index][2])
+    tracks = []
+    for index, file in enumerate(files):
+        file.truncate(n * SIDE * SIDE)
+        file.flush()
+        boxes = rows[index] / reader.scale
+        tracks.append(
+            FaceTrack(
+                name=f"face-{index + 1}",
+                mouths=np.memmap(file, np.uint8, "r", shape=(n, SIDE, SIDE)),
+                boxes=boxes.astype(np.float32),
+                segments=segments(~np.isnan(places[index][:, 0])),
+                thumbnail=thumbnails[index],
+            )
+        )
+        file.close()
+    report(progress, n / RATE, n / RATE)
+    return tracks
+
+
+def joined(stretches: list[Stretch]) -> list[Person]:
+    """People: what reappears where it was lost, then what looks alike and is never seen at the same time. The
+    most alike are joined first.
+    """
+    people = [Person([stretch], stretch.likeness) for stretch in stretches if stretch.likeness is not None]
+    while True:
+        best, pair = 0.0, None
+        for j, other in enumerate(people):
+            for i in range(j):
+                alike = likeness(people[i], other)
+                if alike > best and not together(people[i], other):
+                    best, pair = alike, (i, j)
+        if pair is None:
+            return people
+        i, j = pair
+        weights = np.array([people[i].n_seen, people[j].n_seen]) / (people[i].n_seen + people[j].n_seen)
+        mean = weights[0] * people[i].likeness + weights[1] * people[j].likeness
+        both = sorted(people[i].stretches + people[j].stretches, key=lambda stretch: stretch.first)
+        people = [person for k, person in enumerate(people) if k not in pair] + [Person(both, mean)]
+
+
+def likeness(one: Person, other: Person) -> float:
+    """How far the likeness of two people is above what is asked for; 0 where it is not."""
+    cosine = float(
+        one.likeness @ other.likeness / (np.linalg.norm(one.likeness) * np.linalg.norm(other.likeness) + 1e-9)
+    )
+    here = any(
+        continues(*sorted((a, b), key=lambda stretch: stretch.first))
+        for a in one.stretches
+        for b in other.stretches
+    )
+    return max(0.0, cosine - (ALIKE_HERE if here else ALIKE))
+
+
+def together(one: Person, other: Person) -> bool:
+    """Whether two people are seen at the same time."""
+    return any(a.first <= b.last and b.first <= a.last for a in one.stretches for b in other.stretches)
+
+
+def spread(person: Person, n: int) -> np.ndarray:
+    """Boxes of a person on all pictures `(n, 4)`, NaN where there is none."""
+    rows = np.full((n, 4), np.nan, np.float32)
+    for stretch in person.stretches:
+        rows[stretch.first : stretch.last + 1] = np.array(stretch.rows)[:, :4]
+    return rows
+
+
+def placed_mouths(person: Person, n: int) -> np.ndarray:
+    """Places of a person's mouth on all pictures `(n, 4)`, smoothed within each stretch, NaN where none."""
+    places = np.full((n, 4), np.nan)
+    for stretch in person.stretches:
+        places[stretch.first : stretch.last + 1] = smoothed(np.array(stretch.rows)[:, 4:])
+    return places
+
+
+def segments(seen: np.ndarray) -> list[tuple[float, float]]:
+    """When a face is seen `(N,)`: (start, end) [s]; shorter breaks than `BREAK_S` are none."""
+    found: list[tuple[float, float]] = []
+    edges = np.flatnonzero(np.diff(np.concatenate([[False], seen, [False]]).astype(int)))
+    for start, end in edges.reshape(-1, 2) / RATE:
+        if found and start - found[-1][1] < BREAK_S:
+            start = found.pop()[0]
+        found.append((float(start), float(end)))
+    return found
+
+
+def thumbnail(picture: np.ndarray, box: np.ndarray) -> np.ndarray:
+    """A face with some of what is around it."""
+    side = max(2, round(AROUND * float(box[2] - box[0])))
+    left, top = (round(float(box[i] + box[i + 2] - side) / 2) for i in (0, 1))
+    return resized(square(picture, left, top, side), THUMBNAIL)
+
+
+def report(progress: Progress | None, done_s: float, total_s: float | None) -> None:
+    """Tell how far it is; Cancelled if the answer is False."""
+    if progress is not None and progress(done_s, total_s) is False:
+        raise Cancelled(f"cancelled after {done_s:.1f} s of video")
