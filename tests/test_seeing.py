@@ -126,7 +126,8 @@ def test_an_exported_one_is_loaded_and_called_with_its_cue(name: str, backend: s
     mixture = noise(1, LENGTH).numpy()
     expected, found = load(path), load(tmp_path / "out" / "mine.onnx", backend=backend)
     told = {key: value[0].numpy() for key, value in cues(expected, torch.zeros(1, 1, LENGTH)).items()}
-    assert np.allclose(found(mixture, told), expected(mixture, told), atol=1e-3 * np.abs(mixture).max())
+    # A runtime may choose bfloat16.
+    assert np.allclose(found(mixture, told), expected(mixture, told), atol=1e-2 * np.abs(mixture).max())
 
 
 def toys(n: int, n_faces: int) -> list[Mixture]:

@@ -20,7 +20,7 @@ class Lips(nn.Module):
     BLSTM reads the vectors of the lips and of all streams and outputs, for each stream and frame, how much of
     its mask belongs to the face; how much more alike one stream is over all of the mixture counts too. What
     the streams have not told apart, a further block of the band-split network adds, which is told of the face
-    in every frame; it begins with nothing.
+    in every frame.
 
     So little of it has to be learnt from pictures that an hour of faces will do.
 
@@ -87,7 +87,8 @@ class Lips(nn.Module):
         self.told = nn.Linear(2 * n_fused, n_features)
         self.block = Block(n_features, hidden, False, 0)
         self.norm = nn.LayerNorm(n_features)
-        self.correction = nn.Parameter(torch.zeros(n_bands, n_features, 2 * self.hearing.width))
+        # It begins with next to nothing.
+        self.correction = nn.Parameter(1e-3 * torch.randn(n_bands, n_features, 2 * self.hearing.width))
 
     def forward(self, mixture: Tensor, lips: Tensor) -> Tensor:
         """`(B, 1, T)`, and pictures `(B, 1, side, side, N)` → `(B, 1, T)`."""
