@@ -33,6 +33,16 @@ TINY: dict[str, dict[str, Any]] = {
     "deep-clustering": {"hidden": 8, "n_layers": 1, "n_embedding": 3, "dropout": 0.0},
     "dprnn": {"n_filters": 16, "n_features": 8, "hidden": 8, "segment_size": 10, "n_blocks": 1},
     "erb-unet": {"n_points": 16, "channels": (4, 6), "hidden": 8, "frame_hidden": 8},
+    "lips": {
+        "n_features": 16,
+        "hidden": 8,
+        "n_blocks": 1,
+        "width": 2,
+        "pool": 4,
+        "n_lips": 8,
+        "n_shared": 8,
+        "n_fused": 8,
+    },
     "looking-to-listen": {
         "n_channels": 4,
         "n_last": 2,
@@ -88,6 +98,16 @@ SMALL: dict[str, dict[str, Any]] = {
     "deep-clustering": {"hidden": 64, "n_layers": 1, "n_embedding": 10, "dropout": 0.0},
     "dprnn": {"n_features": 32, "hidden": 32, "segment_size": 20, "n_blocks": 2},
     "erb-unet": {"n_src": 2},
+    "lips": {
+        "n_features": 32,
+        "hidden": 32,
+        "n_blocks": 2,
+        "width": 4,
+        "pool": 4,
+        "n_lips": 16,
+        "n_shared": 16,
+        "n_fused": 16,
+    },
     "looking-to-listen": {
         "n_fft": 256,
         "hop": 80,

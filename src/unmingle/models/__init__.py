@@ -10,6 +10,7 @@ from unmingle.models.conv_tasnet import ConvTasNet
 from unmingle.models.deep_clustering import DeepClustering
 from unmingle.models.dprnn import DPRNN
 from unmingle.models.erb_unet import ErbUNet
+from unmingle.models.lips import Lips
 from unmingle.models.looking_to_listen import LookingToListenAudio
 from unmingle.models.looking_to_listen_av import LookingToListen
 from unmingle.models.one_and_rest import OneAndRest
@@ -27,6 +28,7 @@ MODELS: dict[str, type[nn.Module]] = {
     "deep-clustering": DeepClustering,
     "dprnn": DPRNN,
     "erb-unet": ErbUNet,
+    "lips": Lips,
     "looking-to-listen": LookingToListen,
     "looking-to-listen-audio": LookingToListenAudio,
     "one-and-rest": OneAndRest,

@@ -7,6 +7,7 @@ import torch
 
 from unmingle.console import say
 from unmingle.errors import InputError, UsageError
+from unmingle.facts import LIPS
 from unmingle.models import build
 from unmingle.objectives import build_objective
 from unmingle.training.recipe import Recipe
@@ -57,6 +58,12 @@ def build_parts(recipe: Recipe) -> tuple[Any, torch.nn.Module]:
         )
     except (ValueError, TypeError) as error:
         raise UsageError(f"recipe: {error}") from None
+    parts = dict(model.named_children())
+    for name in recipe.optimizer.frozen:
+        if name not in parts:
+            there = ", ".join(parts)
+            raise UsageError(f"recipe: optimizer.frozen: the model has no part {name!r}; it has {there}")
+        parts[name].requires_grad_(False)
     fix_after = getattr(objective, "fix_after", None)
     if recipe.data.n_items and recipe.data.curriculum:
         raise UsageError(
@@ -73,10 +80,13 @@ def build_parts(recipe: Recipe) -> tuple[Any, torch.nn.Module]:
             f"recipe: the model works at {model.facts.sample_rate} Hz, data.sample_rate is "
             f"{recipe.data.sample_rate}; make them equal"
         )
-    names = ", ".join(cue.name for cue in model.facts.cues)
-    if names and (not recipe.data.set or recipe.data.curriculum):
-        remedy = "set data.set, and leave data.curriculum out"
-        raise UsageError(f"recipe: the model needs the cues {names}, which only sets on disk have; {remedy}")
+    names = {cue.name for cue in model.facts.cues}
+    drawn = {LIPS} if recipe.data.faces else set()
+    if names and not recipe.data.set and names != drawn:
+        remedy = "set data.faces" if names == {LIPS} else "only sets on disk have them: set data.set"
+        raise UsageError(f"recipe: the model needs the cues {', '.join(sorted(names))}; {remedy}")
+    if names and recipe.data.curriculum:
+        raise UsageError("recipe: items with cues are not cut into segments; leave data.curriculum out")
     if model.facts.n_mics not in (None, 1) and not recipe.data.set:
         n_mics = f"the model takes {model.facts.n_mics} microphones"
         raise UsageError(f"recipe: {n_mics}, and mixtures that are drawn have one; set data.set")
