@@ -49,6 +49,10 @@ class Cue:
         return np.pad(part, [(0, 0)] * (part.ndim - 1) + [(0, n - part.shape[-1])], mode="edge")
 
 
+#: Mouths of one face: grey, 0 to 1, 25 pictures per second; one without a face is all zeros.
+LIPS = Cue("lips", 25.0, (1, 88, 88))
+
+
 @dataclass(frozen=True)
 class Facts:
     """Declared facts of a separator; the PyTorch model and the compiled one declare the same.
