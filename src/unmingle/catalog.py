@@ -143,16 +143,24 @@ def not_installed() -> list[Elsewhere]:
     return [model for model in every if model.name not in installed]
 
 
-def fitting(task: Task | None = None, speakers: int | None = None, *, streaming: bool = False) -> list[Card]:
-    """The cards of models for that task and number of speakers, the defaults first, that of fewer voices
-    before that of more.
+def fitting(
+    task: Task | None = None,
+    speakers: int | None = None,
+    *,
+    streaming: bool = False,
+    cue: str | None = None,
+) -> list[Card]:
+    """The cards of models for that task and number of speakers, which need just that cue (none unless given);
+    the defaults first, that of fewer voices before that of more.
     """
+    needed = {cue} - {None}
     found = [
         card
         for card in cards()
         if task in (None, card.facts.task)
         and card.facts.serves(speakers)
         and (card.facts.state or not streaming)
+        and {each.name for each in card.facts.cues} == needed
     ]
     return sorted(
         found,
@@ -180,6 +188,7 @@ def resolve(
     task: Task | None = None,
     speakers: int | None = None,
     streaming: bool = False,
+    cue: str | None = None,
 ) -> Path:
     """Choose a model: the file of its weights. This is the only place where that is done.
 
@@ -189,10 +198,15 @@ def resolve(
         task: which the model must be for; any unless given, and "separate" where no name is given either.
         speakers: how many voices it must return; any unless given.
         streaming: it must separate samples as they come.
+        cue: what it must need besides the mixture, by the cue's name; nothing unless given.
 
     Raises:
         UsageError: there is no such model, or none that fits; the message lists what exists.
     """
+    if name is None and cue is not None:
+        if found := fitting(task, speakers, cue=cue):
+            return found[0].path
+        raise UsageError(f"no model that is installed needs {cue}; give the weights of one that does")
     if name is None:
         found = fitting(task or "separate", speakers, streaming=streaming)
         if not found:

@@ -1,15 +1,19 @@
 """separate() and enhance(): from array to array, for any length and sample rate."""
 
-from collections.abc import Iterator, Mapping
-from typing import Any
+from collections.abc import Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from unmingle.facts import Speakers
-from unmingle.inference.choosing import Model, as_enhancer, as_separator
+from unmingle.inference.choosing import Model, as_enhancer, as_lip_reader, as_separator
 from unmingle.inference.conversation import listen, voice_in
+from unmingle.inference.faces import FaceVoices, only_faces
 from unmingle.inference.pipeline import BLOCK_S, Enhancement, Process, Progress, Separation, report
 from unmingle.media.recording import as_channels, as_whole, at_microphones
+
+if TYPE_CHECKING:
+    from unmingle.video import FaceTrack
 
 
 def separate(
@@ -21,6 +25,7 @@ def separate(
     cues: Mapping[str, Any] | None = None,
     targets: Mapping[str, Any] | None = None,
     leakage: float = 0.0,
+    faces: Sequence["FaceTrack"] | None = None,
 ) -> np.ndarray:
     """Separate an array into one row per person, in the level that each has in the mixture.
 
@@ -42,16 +47,24 @@ def separate(
             name.
         leakage: how much of the others stays where a person is silent, 0 (silence) to 1 (what the separator
             left there). Outputs that are returned as they are do not change.
+        faces: people who are seen while this sounds, such as `unmingle.video.find_faces` returns: their
+            voices are told apart by sight. `model` is then one whose cue is their lips.
 
     Returns:
-        `(n_src, T)` float32; with `targets`, one row for each, silent where the person is absent.
+        `(n_src, T)` float32; with `targets` or `faces`, one row for each, silent where the person is absent.
 
     Raises:
         InputError: no samples, not finite, a shape that is no recording, or a sample rate out of range.
-        UsageError: no such model, or no such number of speakers.
+        UsageError: no such model, or no such number of speakers; or `faces` are given with what is for
+            separating by ear.
         Cancelled: by `progress`.
     """
     channels, sample_rate = as_channels(samples), as_whole(sample_rate, "sample_rate")
+    if faces is not None:
+        only_faces(speakers, cues, targets)
+        reader = as_lip_reader(model)
+        mixture = at_microphones(channels, reader.facts.n_mics)
+        return _through(FaceVoices(reader, faces, sample_rate), mixture, sample_rate, progress)
     separator, as_it_is = as_separator(model, speakers)
     separator.facts.arranged(cues)  # none can be given to one that takes none
     mixture = at_microphones(channels, separator.facts.n_mics)

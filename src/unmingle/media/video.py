@@ -33,6 +33,8 @@ class VideoReader:
         width, height: of the picture as it is shown, upright [pixels].
         scale: size of the pictures that are given out, compared with that; 1 or less.
         start_s: when the picture begins [s]; before that there is none.
+        zero_s: the file's timestamp at time 0 [s].
+        codec: how the picture is encoded, by FFmpeg's name.
         duration_s: estimate of the recording's length [s]; None = unknown.
         file: what is read, or the copy of what cannot seek; can be opened again while this is open.
 
@@ -49,8 +51,10 @@ class VideoReader:
             file, self.name = open_source(source, stack)
             sound_s = first_sound_s(file)
             self.file = file
-            self._container = self._open(file, stack)
-            self._stream = self._choose()
+            self._container = stack.enter_context(open_container(file, self.name))
+            self._stream = moving_picture(self._container, self.name)
+            self._stream.thread_type = "AUTO"
+            self.codec = self._stream.codec_context.name
             self._last_s = float("-inf")
             self._decoded = self._decode()
             try:
@@ -60,7 +64,7 @@ class VideoReader:
             zero_s = self._first_s = self._last_s
             if sound_s is not None and sound_s - zero_s < MIN_GAP_S:
                 zero_s = sound_s  # where sound begins later, silence stands in its place
-            self.start_s, self._zero_s = self._first_s - zero_s, zero_s
+            self.start_s, self.zero_s = self._first_s - zero_s, zero_s
             self._close = stack.pop_all().close
         self.duration_s = self._container.duration / av.time_base if self._container.duration else None
         self._turns, width = quarter_turns(self._first), self._first.width * squeeze(self._first)
@@ -99,32 +103,8 @@ class VideoReader:
     def __exit__(self, *_: object) -> None:
         self.close()
 
-    def _open(self, file: BinaryIO, stack: ExitStack) -> Any:
-        file.seek(0)
-        try:
-            return stack.enter_context(
-                av.open(file, metadata_errors="ignore", options={"protocol_whitelist": ""})
-            )
-        except (av.FFmpegError, OSError, ValueError) as error:
-            raise InputError(
-                f"{self.name}: not a readable video file ({reason_of(error)}); {PLAYS}"
-            ) from None
-
-    def _choose(self) -> Any:
-        moving = [
-            stream
-            for stream in self._container.streams.video
-            if not stream.disposition & Disposition.attached_pic
-        ]
-        if not moving:
-            raise InputError(f"{self.name}: has no moving picture; choose a video, or separate it by ear")
-        if moving[0].codec_context is None:
-            raise self._broken("its codec is unknown")
-        moving[0].thread_type = "AUTO"
-        return moving[0]
-
     def _broken(self, reason: str) -> InputError:
-        return InputError(f"{self.name}: its picture cannot be decoded ({reason}); {PLAYS}")
+        return broken(self.name, reason)
 
     def _decode(self) -> Iterator[Any]:
         """Decoded frames in order, without what is damaged; `_last_s` is when the latest begins [s]."""
@@ -152,7 +132,7 @@ class VideoReader:
         """Frames with when they begin on the recording's timeline [s]."""
         yield self._first, self.start_s
         for frame in self._decoded:
-            yield frame, self._last_s - self._zero_s
+            yield frame, self._last_s - self.zero_s
 
     def _upright(self, frame: Any) -> np.ndarray:
         width, height = self._size
@@ -163,15 +143,40 @@ class VideoReader:
         return np.ascontiguousarray(np.rot90(rgb, self._turns))
 
 
-def first_sound_s(file: BinaryIO) -> float | None:
-    """When the first samples of a file's first audio track begin [s]; None if there are none."""
+def open_container(file: BinaryIO, name: str) -> Any:
+    """Open a video file from its beginning; InputError if it is none."""
     file.seek(0)
     try:
-        container: Any = av.open(file, metadata_errors="ignore", options={"protocol_whitelist": ""})
-        with container:
+        return av.open(file, metadata_errors="ignore", options={"protocol_whitelist": ""})
+    except (av.FFmpegError, OSError, ValueError) as error:
+        wrong = f"not a readable video file ({reason_of(error)})"
+        raise InputError(f"{name}: {wrong}; {PLAYS}") from None
+
+
+def moving_picture(container: Any, name: str) -> Any:
+    """The stream of a file's moving picture, which a cover is not; InputError if there is none."""
+    moving = [
+        stream for stream in container.streams.video if not stream.disposition & Disposition.attached_pic
+    ]
+    if not moving:
+        remedy = f"choose a video, or separate it by ear: unmingle separate {name}"
+        raise InputError(f"{name}: has no moving picture; {remedy}")
+    if moving[0].codec_context is None:
+        raise broken(name, "its codec is unknown")
+    return moving[0]
+
+
+def broken(name: str, reason: str) -> InputError:
+    return InputError(f"{name}: its picture cannot be decoded ({reason}); {PLAYS}")
+
+
+def first_sound_s(file: BinaryIO) -> float | None:
+    """When the first samples of a file's first audio track begin [s]; None if there are none."""
+    try:
+        with open_container(file, "") as container:
             frame = next(container.decode(audio=0), None) if container.streams.audio else None
             return None if frame is None else frame.time
-    except (av.FFmpegError, OSError, ValueError):
+    except (av.FFmpegError, InputError, OSError, ValueError):
         return None
 
 

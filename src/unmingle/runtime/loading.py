@@ -24,12 +24,13 @@ def load(
     task: Task | None = None,
     speakers: int | None = None,
     streaming: bool = False,
+    cue: str | None = None,
     backend: str = "auto",
 ) -> Separator:
     """Make a separator ready to run.
 
     Args:
-        name, task, speakers, streaming: see `unmingle.catalog.resolve`, which chooses.
+        name, task, speakers, streaming, cue: see `unmingle.catalog.resolve`, which chooses.
         backend: "openvino", "onnxruntime" or "torch"; "auto" takes the first of them that is installed.
 
     Raises:
@@ -39,7 +40,7 @@ def load(
     """
     if backend not in ("auto", *BACKENDS):
         raise UsageError(f"no backend {backend!r}; choose auto, {', '.join(BACKENDS)}")
-    path = resolve(name, task=task, speakers=speakers, streaming=streaming)
+    path = resolve(name, task=task, speakers=speakers, streaming=streaming, cue=cue)
     catalogued = any(card.path == path for card in cards())
     separator = _catalogued(path, backend) if catalogued else _open(path, backend)
     check(separator.facts, separator.name, task=task, streaming=streaming)

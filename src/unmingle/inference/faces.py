@@ -1,0 +1,100 @@
+"""The voices of people who are seen: a separator that reads lips, once for each face."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from unmingle.errors import UsageError
+from unmingle.facts import LIPS, Cue
+from unmingle.inference.chunking import SeparatorLike
+from unmingle.inference.pipeline import Separation
+
+if TYPE_CHECKING:
+    from unmingle.video import FaceTrack
+
+LIPS_RATE = 25.0
+PICTURES = Cue("pictures", LIPS_RATE)  # numbers of the pictures of a recording; -1 = none
+LEAST_SEEN = 0.1  # share of the recording, below which a voice is taken by ear
+
+
+class FaceVoices:
+    """Separates a recording as it comes into the voices of faces: a `Separation` whose last voice, which is
+    not returned, is what no face says.
+
+    Args:
+        separator: one whose only cue is `LIPS`, which returns one voice.
+        faces: whose voices are returned, in this order.
+        sample_rate: of what will be fed [Hz].
+        start_s: where what will be fed begins, on the faces' timeline [s].
+        together: return one voice, the sum of all.
+
+    Raises:
+        InputError: sample rate out of range.
+        UsageError: no faces, or their mouths are not `(N, 88, 88)`.
+    """
+
+    def __init__(
+        self,
+        separator: SeparatorLike,
+        faces: Sequence["FaceTrack"],
+        sample_rate: int,
+        start_s: float = 0.0,
+        together: bool = False,
+    ) -> None:
+        if not faces:
+            raise UsageError("no faces are given; give those that find_faces returns, or separate by ear")
+        for face in faces:
+            if np.shape(face.mouths)[1:] != LIPS.shape[1:]:
+                expected = f"expected (N, {LIPS.shape[1]}, {LIPS.shape[2]})"
+                raise UsageError(f"the mouths of {face.name} are {np.shape(face.mouths)}; {expected}")
+        self.n_src, self._together = 1 if together else len(faces), together
+        first, end = round(start_s * LIPS_RATE), max(len(face.mouths) for face in faces)
+        pictures = np.append(np.arange(first, max(first, end), dtype=np.float32), -1)
+        self._separation = Separation(FaceByFace(separator, faces), sample_rate, {PICTURES.name: pictures})
+
+    def feed(self, samples: np.ndarray) -> np.ndarray:
+        """Take `(C, T)` float32; return the voices `(n_src, t)` that are ready, often none."""
+        return self._chosen(self._separation.feed(samples))
+
+    def flush(self) -> np.ndarray:
+        """Return the voices `(n_src, t)` that are left. Nothing can be fed afterwards."""
+        return self._chosen(self._separation.flush())
+
+    def _chosen(self, rows: np.ndarray) -> np.ndarray:
+        return rows[:-1].sum(axis=0, keepdims=True) if self._together else rows[:-1]
+
+
+class FaceByFace:
+    """A separator of one face's voice as one of all faces' voices, and of what is left of the mixture. Of the
+    mouths it reads only those of the samples that it is given.
+    """
+
+    def __init__(self, separator: SeparatorLike, faces: Sequence["FaceTrack"]) -> None:
+        self.facts = replace(
+            separator.facts, task="separate", n_src=len(faces) + 1, order="fixed", cues=(PICTURES,), batch=1
+        )
+        self._separator, self._faces = separator, faces
+
+    def __call__(self, mixture: np.ndarray, cues: Mapping[str, Any]) -> np.ndarray:
+        pictures = cues[PICTURES.name].astype(int)
+        voices = np.concatenate(
+            [self._separator(mixture, {LIPS.name: lips(face.mouths, pictures)}) for face in self._faces]
+        )
+        return np.concatenate([voices, mixture[:1] - voices.sum(axis=0)])
+
+
+def lips(mouths: np.ndarray, pictures: np.ndarray) -> np.ndarray:
+    """The cue `(1, 88, 88, n)` of some of a face's pictures, by their numbers `(n,)`."""
+    there = (pictures >= 0) & (pictures < len(mouths))
+    values = np.zeros((*LIPS.shape, len(pictures)), np.float32)
+    values[0][..., there] = np.moveaxis(np.asarray(mouths[pictures[there]]), 0, -1) / np.float32(255)
+    return values
+
+
+def only_faces(speakers: Any, cues: Any, targets: Any) -> None:
+    """UsageError if people are told apart by something else too."""
+    given = {"speakers": speakers, "cues": cues, "targets": targets}
+    if wrong := [name for name, value in given.items() if value is not None]:
+        raise UsageError(f"faces and {' and '.join(wrong)} exclude one another; give either")
