@@ -70,10 +70,6 @@ def lips(n_src: int) -> Cue:
     return Cue(LIPS, LIPS_RATE, (n_src, LIPS_SIZE, LIPS_SIZE))
 
 
-#: Mouths of one face: grey, 0 to 1, 25 pictures per second; one without a face is all zeros.
-LIPS = Cue("lips", 25.0, (1, 88, 88))
-
-
 @dataclass(frozen=True)
 class Facts:
     """Declared facts of a separator; the PyTorch model and the compiled one declare the same.
