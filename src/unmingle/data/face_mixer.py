@@ -135,7 +135,7 @@ class FaceMixer(Mixer):
     @staticmethod
     def _changed(pictures: np.ndarray, rng: np.random.Generator) -> np.ndarray:
         """Pictures `(N, side, side)` as another camera would have taken them."""
-        missing: np.ndarray = ~pictures.any(axis=(1, 2))
+        missing = np.logical_not(pictures.any(axis=(1, 2)))
         side = int(rng.integers(LIPS_SIZE * 4 // 5, LIPS_SIZE + 1))
         corner = rng.integers(LIPS_SIZE - side + 1, size=2)
         rows, columns = (first + np.arange(LIPS_SIZE) * side // LIPS_SIZE for first in corner)
