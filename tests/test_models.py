@@ -33,6 +33,26 @@ TINY: dict[str, dict[str, Any]] = {
     "deep-clustering": {"hidden": 8, "n_layers": 1, "n_embedding": 3, "dropout": 0.0},
     "dprnn": {"n_filters": 16, "n_features": 8, "hidden": 8, "segment_size": 10, "n_blocks": 1},
     "erb-unet": {"n_points": 16, "channels": (4, 6), "hidden": 8, "frame_hidden": 8},
+    "lips": {
+        "n_features": 16,
+        "hidden": 8,
+        "n_blocks": 1,
+        "width": 2,
+        "pool": 4,
+        "n_lips": 8,
+        "n_shared": 8,
+        "n_fused": 4,
+    },
+    "looking-to-listen": {
+        "n_channels": 4,
+        "n_last": 2,
+        "n_embedding": 8,
+        "n_visual": 8,
+        "lip_width": 2,
+        "pool": 4,
+        "hidden": 8,
+        "n_features": 8,
+    },
     "looking-to-listen-audio": {"n_channels": 4, "n_last": 2, "hidden": 8, "n_features": 8},
     "one-and-rest": {
         "n_filters": 16,
@@ -58,6 +78,7 @@ TINY: dict[str, dict[str, Any]] = {
     },
     "sudormrf": {"n_filters": 16, "n_features": 8, "n_hidden": 16, "n_blocks": 2, "n_levels": 3},
     "tasnet": {"n_filters": 16, "hidden": 8},
+    "the-conversation": {"n_channels": 8, "n_phase": 8, "n_embedding": 8, "lip_width": 2, "pool": 4},
     "unet-a": {"n_channels": 2, "growth": 4, "n_blocks": 5},
     "unet-b": {"n_filters": 2, "dropout": 0.0},
     "upit": {"hidden": 8, "n_layers": 2, "dropout": 0.0},
@@ -77,6 +98,28 @@ SMALL: dict[str, dict[str, Any]] = {
     "deep-clustering": {"hidden": 64, "n_layers": 1, "n_embedding": 10, "dropout": 0.0},
     "dprnn": {"n_features": 32, "hidden": 32, "segment_size": 20, "n_blocks": 2},
     "erb-unet": {"n_src": 2},
+    "lips": {
+        "n_features": 32,
+        "hidden": 32,
+        "n_blocks": 2,
+        "width": 4,
+        "pool": 4,
+        "n_lips": 16,
+        "n_shared": 16,
+        "n_fused": 16,
+    },
+    "looking-to-listen": {
+        "n_fft": 256,
+        "hop": 80,
+        "window": 200,
+        "n_channels": 12,
+        "n_embedding": 16,
+        "n_visual": 16,
+        "lip_width": 4,
+        "pool": 4,
+        "hidden": 64,
+        "n_features": 64,
+    },
     "looking-to-listen-audio": {
         "n_fft": 256,
         "hop": 80,
@@ -107,6 +150,7 @@ SMALL: dict[str, dict[str, Any]] = {
     },
     "sudormrf": {"n_filters": 64, "n_features": 32, "n_hidden": 64, "n_blocks": 4, "n_levels": 4},
     "tasnet": {"n_filters": 64, "hidden": 64},
+    "the-conversation": {"n_channels": 64, "n_phase": 64, "n_embedding": 16, "lip_width": 4, "pool": 4},
     "unet-a": {"growth": 12},
     "unet-b": {"n_filters": 8, "dropout": 0.0},
     "upit": {"hidden": 64, "n_layers": 2, "dropout": 0.0},
@@ -132,13 +176,28 @@ def tiny(name: str, **arguments: Any) -> Any:
     return build(name, **TINY[name], **arguments).eval()
 
 
+def cues(model: Any, mixture: Tensor) -> dict[str, Tensor]:
+    """Random cues for mixtures `(B, C, T)`, by name: the first items' are the same whatever the batch."""
+    n_batch, _, length = mixture.shape
+    rate = model.facts.sample_rate
+    return {
+        cue.name: torch.cat([torch.from_numpy(cue.drawn(1, length, rate, seed)) for seed in range(n_batch)])
+        for cue in model.facts.cues
+    }
+
+
+def estimates_of(model: Any, mixture: Tensor) -> Tensor:
+    """`(B, C, T)`, with random cues if it needs some → what the model returns."""
+    return model(mixture, **cues(model, mixture))
+
+
 def separate(model: Any, mixture: Tensor, n_src: int = 2) -> Tensor:
     """`(B, C, T)` → estimates `(B, S, T)`, through the model's head as at run time."""
     head, number = HEADS[model.facts.head], model.facts.n_src or n_src
 
     def infer(samples: np.ndarray) -> np.ndarray:
         with torch.no_grad():
-            return model(torch.from_numpy(samples)).numpy()
+            return estimates_of(model, torch.from_numpy(samples)).numpy()
 
     return torch.stack([torch.from_numpy(head(infer, item.numpy(), number)) for item in mixture])
 
@@ -147,9 +206,12 @@ def noise(*shape: int, level: float = 0.1) -> Tensor:
     return torch.randn(*shape, generator=torch.Generator().manual_seed(0)) * level
 
 
-def everything_it_says(model: nn.Module, mixture: Tensor) -> Tensor:
+def everything_it_says(model: Any, mixture: Tensor) -> Tensor:
     """Sum of squares of the estimates, of those that serve only training too."""
-    stages = model.forward_stages(mixture) if hasattr(model, "forward_stages") else [model(mixture)]
+    if hasattr(model, "forward_stages"):
+        stages = model.forward_stages(mixture, **cues(model, mixture))
+    else:
+        stages = [estimates_of(model, mixture)]
     return torch.stack([estimates.square().sum() for estimates in stages]).sum()
 
 
@@ -200,7 +262,7 @@ def test_estimates_and_gradients_are_finite(name: str, mixture: Tensor) -> None:
     model = tiny(name).train()
     mixture = mixture.clone().requires_grad_()
     everything_it_says(model, mixture).backward()
-    assert model(mixture).isfinite().all()
+    assert estimates_of(model, mixture).isfinite().all()
     assert all(parameter.grad.isfinite().all() for parameter in [mixture, *model.parameters()])
 
 
@@ -218,8 +280,14 @@ def test_a_gradient_reaches_every_parameter(name: str) -> None:
 @every_model
 def test_an_item_alone_equals_the_item_in_a_batch(name: str) -> None:
     model, batch = tiny(name), noise(3, 1, 4000) * torch.tensor([1.0, 0.01, 3.0])[:, None, None]
-    together = model(batch)
-    alone = torch.cat([model(item[None]) for item in batch])
+    told = cues(model, batch)
+    together = model(batch, **told)
+    alone = torch.cat(
+        [
+            model(batch[i : i + 1], **{name: values[i : i + 1] for name, values in told.items()})
+            for i in range(len(batch))
+        ]
+    )
     assert torch.allclose(alone, together, atol=1e-4 * together.abs().max().item())
 
 
@@ -230,7 +298,7 @@ def test_it_can_be_built_again_from_its_config_and_its_weights(name: str) -> Non
     again.load_state_dict(model.state_dict())
     assert set(TINY[name]) < set(again.config)
     assert again.config == model.config
-    assert torch.equal(again(noise(1, 1, 4000)), model(noise(1, 1, 4000)))
+    assert torch.equal(*(estimates_of(network, noise(1, 1, 4000)) for network in (again, model)))
 
 
 @pytest.mark.processor
@@ -243,9 +311,9 @@ def test_under_bfloat16_autocast_it_trains_and_its_estimates_stay_float32(name: 
         return
     model = tiny(name).train()
     with torch.autocast("cpu", torch.bfloat16):
-        estimates = model(noise(1, 1, 4000))
+        estimates = estimates_of(model, noise(1, 1, 4000))
     estimates.square().sum().backward()
-    full = model(noise(1, 1, 4000))
+    full = estimates_of(model, noise(1, 1, 4000))
     assert estimates.dtype == torch.float32
     assert (estimates - full).norm() < 0.1 * full.norm()
 
@@ -265,9 +333,11 @@ def test_it_learns_two_mixtures_by_heart(name: str) -> None:
     optimizer = torch.optim.AdamW(model.parameters(), LEARNING_RATES.get(name, 3e-3))
     heard = voices(3000)
     sources = heard[:, : model.facts.n_src]
+    batch = Batch(heard.sum(1, keepdim=True), sources)
+    batch.cues = cues(model, batch.mixture)
     first = None
     for _ in range(300):
-        parts = objective(model, Batch(heard.sum(1, keepdim=True), sources))
+        parts = objective(model, batch)
         first = first or float(parts["loss"].detach())
         # Deep clustering has no estimates to measure while it learns.
         if parts["si_sdri"] >= 10 if "si_sdri" in parts else parts["loss"] <= first / 10:
@@ -305,7 +375,9 @@ def test_chimera_learns_two_mixtures_by_heart_and_exports_its_masks(tmp_path: Pa
         ("unet-a", {}),
         ("unet-a", {"spectrogram": "magnitude"}),
         ("unet-b", {}),
+        ("looking-to-listen", {}),
         ("looking-to-listen-audio", {"n_src": 1}),
+        ("the-conversation", {}),
     ],
     ids=str,
 )
@@ -313,8 +385,9 @@ def test_the_level_of_the_mixture_does_not_change_what_an_enhancer_does(
     name: str, arguments: dict[str, Any]
 ) -> None:
     model, mixture = tiny(name, **arguments), noise(1, 1, 4000)
+    expected = estimates_of(model, mixture)
     assert torch.allclose(
-        model(mixture / 10) * 10, model(mixture), atol=1e-3 * model(mixture).abs().max().item()
+        estimates_of(model, mixture / 10) * 10, expected, atol=1e-3 * expected.abs().max().item()
     )
 
 
@@ -367,6 +440,8 @@ def test_the_declared_latency_of_a_causal_model_is_not_longer_than_it_is(
         ("upit", {"mask": "tanh"}, "no mask 'tanh'; there are relu, sigmoid, softmax"),
         ("unet-a", {"n_blocks": 8}, "must be odd"),
         ("unet-a", {"spectrogram": "phase"}, "no spectrogram 'phase'; there are complex, magnitude"),
+        ("looking-to-listen", {"n_src": 6}, "n_src is 6; there are 1 to 5 faces"),
+        ("the-conversation", {"stage": "all"}, "no stage 'all'; there are magnitude, phase, both"),
         ("unet-b", {"n_fft": 256}, "n_fft=256 has 129 bins; their number must be a multiple of 16"),
         ("band-split", {"ahead": 1}, "ahead is 1; only a causal network waits"),
         ("erb-unet", {"n_points": 100}, "must be a multiple of 8"),

@@ -65,3 +65,20 @@ def test_a_unet_of_its_papers_size_has_as_many_parameters_as_ever(
     name: str, arguments: dict[str, Any], counted: int
 ) -> None:
     assert sum(parameter.numel() for parameter in build(name, **arguments).parameters()) == counted
+
+
+@pytest.mark.parametrize("n_src", [1, 2, 5])
+def test_looking_to_listen_has_the_parameters_of_its_paper_besides_those_that_see_mouths(n_src: int) -> None:
+    with torch.device("meta"):
+        model = build("looking-to-listen", n_src=n_src)
+    seeing = sum(parameter.numel() for parameter in model.encoder.parameters())
+    n_parameters = sum(parameter.numel() for parameter in model.parameters())
+    assert n_parameters - seeing == 16_506_122 == pytest.approx(16.7e6, rel=0.02)
+    assert seeing == 11_708_096
+
+
+def test_the_conversation_has_as_many_parameters_as_ever() -> None:
+    with torch.device("meta"):
+        model = build("the-conversation")
+    parts = {name: sum(p.numel() for p in part.parameters()) for name, part in model.named_children()}
+    assert parts == {"stft": 0, "encoder": 11_183_296, "magnitude": 77_643_585, "phase": 7_494_144}

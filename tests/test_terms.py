@@ -18,6 +18,7 @@ from unmingle.layers.stft import STFT
 from unmingle.objectives import (
     build_objective,
     compressed,
+    magnitude_phase,
     multi_resolution,
     noise_huber,
     projection,
@@ -50,7 +51,16 @@ def noisy(sources: torch.Tensor, level: float = 0.3) -> Batch:
 
 
 def test_the_examples_in_the_docstrings_are_true() -> None:
-    for module in (compressed, multi_resolution, noise_huber, projection, squares, ssim, stoi):
+    for module in (
+        compressed,
+        magnitude_phase,
+        multi_resolution,
+        noise_huber,
+        projection,
+        squares,
+        ssim,
+        stoi,
+    ):
         found = doctest.testmod(module, extraglobs={"torch": torch})
         assert found.attempted and not found.failed
 
@@ -238,6 +248,39 @@ def test_of_an_estimate_with_the_wrong_phase_only_the_complex_part_of_the_distan
     assert 0 <= none < 1e-9
 
 
+@pytest.mark.parametrize(("gain", "phase", "loss"), [(0.5, 3.0, 0.5), (2.0, 3.0, 1.0), (-1.0, 3.0, 6.0)])
+def test_wrong_magnitudes_and_wrong_phases_cost_their_share_of_the_magnitudes(
+    gain: float, phase: float, loss: float
+) -> None:
+    sources = voices(2, 1, 6000)
+    objective = build_objective("magnitude-and-phase", phase=phase, n_fft=256, hop=64)
+    mean_magnitude = STFT(n_fft=256, hop=64)(sources[:, 0]).square().sum(1).sqrt().mean()
+    found = objective(Says(gain * sources), noisy(sources))["loss"]
+    assert float(found) == pytest.approx(loss * float(mean_magnitude), rel=1e-3)
+
+
+def test_a_quarter_turn_of_all_phases_costs_what_the_cosine_says_and_no_magnitude() -> None:
+    wave = torch.outer(torch.tensor([0.0, 0.25, 0.5]), torch.ones(80_000)) + torch.arange(80_000) / 16
+    sine = torch.sin(2 * torch.pi * wave)
+    objective = build_objective("magnitude-and-phase", phase=1.0)
+    early, late, opposite = (
+        float(objective(Says(row[None, None]), noisy(sine[:1, None], 0.0))["loss"]) for row in sine
+    )
+    assert early == pytest.approx(0, abs=1e-4)
+    assert late == pytest.approx(opposite / 2, rel=0.05)
+
+
+def test_estimates_in_the_order_of_the_faces_are_compared_in_that_order() -> None:
+    sources = 0.1 * voices(2, 2, 6000)
+    cued: Any = Says(sources.flip(1))
+    cued.facts = Facts(sample_rate=8000, order="cued")
+    objectives = (build_objective(name) for name in ("magnitude-and-phase", "compressed-spectrum", "mse"))
+    for objective in (*objectives, WaveformPIT()):
+        wrong, free = objective(cued, noisy(sources)), objective(Says(sources.flip(1)), noisy(sources))
+        assert torch.equal(wrong["order"], torch.tensor([[0, 1], [0, 1]]))
+        assert wrong["loss"] > free["loss"] and wrong["si_sdri"] < free["si_sdri"]
+
+
 def test_an_estimate_at_a_tenth_of_the_amplitude_has_the_multi_resolution_loss_of_its_scale() -> None:
     sources = voices(2, 1, 6000)
     loss = build_objective("multi-resolution-stft")(Says(0.1 * sources), noisy(sources))["loss"]
@@ -293,7 +336,7 @@ def test_two_terms_of_one_name_are_told_apart() -> None:
         ({"name": "mse"}, "expected a list of at least one"),
         (["mse"], "expected a list of at least one"),
         ([{"weight": 1}], "expected a list of at least one"),
-        ([{"name": "msse"}], "no term 'msse'; there are compressed-spectrum, mse, "),
+        ([{"name": "msse"}], "no term 'msse'; there are compressed-spectrum, magnitude-and-phase, "),
         ([{"name": "mse", "weight": -1}], "the weight of mse is -1; expected a number above 0"),
         ([{"name": "mse", "weight": "much"}], "the weight of mse is 'much'"),
         ([{"name": "mse", "weight": True}], "the weight of mse is True"),
@@ -304,6 +347,7 @@ def test_two_terms_of_one_name_are_told_apart() -> None:
         ([{"name": "ssim", "range_db": -80}], "range_db is -80"),
         ([{"name": "compressed-spectrum", "exponent": 3}], "exponent is 3"),
         ([{"name": "compressed-spectrum", "magnitude": 2}], "magnitude is 2"),
+        ([{"name": "magnitude-and-phase", "phase": -1}], "phase is -1"),
         ([{"name": "multi-resolution-stft", "resolutions": []}], "expected pairs"),
         ([{"name": "multi-resolution-stft", "resolutions": [512, 128]}], "expected pairs"),
     ],

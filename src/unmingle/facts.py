@@ -15,6 +15,8 @@ MOST_SPEAKERS = 5  # at once, of a separator that returns as many as it is asked
 HEADS = ("", "k-means", "soft-k-means", "one-and-rest")  # see heads.py
 CLUSTERING = ("k-means", "soft-k-means")  # heads of embeddings
 
+LIPS, LIPS_RATE, LIPS_SIZE = "lips", 25.0, 88  # the cue of those that see: pictures per second, their side
+
 SAMPLE_RATES = (1_000, 768_000)  # lowest and highest that a recording may have [Hz]
 
 
@@ -48,9 +50,24 @@ class Cue:
         part = values[..., first : first + n]
         return np.pad(part, [(0, 0)] * (part.ndim - 1) + [(0, n - part.shape[-1])], mode="edge")
 
+    def drawn(self, n_batch: int, length: int, sample_rate: int, seed: int) -> Any:
+        """Random values for `length` samples, where no real ones are at hand: 0 … 255, as pictures have them,
+        and zeros in a third of the time, `(B, *shape, n)`; float32.
+        """
+        import numpy as np
 
-#: Mouths of one face: grey, 0 to 1, 25 pictures per second; one without a face is all zeros.
-LIPS = Cue("lips", 25.0, (1, 88, 88))
+        rng = np.random.default_rng(seed)
+        n = 1 if self.rate is None else ceil(length * self.rate / sample_rate)
+        values = 255 * rng.random((n_batch, *self.shape, n), np.float32)
+        if self.rate is None:
+            return values[..., 0]
+        values[..., 1::3] = 0
+        return values
+
+
+def lips(n_src: int) -> Cue:
+    """Of each face, grey pictures of its mouth, 0 to 255; all 0 where it is not seen."""
+    return Cue(LIPS, LIPS_RATE, (n_src, LIPS_SIZE, LIPS_SIZE))
 
 
 @dataclass(frozen=True)

@@ -13,7 +13,7 @@ import typer
 from typer.core import TyperGroup
 
 from unmingle import __version__
-from unmingle.cli.bench import register
+from unmingle.cli import avspeech, bench
 from unmingle.cli.options import file_options, list_sources, wanted_faces
 from unmingle.cli.processing import explain, one_by_one, stopping_cleanly
 from unmingle.console import say
@@ -302,7 +302,8 @@ def serve(
     )
 
 
-register(app)
+bench.register(app)
+avspeech.register(app)
 
 
 def main(arguments: list[str] | None = None) -> int:

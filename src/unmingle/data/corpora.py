@@ -5,7 +5,6 @@ import hashlib
 import json
 from concurrent.futures import ThreadPoolExecutor
 from copy import copy
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -14,39 +13,32 @@ import soundfile
 import soxr
 
 from unmingle.console import say, track
+from unmingle.data.utterance import Utterance
+from unmingle.data.video_corpora import PICTURE_SUFFIXES, SOUND_SUFFIXES, read_video_corpus
+from unmingle.errors import InputError
+from unmingle.media.audio import open_audio
 from unmingle.results.folders import replacing
 
 URBANSOUND = Path("metadata/UrbanSound8K.csv")  # in the folder of UrbanSound8K
 URBANSOUND_SPLITS = {"10": "valid", "9": "test"}  # by fold; the other folds are for training
-CORPUS_SUFFIXES = (".wav", ".flac", ".ogg", ".opus", ".mp3")  # read by libsndfile
+CORPUS_SUFFIXES = SOUND_SUFFIXES + PICTURE_SUFFIXES
+LIBSNDFILE = (".wav", ".flac", ".ogg", ".opus", ".mp3")  # what it reads; FFmpeg's libraries read the others
+CLIPS = "clips.csv"  # in what was downloaded of AVSpeech or AudioSet
 
 
-@dataclass(frozen=True)
-class Utterance:
-    """One file of a corpus.
-
-    Attributes:
-        path: the file.
-        speaker: who speaks, or for noise what kind of noise it is.
-        corpus: the collection that the file comes from; recordings of one collection sound alike.
-        split: "train", "valid" or "test".
-    """
-
-    path: Path
-    speaker: str
-    corpus: str = ""
-    split: str = "train"
-
-
-def read_recordings(source: str | Path, root: str | Path | None = None) -> list[Utterance]:
+def read_recordings(
+    source: str | Path, root: str | Path | None = None, *, picture: bool = False
+) -> list[Utterance]:
     """List the recordings that a CSV file or a folder describes.
 
     Args:
-        source: a CSV file with a column `path` and, where known, `speaker` (or `kind`), `corpus` and `split`;
-            a folder that holds one folder per speaker, such as LibriSpeech/train-clean-100; or the folder of
-            UrbanSound8K, whose classes are kinds of noise, whose fold 10 is "valid", 9 "test" and whose
-            others are "train".
+        source: a CSV file with a column `path` and, where known, `speaker` (or `kind`), `corpus`, `split` and
+            `transcript`; a folder that holds one folder per speaker, such as LibriSpeech/train-clean-100; the
+            folder of LRS2, VoxCeleb2 or GRID (see `read_video_corpus`); what `unmingle avspeech download`
+            wrote; or the folder of UrbanSound8K, whose classes are kinds of noise, whose fold 10 is "valid",
+            9 "test" and whose others are "train".
         root: folder that the CSV's paths start from; the CSV's own folder unless given.
+        picture: only files with a picture; else one file per clip.
 
     Raises:
         FileNotFoundError: there is no such CSV or folder, or it names a file that is not there.
@@ -55,12 +47,10 @@ def read_recordings(source: str | Path, root: str | Path | None = None) -> list[
     source = Path(source)
     if (source / URBANSOUND).is_file() or any(source.glob("audio/fold*")):
         return _urbansound(source)
+    if (source / CLIPS).is_file():
+        source /= CLIPS
     if source.is_dir():
-        files = sorted(path for path in source.rglob("*") if path.suffix.lower() in CORPUS_SUFFIXES)
-        found = [Utterance(path, path.relative_to(source).parts[0], source.name) for path in files]
-        if not found:
-            raise ValueError(f"{source}: no audio file in this folder ({', '.join(CORPUS_SUFFIXES)})")
-        return found
+        return _folder(source, PICTURE_SUFFIXES if picture else CORPUS_SUFFIXES)
     if not source.is_file():
         remedy = "give yours: data.speech=LibriSpeech/train-clean-100 'data.corpora=[]'"
         raise FileNotFoundError(f"{source}: no such CSV file or folder of recordings; {remedy}")
@@ -80,14 +70,29 @@ def read_recordings(source: str | Path, root: str | Path | None = None) -> list[
                 row.get("speaker") or row.get("kind") or path.parent.name,
                 row.get("corpus", ""),
                 row.get("split", "train"),
+                row.get("transcript", ""),
             )
         )
+    if picture:
+        found = [recording for recording in found if recording.path.suffix.lower() in PICTURE_SUFFIXES]
     missing = [recording.path for recording in found if not recording.path.is_file()]
     if missing:
         count = f"{len(missing)} of {len(found)} missing"
         raise FileNotFoundError(
             f"{missing[0]}: named in {source} but not there ({count}); unpack the archives below {root}"
         )
+    return found
+
+
+def _folder(source: Path, suffixes: tuple[str, ...]) -> list[Utterance]:
+    """A corpus whose layout is known, or a folder of folders, one per speaker."""
+    found = read_video_corpus(source, picture=suffixes == PICTURE_SUFFIXES)
+    if not found:
+        files = sorted(path for path in source.rglob("*") if path.suffix.lower() in suffixes)
+        found = [Utterance(path, path.relative_to(source).parts[0], source.name) for path in files]
+    if not found:
+        what = "video" if suffixes == PICTURE_SUFFIXES else "audio"
+        raise ValueError(f"{source}: no {what} file in this folder ({', '.join(suffixes)})")
     return found
 
 
@@ -223,8 +228,20 @@ def read_mono(path: Path, sample_rate: int) -> np.ndarray:
     cannot be read.
     """
     try:
+        samples, rate = read_channels(path)
+    except InputError as error:
+        raise ValueError(str(error)) from None
+    mono = samples.mean(axis=0)
+    return mono if rate == sample_rate else soxr.resample(mono, rate, sample_rate)
+
+
+def read_channels(path: Path) -> tuple[np.ndarray, int]:
+    """Decode a file, which may be a video, to float32 `(C, T)`, and its sample rate [Hz]."""
+    if path.suffix.lower() not in LIBSNDFILE:
+        with open_audio(path) as reader:
+            return np.concatenate(list(reader.blocks(1 << 20)), axis=1), reader.sample_rate
+    try:
         samples, rate = soundfile.read(path, dtype="float32", always_2d=True)
     except soundfile.LibsndfileError as error:
-        raise ValueError(f"{path}: cannot be decoded ({error.error_string})") from None
-    mono = samples.mean(axis=1)
-    return mono if rate == sample_rate else soxr.resample(mono, rate, sample_rate)
+        raise InputError(f"{path}: cannot be decoded ({error.error_string})") from None
+    return np.ascontiguousarray(samples.T), rate

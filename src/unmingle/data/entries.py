@@ -2,15 +2,17 @@
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass, field
+from math import ceil
 from pathlib import Path
 
 import numpy as np
-import soundfile
 
-from unmingle.data.corpora import read_mono
+from unmingle.data.corpora import read_channels, read_mono
 from unmingle.data.mixer import TONE, convolve, room
 from unmingle.data.mixture import Mixture
+from unmingle.data.mouths import mouths_of
 from unmingle.errors import InputError
+from unmingle.facts import LIPS, LIPS_RATE
 
 CUES = "cues"  # a folder beside those of the mixtures; in it a folder per cue, in it ID.npy
 
@@ -39,7 +41,8 @@ class MixedEntry(MixtureEntry):
     """A mixture that is made when it is read, of voices and noise.
 
     Attributes:
-        sources: a file per voice, of which the first `length` samples count.
+        sources: a file per voice, of which the first `length` samples count. If they are videos of the
+            people who speak, the lips are a cue.
         gains: of the voices.
         length: [samples].
         noise: a file or "tone:HZ" (see `noise_passage`); "" for none.
@@ -71,7 +74,13 @@ class MixedEntry(MixtureEntry):
                 raise InputError(f"{self.id}: {error}") from None
             noise += np.float32(self.noise_gain) * passage
         speakers = [path.parent.name for path in self.sources]
-        return Mixture.of_sources(sources, noise, rate, self.id, speakers)
+        item = Mixture.of_sources(sources, noise, rate, self.id, speakers)
+        if LIPS in self.cues:
+            n_pictures = ceil(self.length * LIPS_RATE / rate)
+            pictures = [mouths_of(path)[:n_pictures] for path in self.sources]
+            whole = [np.pad(each, ((0, n_pictures - len(each)), (0, 0), (0, 0))) for each in pictures]
+            item.cues = {LIPS: np.stack(whole).transpose(0, 2, 3, 1)}
+        return item
 
 
 @dataclass(frozen=True)
@@ -110,15 +119,6 @@ def _read_cue(path: Path) -> np.ndarray:
     if values.dtype.kind not in "fiub":
         raise InputError(f"{path}: not a cue ({values.dtype}); expected an array of real or whole numbers")
     return values.astype(np.float32) if values.dtype.kind == "f" else values
-
-
-def read_channels(path: Path) -> tuple[np.ndarray, int]:
-    """Decode a file to float32 `(C, T)`, and its sample rate [Hz]."""
-    try:
-        samples, rate = soundfile.read(path, dtype="float32", always_2d=True)
-    except soundfile.LibsndfileError as error:
-        raise InputError(f"{path}: cannot be decoded ({error.error_string})") from None
-    return np.ascontiguousarray(samples.T), rate
 
 
 def noise_passage(noise: str | Path, start: int, length: int, sample_rate: int) -> np.ndarray:

@@ -5,7 +5,11 @@ from typing import Annotated, Any
 
 from pydantic import AfterValidator, ConfigDict, Field
 
-from unmingle.data.corpora import Corpus, Utterance, check_splits, read_recordings
+from unmingle.data.corpora import Corpus, check_splits, read_recordings
+from unmingle.data.face_mixer import FaceMixer
+from unmingle.data.mixer import Mixer
+from unmingle.data.mouths import Mouths
+from unmingle.data.utterance import Utterance
 from unmingle.facts import SAMPLE_RATES
 
 STRICT = ConfigDict(extra="forbid", strict=True)  # of every part of a recipe
@@ -39,6 +43,8 @@ class DataRecipe:
         speech: CSV file or folder of voices; `speech_root` is where its paths start from, its own folder
             unless given.
         noise: CSV file or folder of noises, or none.
+        faces: CSV file or folder of videos, of one person each, for a model that takes the cue "lips": they
+            are the voices then, and those of `speech`, if it is given, are never seen (see `FaceMixer`).
         corpora: only these, all if empty.
         cache: folder for decoded samples.
         set: mixtures on disk to train on, as `read_set` takes them, instead of drawing them from voices;
@@ -59,6 +65,8 @@ class DataRecipe:
     speech_root: str | None = None
     noise: str | None = None
     noise_root: str | None = None
+    faces: str = ""
+    faces_root: str | None = None
     corpora: list[str] = field(default_factory=list)
     cache: str = ".cache"
     set: str = ""
@@ -87,22 +95,33 @@ class DataRecipe:
     p_room: Share = 0.0
     t60_s: Seconds = field(default_factory=lambda: [0.1, 0.5])
     dry: bool = False
+    p_others: list[Share] = field(default_factory=lambda: [0.0, 1.0])
+    p_unseen: Share = 0.0
+    p_still: Share = 0.0
     weights: dict[str, float] = field(default_factory=dict)
 
     def voices(self, split: str) -> list[Utterance]:
-        """The voices of one split, of the corpora asked for.
+        """The voices of one split, of the corpora asked for; those of people who are seen, if `faces` is set.
 
         Raises:
             FileNotFoundError, ValueError: as `read_recordings`; also where a speaker is in two splits, or no
                 voice is left.
         """
-        recordings = read_recordings(self.speech, self.speech_root)
+        if self.faces:
+            return self._of(self.faces, self.faces_root, split, [], picture=True)
+        return self._of(self.speech, self.speech_root, split, self.corpora)
+
+    @staticmethod
+    def _of(
+        source: str, root: str | None, split: str, corpora: list[str], picture: bool = False
+    ) -> list[Utterance]:
+        recordings = read_recordings(source, root, picture=picture)
         check_splits(recordings)
-        found = [r for r in recordings if r.split == split and (not self.corpora or r.corpus in self.corpora)]
+        found = [r for r in recordings if r.split == split and (not corpora or r.corpus in corpora)]
         if not found:
             there = ", ".join(sorted({r.corpus for r in recordings if r.split == split})[:8])
             remedy = f"choose data.corpora from [{there}], or data.corpora=[] for all"
-            raise ValueError(f"{self.speech}: no voice of {', '.join(self.corpora)}; {remedy}")
+            raise ValueError(f"{source}: no voice of {', '.join(corpora)}; {remedy}")
         return found
 
     def noises(self, split: str) -> Corpus | None:
@@ -117,6 +136,31 @@ class DataRecipe:
     def decode(self, recordings: list[Utterance], name: str) -> Corpus:
         """The samples of some recordings, at the recipe's rate and from its cache."""
         return Corpus(recordings, sample_rate=self.sample_rate, cache=self.cache, name=name)
+
+    def mixer(self, split: str, only: list[Utterance] | None = None, **changed: Any) -> Mixer:
+        """What draws the mixtures: of the voices of a split, or only of some of them.
+
+        Args:
+            split: of voices and noises.
+            only: these of `voices(split)`.
+            changed: arguments of `Mixer` that do not stand here (`n_items`), or others than those here.
+
+        Raises:
+            FileNotFoundError, ValueError: as `voices`, `Corpus` and `Mixer`.
+        """
+        voices = self.voices(split)
+        only = voices if only is None else only
+        arguments = {"seed": self.seed, "length_s": self.length_s, **self.drawing(), **changed}
+        speech, noise = self.decode(voices, "voices").only(only), self.noises(split)
+        if not self.faces:
+            return Mixer(speech, noise, **arguments)
+        mouths = Mouths(voices, cache=self.cache).only(only)
+        unseen = None
+        if self.speech:
+            others = self._of(self.speech, self.speech_root, split, self.corpora)
+            unseen = self.decode(others, "voices of people who are not seen")
+        seen = {key: getattr(self, key) for key in ("p_others", "p_unseen", "p_still")}
+        return FaceMixer(speech, noise, mouths=mouths, unseen=unseen, **seen | arguments)
 
     def drawing(self) -> dict[str, Any]:
         """The arguments of `Mixer` that stand here under the same names."""

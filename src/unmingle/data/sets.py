@@ -19,9 +19,11 @@ import soundfile
 from unmingle.console import track
 from unmingle.data.corpora import CORPUS_SUFFIXES
 from unmingle.data.entries import CUES, MixedEntry, MixtureEntry, RecordedEntry
-from unmingle.data.mixer import TONE, Mixer
+from unmingle.data.mixer import TONE
 from unmingle.data.mixture import Mixture
+from unmingle.data.video_corpora import PICTURE_SUFFIXES
 from unmingle.errors import InputError, UsageError
+from unmingle.facts import LIPS
 
 if TYPE_CHECKING:
     from unmingle.data.recipe import DataRecipe
@@ -176,6 +178,7 @@ def _csv_row(row: dict[str, str], n_src: int, find: Callable[[str], Path]) -> Mi
     about: dict[str, str | float] = {key: row[key] for key in ("task", "kind") if row.get(key)}
     if row.get("snr_db"):
         about["snr_db"] = float(row["snr_db"])
+    seen = all(path.suffix.lower() in PICTURE_SUFFIXES for path in paths)
     return MixedEntry(
         row["mixture_id"],
         tuple(paths),
@@ -187,6 +190,7 @@ def _csv_row(row: dict[str, str], n_src: int, find: Callable[[str], Path]) -> Mi
         float(row.get("t60_s") or 0),
         int(row.get("room_seed") or 0),
         about=about,
+        cues={LIPS: paths[0]} if seen else {},
     )
 
 
@@ -276,15 +280,12 @@ def write_set(data: "DataRecipe", out: Path, n_items: int, *, overwrite: bool = 
     """
     _check_free(out, overwrite)
     try:
-        speech, noise = data.decode(data.voices(data.split), "voices"), data.noises(data.split)
-        mixer = Mixer(
-            speech, noise, seed=data.seed, n_items=n_items, length_s=data.length_s, **data.drawing()
-        )
+        mixer = data.mixer(data.split, n_items=n_items)
     except (ValueError, FileNotFoundError) as error:
         raise InputError(str(error)) from None
     drawn = (mixer[index] for index in track(range(n_items), "mixing"))
     about = {"n_items": n_items, **asdict(data)}
-    write_mixtures(drawn, out, noisy=noise is not None, about=about, overwrite=overwrite)
+    write_mixtures(drawn, out, noisy=bool(data.noise or data.faces), about=about, overwrite=overwrite)
 
 
 def write_mixtures(

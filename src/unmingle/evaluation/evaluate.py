@@ -47,6 +47,7 @@ def measured_rows(
             the system is no model) and what `measure` returns.
     """
     measures = tuple(measures)
+    ordered = system.separator is not None and system.separator.facts.order == "cued"
     for entry in entries:
         item = resampled(entry.read(), sample_rate)
         if system.separator is not None and entry is entries[0]:
@@ -71,6 +72,7 @@ def measured_rows(
                 measures,
                 transcripts=item.transcripts,
                 before=mixtures[entry.id],
+                ordered=ordered,
             ),
         }
 

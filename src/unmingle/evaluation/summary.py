@@ -169,6 +169,9 @@ def _count(model: nn.Module) -> tuple[dict[str, int], int]:
     mixture = torch.randn(
         1, facts.n_mics or 1, SECONDS * facts.sample_rate, generator=torch.Generator().manual_seed(0)
     )
+    cues = [
+        torch.from_numpy(cue.drawn(1, mixture.shape[-1], facts.sample_rate, seed=0)) for cue in facts.cues
+    ]
     hooks = [layer.register_forward_hook(add) for layer in model.modules() if not any(layer.children())]
     counter = FlopCounterMode(
         display=False, custom_mapping={torch.ops.aten.mkldnn_rnn_layer: _recurrent_flops}
@@ -177,7 +180,7 @@ def _count(model: nn.Module) -> tuple[dict[str, int], int]:
     model.eval()
     try:
         with torch.no_grad(), counter:
-            model(0.1 * mixture)
+            model(0.1 * mixture, *cues)
     finally:
         model.train(was_training)
         for hook in hooks:

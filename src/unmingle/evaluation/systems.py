@@ -5,10 +5,12 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from unmingle.catalog import check
 from unmingle.data.mixture import Mixture
 from unmingle.errors import UsageError
 from unmingle.evaluation.baselines import BASELINES, baseline
 from unmingle.evaluation.oracles import ORACLES, oracle
+from unmingle.facts import Task
 from unmingle.inference.arrays import enhance, separate
 from unmingle.runtime.loading import load
 from unmingle.runtime.separator import Separator
@@ -54,11 +56,16 @@ def system(model: str, speakers: int, backend: str = "auto") -> System:
         raise UsageError(f"no {model!r}; there are {', '.join(ORACLES)}")
     if model in ORACLES:
         return System(model, lambda item: oracle(model, item.mixture[0], item.sources, item.sample_rate))
-    separator = load(model, task="enhance" if speakers == 1 else None, speakers=speakers, backend=backend)
-    if separator.facts.task == "enhance":
-        return System(
-            separator.name, lambda item: enhance(item.mixture, item.sample_rate, separator)[None], separator
-        )
-    return System(
-        separator.name, lambda item: separate(item.mixture, item.sample_rate, speakers, separator), separator
-    )
+    separator = load(model, backend=backend)
+    one_face = speakers == 1 and separator.facts.cues  # a voice of which it is told whose it is
+    task: Task | None = "enhance" if speakers == 1 and not one_face else None
+    check(separator.facts, separator.name, task=task, speakers=speakers)
+    separator = separator.for_speakers(speakers)
+
+    def run_model(item: Mixture) -> np.ndarray:
+        cues = {cue.name: item.cues[cue.name] for cue in separator.facts.cues if cue.name in item.cues}
+        if separator.facts.task == "enhance":
+            return enhance(item.mixture, item.sample_rate, separator, cues=cues)[None]
+        return separate(item.mixture, item.sample_rate, speakers, separator, cues=cues)
+
+    return System(separator.name, run_model, separator)

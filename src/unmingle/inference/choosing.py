@@ -5,7 +5,7 @@ from pathlib import Path
 
 from unmingle.catalog import check
 from unmingle.errors import UsageError
-from unmingle.facts import LIPS, MOST_PEOPLE, Speakers
+from unmingle.facts import LIPS, MOST_PEOPLE, Speakers, lips
 from unmingle.inference.chunking import SeparatorLike
 from unmingle.inference.per_chunk import PerChunk
 from unmingle.media.recording import as_whole
@@ -79,8 +79,8 @@ def as_lip_reader(model: Model) -> SeparatorLike:
     """The separator that `model` names or is, the default one if it is None, which takes the voice of one
     face out of a mixture; UsageError if it does not.
     """
-    reader = opened(model) or load(cue=LIPS.name)
-    if reader.facts.cues != (LIPS,) or reader.facts.n_src != 1:
+    reader = opened(model) or load(cue=LIPS)
+    if reader.facts.cues != (lips(1),):
         remedy = "choose one whose cue is the lips of one face, or leave the choice to unmingle"
         raise UsageError(f"model {name_of(reader)} does not separate by sight; {remedy}")
     return reader

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any, BinaryIO
 import numpy as np
 
 from unmingle.errors import InputError, UsageError
-from unmingle.inference.faces import LEAST_SEEN, LIPS_RATE, FaceVoices
+from unmingle.facts import LIPS_RATE
+from unmingle.inference.faces import LEAST_SEEN, FaceVoices
 from unmingle.inference.options import FileOptions
 from unmingle.inference.outputs import Choice
 from unmingle.inference.pipeline import Progress, report

@@ -7,14 +7,13 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from unmingle.errors import UsageError
-from unmingle.facts import LIPS, Cue
+from unmingle.facts import LIPS, LIPS_RATE, LIPS_SIZE, Cue
 from unmingle.inference.chunking import SeparatorLike
 from unmingle.inference.pipeline import Separation
 
 if TYPE_CHECKING:
     from unmingle.video import FaceTrack
 
-LIPS_RATE = 25.0
 PICTURES = Cue("pictures", LIPS_RATE)  # numbers of the pictures of a recording; -1 = none
 LEAST_SEEN = 0.1  # share of the recording, below which a voice is taken by ear
 
@@ -46,8 +45,8 @@ class FaceVoices:
         if not faces:
             raise UsageError("no faces are given; give those that find_faces returns, or separate by ear")
         for face in faces:
-            if np.shape(face.mouths)[1:] != LIPS.shape[1:]:
-                expected = f"expected (N, {LIPS.shape[1]}, {LIPS.shape[2]})"
+            if np.shape(face.mouths)[1:] != (LIPS_SIZE, LIPS_SIZE):
+                expected = f"expected (N, {LIPS_SIZE}, {LIPS_SIZE})"
                 raise UsageError(f"the mouths of {face.name} are {np.shape(face.mouths)}; {expected}")
         self.n_src, self._together = 1 if together else len(faces), together
         first, end = round(start_s * LIPS_RATE), max(len(face.mouths) for face in faces)
@@ -80,7 +79,7 @@ class FaceByFace:
     def __call__(self, mixture: np.ndarray, cues: Any = None, /) -> np.ndarray:
         pictures = cues[PICTURES.name].astype(int)
         voices = np.concatenate(
-            [self._separator(mixture, {LIPS.name: lips(face.mouths, pictures)}) for face in self._faces]
+            [self._separator(mixture, {LIPS: lips(face.mouths, pictures)}) for face in self._faces]
         )
         return np.concatenate([voices, mixture[:1] - voices.sum(axis=0)])
 
@@ -88,8 +87,8 @@ class FaceByFace:
 def lips(mouths: np.ndarray, pictures: np.ndarray) -> np.ndarray:
     """The cue `(1, 88, 88, n)` of some of a face's pictures, by their numbers `(n,)`."""
     there = (pictures >= 0) & (pictures < len(mouths))
-    values = np.zeros((*LIPS.shape, len(pictures)), np.float32)
-    values[0][..., there] = np.moveaxis(np.asarray(mouths[pictures[there]]), 0, -1) / np.float32(255)
+    values = np.zeros((1, LIPS_SIZE, LIPS_SIZE, len(pictures)), np.float32)
+    values[0][..., there] = np.moveaxis(np.asarray(mouths[pictures[there]]), 0, -1)
     return values
 
 

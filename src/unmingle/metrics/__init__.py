@@ -258,8 +258,9 @@ def measure(
     *,
     transcripts: Sequence[str] = (),
     before: dict[str, Value] | None = None,
+    ordered: bool = False,
 ) -> dict[str, Any]:
-    """Means over the sources, in the order with the best mean SI-SDR.
+    """Means over the sources, in the order with the best mean SI-SDR, or as they are.
 
     Args:
         estimates, references, mixture: `(S, T)`, `(S, T)`, `(T,)`; `(0, T)` where no references are known,
@@ -268,13 +269,15 @@ def measure(
         measures: keys of `MEASURES`.
         transcripts: of the references.
         before: what `of_mixture` returned for this mixture, if it is known already.
+        ordered: every estimate belongs to the reference in its place.
 
     Returns:
         A value for each column, None where it is undefined for one of the sources, and `missing`: which
         columns are undefined, and why.
     """
     measures = tuple(measures)
-    in_order = estimates[best_order(estimates, references)] if len(references) else estimates
+    free = len(references) and not ordered
+    in_order = estimates[best_order(estimates, references)] if free else estimates
     signals = Signals(in_order, references, sample_rate, transcripts)
     if before is None:
         before = of_mixture(mixture, references, sample_rate, measures, transcripts=transcripts)

@@ -10,11 +10,14 @@ from unmingle.models.conv_tasnet import ConvTasNet
 from unmingle.models.deep_clustering import DeepClustering
 from unmingle.models.dprnn import DPRNN
 from unmingle.models.erb_unet import ErbUNet
+from unmingle.models.lips import Lips
 from unmingle.models.looking_to_listen import LookingToListenAudio
+from unmingle.models.looking_to_listen_av import LookingToListen
 from unmingle.models.one_and_rest import OneAndRest
 from unmingle.models.sepreformer import SepReformer
 from unmingle.models.sudormrf import SuDoRMRF
 from unmingle.models.tasnet import TasNet
+from unmingle.models.the_conversation import TheConversation
 from unmingle.models.unet_a import UNetA
 from unmingle.models.unet_b import UNetB
 from unmingle.models.upit import UPIT
@@ -25,11 +28,14 @@ MODELS: dict[str, type[nn.Module]] = {
     "deep-clustering": DeepClustering,
     "dprnn": DPRNN,
     "erb-unet": ErbUNet,
+    "lips": Lips,
+    "looking-to-listen": LookingToListen,
     "looking-to-listen-audio": LookingToListenAudio,
     "one-and-rest": OneAndRest,
     "sepreformer": SepReformer,
     "sudormrf": SuDoRMRF,
     "tasnet": TasNet,
+    "the-conversation": TheConversation,
     "unet-a": UNetA,
     "unet-b": UNetB,
     "upit": UPIT,

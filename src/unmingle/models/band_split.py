@@ -121,6 +121,17 @@ class BandSplit(MaskedSTFT):
         if not past:
             samples = functional.pad(samples, (0, self.ahead * self.stft.hop))
         spectrum, compressed = self.compressed(samples, 0.5, *past)
+        vectors = self.encode(compressed)
+        for block in self.blocks:
+            vectors = block(vectors, *past)
+        masks = self.decode(vectors)
+        if self.ahead:
+            spectrum, masks = self._delayed(spectrum, masks, *past)
+        with torch.autocast(samples.device.type, enabled=False):
+            return crm.apply(masks, spectrum[:, None])
+
+    def encode(self, compressed: Tensor) -> Tensor:
+        """A spectrogram `(B, 3, F, N)` → a vector per band and frame `(B, bands, N, D)`."""
         # Shapes are taken from here, never from what a recurrent layer returns: that would freeze the length
         # in an export.
         n_batch, _, _, n_frames = compressed.shape
@@ -131,19 +142,17 @@ class BandSplit(MaskedSTFT):
             * self.valid[:, None, None]
         )
         vectors = torch.baddbmm(self.split_bias, bands.flatten(3).flatten(1, 2), self.split)
-        vectors = vectors.reshape(self.n_bands, n_batch, n_frames, -1).transpose(0, 1)  # (B, bands, N, D)
-        for block in self.blocks:
-            vectors = block(vectors, *past)
+        return vectors.reshape(self.n_bands, n_batch, n_frames, -1).transpose(0, 1)
+
+    def decode(self, vectors: Tensor) -> Tensor:
+        """The vectors → a complex mask per source `(B, S, 2, F, N)`."""
+        n_batch, _, n_frames, _ = vectors.shape
         vectors = functional.silu(self.expand(self.norm(vectors))).transpose(0, 1).flatten(1, 2)
         masks = torch.baddbmm(self.merge_bias, vectors, self.merge).float()
         masks = masks.reshape(self.n_bands, n_batch, n_frames, self.n_src, 2, self.width).permute(
             1, 3, 4, 0, 5, 2
         )
-        masks = masks.flatten(3, 4)[:, :, :, self.place]  # (B, S, 2, F, N)
-        if self.ahead:
-            spectrum, masks = self._delayed(spectrum, masks, *past)
-        with torch.autocast(samples.device.type, enabled=False):
-            return crm.apply(masks, spectrum[:, None])
+        return masks.flatten(3, 4)[:, :, :, self.place]
 
     def _delayed(self, spectrum: Tensor, masks: Tensor, *past: StreamState) -> tuple[Tensor, Tensor]:
         """Every frame of the spectrum `(B, 2, F, N)` beside the mask `(B, S, 2, F, N)` of `ahead` frames

@@ -7,15 +7,14 @@ from torch import Tensor, nn
 
 from unmingle.facts import Facts, task_for
 from unmingle.layers import crm
-from unmingle.layers.stft import STFT
-
-# Kernels and dilations of the convolutions, time × frequency.
-CONVOLUTIONS = (
-    ((1, 7), (1, 1)),
-    ((7, 1), (1, 1)),
-    *(((5, 5), (2**n, 1)) for n in range(6)),
-    *(((5, 5), (2**n, 2**n)) for n in range(6)),
+from unmingle.layers.dilated import (
+    compressed_and_level,
+    dilated_convolutions,
+    linear_layers,
+    mask_layer,
+    per_frame,
 )
+from unmingle.layers.stft import STFT
 
 
 class LookingToListenAudio(nn.Module):
@@ -74,38 +73,18 @@ class LookingToListenAudio(nn.Module):
         self.facts = Facts(sample_rate=sample_rate, task=task_for(n_src), n_src=n_src, chunk=10 * sample_rate)
         self.n_src, self.power = n_src, power
         self.stft = STFT(n_fft=n_fft, hop=hop, window=window)
-        layers = [
-            convolution(n_channels if number else 2, n_channels, *shape)
-            for number, shape in enumerate(CONVOLUTIONS)
-        ]
-        self.convolutions = nn.Sequential(*layers, convolution(n_channels, n_last, (1, 1), (1, 1)))
+        self.convolutions = dilated_convolutions(n_channels, n_last)
         self.recurrent = nn.LSTM(n_last * self.stft.n_bins, hidden, batch_first=True, bidirectional=True)
-        self.linear = nn.Sequential(
-            nn.Linear(2 * hidden, n_features),
-            nn.ReLU(),
-            nn.Linear(n_features, n_features),
-            nn.ReLU(),
-            nn.Linear(n_features, n_features),
-            nn.ReLU(),
-        )
-        self.mask = nn.Linear(n_features, n_src * 2 * self.stft.n_bins)
-        with torch.no_grad():
-            self.mask.bias.copy_(
-                torch.tensor([1 / n_src, 0.0]).repeat(n_src).repeat_interleave(self.stft.n_bins)
-            )
+        self.linear = linear_layers(2 * hidden, n_features)
+        self.mask = mask_layer(n_features, n_src, self.stft.n_bins, 1 / n_src)
 
     def forward(self, mixture: Tensor) -> Tensor:
         """`(B, 1, T)` → `(B, S, T)`."""
         with torch.autocast(mixture.device.type, enabled=False):
             spectrum = self.stft(mixture[:, 0].float())
-            magnitude = (spectrum.square().sum(1, keepdim=True) + 1e-8).sqrt()
-            compressed = spectrum * magnitude ** (self.power - 1)
-            compressed = compressed / (compressed.square().mean((1, 2, 3), keepdim=True) + 1e-8).sqrt()
+            compressed = compressed_and_level(spectrum, self.power)
         n_batch, _, n_bins, n_frames = spectrum.shape
-        # B D N F; features last are faster on a processor.
-        ordered = compressed.transpose(2, 3).contiguous(memory_format=torch.channels_last)
-        features = self.convolutions(ordered)
-        states, _ = self.recurrent(features.transpose(1, 2).flatten(2))
+        states, _ = self.recurrent(per_frame(self.convolutions, compressed))
         # Shapes are those of the spectrum, never of what a recurrent layer returns: that would freeze the
         # length in an export.
         masks = (
@@ -117,13 +96,3 @@ class LookingToListenAudio(nn.Module):
         with torch.autocast(mixture.device.type, enabled=False):
             samples = self.stft.inverse(crm.apply(masks, spectrum[:, None]).flatten(0, 1), mixture.shape[-1])
         return samples.reshape(n_batch, self.n_src, mixture.shape[-1])
-
-
-def convolution(n_in: int, n_out: int, kernel: tuple[int, int], dilation: tuple[int, int]) -> nn.Sequential:
-    """A convolution that keeps the size, batch norm and ReLU; the norm has the bias."""
-    padding = (dilation[0] * (kernel[0] // 2), dilation[1] * (kernel[1] // 2))
-    return nn.Sequential(
-        nn.Conv2d(n_in, n_out, kernel, padding=padding, dilation=dilation, bias=False),
-        nn.BatchNorm2d(n_out),
-        nn.ReLU(),
-    )

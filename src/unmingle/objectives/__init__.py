@@ -8,6 +8,7 @@ from torch import nn
 
 from unmingle.objectives.adversarial import AdversarialObjective
 from unmingle.objectives.clustering import DeepClusteringObjective
+from unmingle.objectives.in_step import InStep
 from unmingle.objectives.one_and_rest import OneAndRestObjective
 from unmingle.objectives.pit import WaveformPIT
 from unmingle.objectives.spectral import SpectrogramPIT
@@ -16,6 +17,7 @@ from unmingle.objectives.weighted_sum import TERMS, WeightedSum
 OBJECTIVES: dict[str, type[nn.Module]] = {
     "adversarial": AdversarialObjective,
     "deep-clustering": DeepClusteringObjective,
+    "in-step": InStep,
     "one-and-rest": OneAndRestObjective,
     "spectrogram-pit": SpectrogramPIT,
     "sum": WeightedSum,

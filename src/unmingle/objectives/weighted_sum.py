@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from unmingle.data.batch import Batch
 from unmingle.objectives.compressed import CompressedSpectrum
 from unmingle.objectives.loss_inputs import LossInputs
+from unmingle.objectives.magnitude_phase import MagnitudeAndPhase
 from unmingle.objectives.multi_resolution import MultiResolutionSTFT
 from unmingle.objectives.noise_huber import NoiseHuber
 from unmingle.objectives.pit import WaveformPIT, best_permutation, given_order, si_sdr_improvement
@@ -39,6 +40,7 @@ class Waveform(nn.Module):
 # S, S)`, or `(B, 1, 1)` if all are equal.
 TERMS: dict[str, type[nn.Module]] = {
     "compressed-spectrum": CompressedSpectrum,
+    "magnitude-and-phase": MagnitudeAndPhase,
     "mse": MSE,
     "multi-resolution-stft": MultiResolutionSTFT,
     "noise-huber": NoiseHuber,

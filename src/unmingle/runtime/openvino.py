@@ -71,13 +71,18 @@ def open_openvino(path: Path, card: Card) -> tuple[Run, str]:
     return compiled(precision), precision
 
 
-def compile_openvino(path: Path, precision: str = "f32", cached: bool = True) -> Run:
-    """Compile an ONNX file at one precision, "f32" or "bf16", or take what was compiled before."""
+def compile_openvino(
+    path: Path, precision: str = "f32", cached: bool = True, n_threads: int | None = None
+) -> Run:
+    """Compile an ONNX file at one precision, "f32" or "bf16", or take what was compiled before; for one
+    thread per physical core unless given.
+    """
     with OPENING:
         core, _ = open_core()
     cache = cache_folder() if cached else None
     options = {
         **({} if cache is None else {"CACHE_DIR": str(cache / "openvino")}),
+        **({} if n_threads is None else {"INFERENCE_NUM_THREADS": n_threads}),
         "PERFORMANCE_HINT": "LATENCY",
         "ENABLE_HYPER_THREADING": False,
         "INFERENCE_PRECISION_HINT": precision,
@@ -121,12 +126,13 @@ def bf16_pays(exact: Infer, short: Infer, facts: Facts) -> bool:
     tones = sum(np.sin(2 * np.pi * k * (f0 * t + 15 * t**2)) / k for f0 in (110, 205) for k in range(1, 15))
     signal = (0.04 * tones + 0.004 * np.random.default_rng(0).standard_normal(len(t))).astype(np.float32)
     mixture = np.tile(signal, (facts.n_mics or 1, 1))
+    cues = [cue.drawn(1, len(t), facts.sample_rate, seed=0) for cue in facts.cues]
 
     def fastest(infer: Infer) -> tuple[float, np.ndarray]:
         times = []
         for _ in range(3):
             start = time.perf_counter()
-            estimates = HEADS[facts.head](infer, mixture, facts.n_src or 2)
+            estimates = HEADS[facts.head](lambda samples: infer(samples, *cues), mixture, facts.n_src or 2)
             times.append(time.perf_counter() - start)
         return min(times[1:]), estimates
 

@@ -4,17 +4,18 @@ run goes on with.
 
 import hashlib
 from collections.abc import Iterator
+from typing import Any
 
 import numpy as np
 from torch.utils.data import Dataset, Sampler
 
-from unmingle.data.corpora import Utterance
 from unmingle.data.entries import CUES
 from unmingle.data.mixer import Mixer
 from unmingle.data.mixture import Mixture
 from unmingle.data.recipe import DataRecipe
 from unmingle.data.segments import SegmentDataset
 from unmingle.data.sets import read_set
+from unmingle.data.utterance import Utterance
 from unmingle.errors import InputError, UsageError
 from unmingle.facts import Facts
 
@@ -152,24 +153,17 @@ def build_mixers(data: DataRecipe) -> tuple[Mixer, Mixer]:
         voices = data.voices("train")
         # Before they are decoded, which takes its time.
         for_training, for_choosing = hold_out(voices, data.held_out)
-        speech, noise = data.decode(voices, "voices"), data.noises("train")
-        drawn = data.drawing()
-        training = Mixer(
-            speech.only(for_training),
-            noise,
-            seed=data.seed,
-            n_items=data.n_items or ENDLESS,
-            length_s=data.length_s,
-            **drawn,
+        training = data.mixer(
+            "train", for_training, n_items=data.n_items or ENDLESS, **{"augment": True} if data.faces else {}
         )
-        drawn.update(p_fewer=0.0, p_partial=0.0, speed=(1.0, 1.0), tilt_db=0.0)
-        choosing = Mixer(
-            speech.only(for_choosing),
-            noise,
+        plain: dict[str, Any] = {"p_fewer": 0.0, "p_partial": 0.0, "speed": (1.0, 1.0), "tilt_db": 0.0}
+        choosing = data.mixer(
+            "train",
+            for_choosing,
             seed=data.seed + 1,
             n_items=data.n_valid,
             length_s=data.valid_length_s,
-            **drawn,
+            **plain | ({"p_still": 0.0} if data.faces else {}),
         )
     except (ValueError, FileNotFoundError) as error:
         raise InputError(str(error)) from None

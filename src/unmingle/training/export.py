@@ -190,18 +190,24 @@ def describe(header: dict[str, Any]) -> str:
 def to_onnx(model: Any, path: Path) -> onnx.ModelProto:
     """Trace the model for any batch and length; values that are float16 exactly are stored so.
 
-    One that streams becomes a step of its stream: inputs `mixture` and `state`, outputs `estimates` and
-    `next_state`.
+    Inputs are `mixture`, then the model's cues, by their names. One that streams becomes a step of its
+    stream: `state` is its last input, outputs are `estimates` and `next_state`.
     """
     facts = model.facts
     network, inputs = model, [torch.randn(2, facts.n_mics or 1, 2_000 * (facts.hop or 10)) * 0.1]
+    axes: dict[str, dict[int, str]] = {"mixture": {0: "B", 2: "T"}}
+    for cue in facts.cues:
+        inputs.append(torch.from_numpy(cue.drawn(2, inputs[0].shape[-1], facts.sample_rate, seed=0)))
+        axes[cue.name] = {0: "B"} if cue.rate is None else {0: "B", inputs[-1].ndim - 1: f"N_{cue.name}"}
+    input_names = list(axes)
     with torch.no_grad():
-        last_axis = model(inputs[0]).ndim - 1  # time, or frames where a network outputs embeddings
-    axes = {"mixture": {0: "B", 2: "T"}, "estimates": {0: "B", last_axis: "T" if last_axis == 2 else "N"}}
+        last_axis = model(*inputs).ndim - 1  # time, or frames where a network outputs embeddings
+    axes["estimates"] = {0: "B", last_axis: "T" if last_axis == 2 else "N"}
     if facts.state:
         # The exporter puts everything back into the mode that the outermost module was in.
         network, inputs = Step(model).eval(), [*inputs, torch.zeros(2, facts.state)]
         axes |= {"state": {0: "B"}, "next_state": {0: "B"}}
+        input_names.append("state")
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         logging.getLogger("torch.onnx").setLevel(logging.ERROR)
@@ -214,7 +220,7 @@ def to_onnx(model: Any, path: Path) -> onnx.ModelProto:
             dynamo=False,
             opset_version=17,
             dynamic_axes=axes,
-            input_names=[name for name in ("mixture", "state") if name in axes],
+            input_names=input_names,
             output_names=[name for name in ("estimates", "next_state") if name in axes],
         )
     graph = onnx.load(path)
@@ -324,19 +330,21 @@ class Step(torch.nn.Module):
         super().__init__()
         self.model = model
 
-    def forward(self, samples: torch.Tensor, state: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        return self.model.forward_stream(samples, state)
+    def forward(self, *inputs: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """Samples, cues if it has any, and the state."""
+        return self.model.forward_stream(*inputs)
 
 
 def agreement_db(model: Any, path: Path, length: int) -> float:
-    """Level of PyTorch's estimates over their difference from ONNX Runtime's, on noise of `length` samples
-    [dB].
+    """Level of PyTorch's estimates over their difference from ONNX Runtime's, on noise of `length` samples,
+    and random cues [dB].
     """
     rng = np.random.default_rng(length)
     mixture = (rng.standard_normal((1, model.facts.n_mics or 1, length)) * 0.1).astype(np.float32)
+    cues = [cue.drawn(1, length, model.facts.sample_rate, seed=length) for cue in model.facts.cues]
     with torch.no_grad():
-        expected = model(torch.from_numpy(mixture)).numpy()
-    actual = whole(open_onnxruntime(path), model.facts)(mixture)
+        expected = model(*map(torch.from_numpy, (mixture, *cues))).numpy()
+    actual = whole(open_onnxruntime(path), model.facts)(mixture, *cues)
     if actual.shape != expected.shape:
         return -np.inf
     return float(10 * np.log10(np.square(expected).sum() / max(np.square(expected - actual).sum(), 1e-20)))

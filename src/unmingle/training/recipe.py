@@ -32,6 +32,7 @@ class OptimizerRecipe:
         warm_up: steps from 0 to `lr`.
         decay: last share of the budget, in which the learning rate falls linearly to 0.
         clip: highest norm of the gradient.
+        frozen: parts of the model, by name, whose weights stay as they are.
     """
 
     __pydantic_config__ = STRICT
@@ -43,6 +44,7 @@ class OptimizerRecipe:
     warm_up: Whole = 200
     decay: Share = 0.3
     clip: Positive = 5.0
+    frozen: list[str] = field(default_factory=list)
 
 
 @dataclass

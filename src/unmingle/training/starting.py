@@ -7,6 +7,7 @@ import torch
 
 from unmingle.console import say
 from unmingle.errors import InputError, UsageError
+from unmingle.facts import LIPS
 from unmingle.models import build
 from unmingle.objectives import build_objective
 from unmingle.training.recipe import Recipe
@@ -14,8 +15,9 @@ from unmingle.weights_file import load_state, read_header
 
 
 def initialise_from(model: Any, init: Path) -> bool:
-    """Load weights of the same model, or of a network that is part of it, as Conv-TasNet is of one-and-rest;
-    InputError if they are neither. Return whether they were the whole model's.
+    """Load weights of the same model, or of a network that is part of it, as Conv-TasNet is of one-and-rest,
+    or of one that has a part in common with it, as those that see have their encoder, which is said;
+    InputError if they are none of these. Return whether they were the whole model's.
 
     Of the same model with other arguments (another number of voices, or a causal one) those that fit are
     taken, if they are most of it, which is said.
@@ -38,6 +40,19 @@ def initialise_from(model: Any, init: Path) -> bool:
         model.load_state_dict(fitting, strict=False)
         say(f"{init}: differs in {differ}; {len(own) - len(fitting)} of {len(own)} tensors begin anew")
         return False
+    common = [
+        name
+        for name, part in model.named_children()
+        if (own := {f"{name}.{key}": value.shape for key, value in part.state_dict().items()})
+        and own == {key: shape for key, shape in shapes.items() if key.startswith(f"{name}.")}
+    ]
+    if theirs["model"] != model.name and common:
+        for name in common:
+            prefix = f"{name}."
+            part = {key.removeprefix(prefix): value for key, value in state.items() if key.startswith(prefix)}
+            model.get_submodule(name).load_state_dict(part)
+        say(f"{init}: of {theirs['model']}; what it has in common is taken: {', '.join(common)}")
+        return False
     what = f"they differ in {differ}" if theirs["model"] == model.name else f"they are of {theirs['model']}"
     raise InputError(f"{init}: weights of another model than the recipe's {model.name}: {what}")
 
@@ -57,6 +72,12 @@ def build_parts(recipe: Recipe) -> tuple[Any, torch.nn.Module]:
         )
     except (ValueError, TypeError) as error:
         raise UsageError(f"recipe: {error}") from None
+    parts = dict(model.named_children())
+    for name in recipe.optimizer.frozen:
+        if name not in parts:
+            there = ", ".join(parts)
+            raise UsageError(f"recipe: optimizer.frozen: the model has no part {name!r}; it has {there}")
+        parts[name].requires_grad_(False)
     fix_after = getattr(objective, "fix_after", None)
     if recipe.data.n_items and recipe.data.curriculum:
         raise UsageError(
@@ -73,10 +94,13 @@ def build_parts(recipe: Recipe) -> tuple[Any, torch.nn.Module]:
             f"recipe: the model works at {model.facts.sample_rate} Hz, data.sample_rate is "
             f"{recipe.data.sample_rate}; make them equal"
         )
-    names = ", ".join(cue.name for cue in model.facts.cues)
-    if names and (not recipe.data.set or recipe.data.curriculum):
-        remedy = "set data.set, and leave data.curriculum out"
-        raise UsageError(f"recipe: the model needs the cues {names}, which only sets on disk have; {remedy}")
+    names = {cue.name for cue in model.facts.cues}
+    drawn = {LIPS} if recipe.data.faces else set()
+    if names and not recipe.data.set and names != drawn:
+        remedy = "set data.faces" if names == {LIPS} else "only sets on disk have them: set data.set"
+        raise UsageError(f"recipe: the model needs the cues {', '.join(sorted(names))}; {remedy}")
+    if names and recipe.data.curriculum:
+        raise UsageError("recipe: items with cues are not cut into segments; leave data.curriculum out")
     if model.facts.n_mics not in (None, 1) and not recipe.data.set:
         n_mics = f"the model takes {model.facts.n_mics} microphones"
         raise UsageError(f"recipe: {n_mics}, and mixtures that are drawn have one; set data.set")

@@ -77,7 +77,7 @@ def places(length: int) -> list[int]:
 def look(seen: np.ndarray, left: float, top: float, side: float) -> list[Detection]:
     """Faces in a square part of a picture, given as `(128, 128, 3)`; where it lies there, and its side."""
     values = seen.astype(np.float32) / 127.5 - 1
-    regressors, scores = load_other("blazeface")(values[None])
+    regressors, scores = load_other("blazeface", n_threads=1)(values[None])
     good = scores[0, :, 0] > np.log(LEAST_SCORE / (1 - LEAST_SCORE))
     shapes = regressors[0, good].reshape(-1, 8, 2) / SIDE
     centres, sizes = shapes[:, 0] + anchors()[good], shapes[:, 1]
