@@ -60,7 +60,7 @@ def initialise_from(model: Any, init: Path) -> bool:
 def freeze(part: torch.nn.Module) -> None:
     """Keep a part of a model as it is in use, its batch norms included, also while the rest is trained."""
     part.eval().requires_grad_(False)
-    part.train = lambda mode=True: part  # type: ignore[method-assign, assignment]
+    part.train = lambda mode=True: part  # type: ignore[method-assign]
 
 
 def build_parts(recipe: Recipe) -> tuple[Any, torch.nn.Module]:
