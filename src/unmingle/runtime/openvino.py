@@ -82,7 +82,7 @@ def compile_openvino(
     cache = cache_folder() if cached else None
     options = {
         **({} if cache is None else {"CACHE_DIR": str(cache / "openvino")}),
-        **({} if n_threads is None else {"INFERENCE_NUM_THREADS": n_threads}),
+        **({} if n_threads is None else {"INFERENCE_NUM_THREADS": n_threads, "ENABLE_CPU_PINNING": False}),
         "PERFORMANCE_HINT": "LATENCY",
         "ENABLE_HYPER_THREADING": False,
         "INFERENCE_PRECISION_HINT": precision,
