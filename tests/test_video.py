@@ -106,7 +106,9 @@ def test_a_file_of_sound_alone_has_no_picture(tmp_path: Path) -> None:
 def test_what_is_no_video_is_one_clear_line(tmp_path: Path) -> None:
     path = tmp_path / "video.mp4"
     path.write_bytes(b"no video at all, only words" * 100)
-    with pytest.raises(InputError, match=r"video\.mp4: not a readable video file \(.*\); check that it plays"):
+    with pytest.raises(
+        InputError, match=r"video\.mp4: not a readable video file \(.*\); check that it plays"
+    ):
         VideoReader(path)
 
 

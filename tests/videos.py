@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable
 from fractions import Fraction
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -75,6 +76,7 @@ def turned(path: Path) -> Path:
     return path
 
 
+@lru_cache
 def drawn_face(
     mouth: float = 0.0,
     *,

@@ -76,6 +76,12 @@ class Stretch:
         if worth > self.best[0]:
             self.best = worth, self.last, detection.box
 
+    def repeat(self) -> None:
+        """Take what was found on the last picture once more."""
+        self.rows.append(self.rows[-1])
+        if not np.isnan(self.rows[-1][0]):
+            self.scores.append(self.scores[-1])
+
     def trimmed(self) -> "Stretch":
         """Without the pictures at the end on which it was not seen."""
         del self.rows[len(self.rows) - self.n_missed :]
@@ -105,7 +111,7 @@ class Follower:
             return
         if picture is self._before:
             for stretch in self._live:
-                stretch.rows.append(stretch.rows[-1])
+                stretch.repeat()
             self.n += 1
             return
         if self._is_cut(picture):

@@ -119,6 +119,10 @@ def cut_tracks(
     ]
     thumbnails = [np.zeros((THUMBNAIL, THUMBNAIL, 3), np.uint8) for _ in people]
     files = [tempfile.TemporaryFile(prefix="unmingle-") for _ in people]  # noqa: SIM115, mapped below
+    before: np.ndarray | None = None
+    written = [
+        (np.zeros(4), b"") for _ in people
+    ]  # where each mouth was on the picture before, and the mouth
     for k, picture in enumerate(reader.pictures()):
         if k % RATE == 0:
             report(progress, (FIRST_PASS * n + (1 - FIRST_PASS) * k) / RATE, n / RATE)
@@ -126,10 +130,15 @@ def cut_tracks(
             continue
         for index, file in enumerate(files):
             if not np.isnan(places[index][k, 0]):
+                place, pixels = places[index][k], written[index][1]
+                if picture is not before or not np.array_equal(place, written[index][0]):
+                    pixels = mouth(picture, place).tobytes()
+                written[index] = place, pixels
                 file.seek(k * SIDE * SIDE)
-                file.write(mouth(picture, places[index][k]).tobytes())
+                file.write(pixels)
             if best[index][1] == k:
                 thumbnails[index] = thumbnail(picture, best[index][2])
+        before = picture
     tracks = []
     for index, file in enumerate(files):
         file.truncate(n * SIDE * SIDE)
