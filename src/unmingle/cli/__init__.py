@@ -123,6 +123,7 @@ def separate(
     step with it, and who spoke when. With --faces, one per person who is seen, told apart by their lips.
     """
     from unmingle.inference.choosing import as_lip_reader, number_of_people
+    from unmingle.inference.faces import only_faces
     from unmingle.inference.options import FileOptions
     from unmingle.inference.outputs import output_stems
     from unmingle.runtime.loading import load
@@ -136,6 +137,7 @@ def separate(
         raise UsageError(f"--leakage {leakage:g}: out of range; choose 0 (silence) to 1")
     options |= {"out": out, "speakers": speakers, "leakage": leakage}
     if wanted := wanted_faces(faces, face, face_at):
+        only_faces(speakers, None, target)
         options |= {"faces": wanted, "video": video, "model": as_lip_reader(model)}
     elif video:
         raise UsageError("--video makes copies for faces; add --faces")

@@ -14,6 +14,7 @@ PATIENCE = RATE // 2  # pictures after which a face that is not seen is gone
 CERTAIN = 0.6  # score of a face that is new
 LEAST_WIDTH = 16.0  # of a face [pixels]
 LEAST_SEEN = 5  # pictures
+MOST_LOOKS = 40  # of a stretch that are kept
 CUT = 0.22  # change of a small picture, of 1, that is a cut
 SMALL = 48  # shorter side of that picture, at least
 
@@ -27,7 +28,7 @@ class Stretch:
         shot: number of the shot, which a cut ends.
         rows: for each picture from the first on, left, top, right, bottom [pixels], the place of the mouth
             (see `placed`); NaN where the face was not seen. `(8,)` each.
-        likeness: mean of what `describe` says `(D,)`.
+        looks: what `describe` says of some pictures, evenly spread, `MOST_LOOKS` at most; `(D,)` each.
         scores: of the detections.
         best: how good the best view of it is, the picture's number, and its box `(4,)`.
     """
@@ -35,10 +36,10 @@ class Stretch:
     first: int
     shot: int
     rows: list[np.ndarray] = field(default_factory=list)
-    likeness: np.ndarray | None = None
+    looks: list[np.ndarray] = field(default_factory=list)
     scores: list[float] = field(default_factory=list)
     best: tuple[float, int, np.ndarray] = (0.0, 0, np.zeros(4))
-    _n_described: int = 0
+    _spacing: int = EVERY
 
     @property
     def last(self) -> int:
@@ -65,16 +66,21 @@ class Stretch:
         if detection is None:
             self.rows.append(np.full(8, np.nan, np.float32))
             return
-        if len(self.rows) % EVERY == 0:
-            found = describe(picture, detection)
-            before = np.zeros_like(found) if self.likeness is None else self.likeness
-            self.likeness = (before * self._n_described + found) / (self._n_described + 1)
-            self._n_described += 1
+        if len(self.scores) % self._spacing == 0:
+            self.looks.append(describe(picture, detection))
+            if len(self.looks) > MOST_LOOKS:
+                self.looks, self._spacing = self.looks[::2], 2 * self._spacing
         self.rows.append(np.concatenate([detection.box, placed(detection)]).astype(np.float32))
         self.scores.append(detection.score)
         worth = detection.score * float(detection.box[2] - detection.box[0]) * frontal(detection)
         if worth > self.best[0]:
             self.best = worth, self.last, detection.box
+
+    def repeat(self) -> None:
+        """Take what was found on the last picture once more."""
+        self.rows.append(self.rows[-1])
+        if not np.isnan(self.rows[-1][0]):
+            self.scores.append(self.scores[-1])
 
     def trimmed(self) -> "Stretch":
         """Without the pictures at the end on which it was not seen."""
@@ -105,7 +111,7 @@ class Follower:
             return
         if picture is self._before:
             for stretch in self._live:
-                stretch.rows.append(stretch.rows[-1])
+                stretch.repeat()
             self.n += 1
             return
         if self._is_cut(picture):

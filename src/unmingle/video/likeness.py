@@ -23,7 +23,7 @@ def describe(picture: np.ndarray, detection: Detection) -> np.ndarray:
     edges = np.sqrt(edges.reshape(-1, DIRECTIONS) / (edges.reshape(-1, DIRECTIONS).sum(axis=1)[:, None] + 20))
     edges = (edges - edges.mean(axis=1, keepdims=True)).ravel()
     colours = np.concatenate([shades(part) for part in around(picture, detection)])
-    return np.concatenate([unit(edges), unit(colours)]) / np.sqrt(2)
+    return (np.concatenate([unit(edges), unit(colours)]) / np.sqrt(2)).astype(np.float32)
 
 
 def around(picture: np.ndarray, detection: Detection) -> list[np.ndarray]:

@@ -2,7 +2,7 @@
 
 import tempfile
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
 
@@ -16,8 +16,8 @@ from unmingle.video.following import Follower, Stretch, continues
 
 MOST = 5  # faces of a video
 LEAST_S = 1.0  # that a face must be seen [s]
-ALIKE = 0.8  # cosine of what describes two faces, from which they are one person's
-ALIKE_HERE = 0.6  # the same, where the face was lost and found at one place
+ALIKE = 0.84  # of two faces, from which they are one person's; see `likeness`
+ALIKE_HERE = 0.7  # the same, where the face was lost and found at one place
 BREAK_S = 0.5  # that a face is not seen, from which its segment ends [s]
 AROUND = 1.6  # side of a thumbnail, compared with the face's box
 THUMBNAIL = 160  # its side [pixels]
@@ -59,11 +59,9 @@ class Person:
 
     Attributes:
         stretches: in order.
-        likeness: mean of theirs `(D,)`, weighted by their lengths.
     """
 
-    stretches: list[Stretch] = field(default_factory=list)
-    likeness: np.ndarray = field(default_factory=lambda: np.zeros(0))
+    stretches: list[Stretch]
 
     @property
     def n_seen(self) -> int:
@@ -121,6 +119,10 @@ def cut_tracks(
     ]
     thumbnails = [np.zeros((THUMBNAIL, THUMBNAIL, 3), np.uint8) for _ in people]
     files = [tempfile.TemporaryFile(prefix="unmingle-") for _ in people]  # noqa: SIM115, mapped below
+    before: np.ndarray | None = None
+    written = [
+        (np.zeros(4), b"") for _ in people
+    ]  # where each mouth was on the picture before, and the mouth
     for k, picture in enumerate(reader.pictures()):
         if k % RATE == 0:
             report(progress, (FIRST_PASS * n + (1 - FIRST_PASS) * k) / RATE, n / RATE)
@@ -128,10 +130,15 @@ def cut_tracks(
             continue
         for index, file in enumerate(files):
             if not np.isnan(places[index][k, 0]):
+                place, pixels = places[index][k], written[index][1]
+                if picture is not before or not np.array_equal(place, written[index][0]):
+                    pixels = mouth(picture, place).tobytes()
+                written[index] = place, pixels
                 file.seek(k * SIDE * SIDE)
-                file.write(mouth(picture, places[index][k]).tobytes())
+                file.write(pixels)
             if best[index][1] == k:
                 thumbnails[index] = thumbnail(picture, best[index][2])
+        before = picture
     tracks = []
     for index, file in enumerate(files):
         file.truncate(n * SIDE * SIDE)
@@ -153,41 +160,30 @@ def cut_tracks(
 
 def joined(stretches: list[Stretch]) -> list[Person]:
     """People: what reappears where it was lost, then what looks alike and is never seen at the same time. The
-    most alike are joined first.
+    most alike are joined first; how alike people are is the most that two of their stretches are.
     """
-    people = [Person([stretch], stretch.likeness) for stretch in stretches if stretch.likeness is not None]
-    while True:
-        best, pair = 0.0, None
-        for j, other in enumerate(people):
-            for i in range(j):
-                alike = likeness(people[i], other)
-                if alike > best and not together(people[i], other):
-                    best, pair = alike, (i, j)
-        if pair is None:
-            return people
-        i, j = pair
-        weights = np.array([people[i].n_seen, people[j].n_seen]) / (people[i].n_seen + people[j].n_seen)
-        mean = weights[0] * people[i].likeness + weights[1] * people[j].likeness
-        both = sorted(people[i].stretches + people[j].stretches, key=lambda stretch: stretch.first)
-        people = [person for k, person in enumerate(people) if k not in pair] + [Person(both, mean)]
+    groups = [[stretch] for stretch in stretches]
+    alike = np.zeros((len(groups), len(groups)))
+    for j, later in enumerate(stretches):
+        for i, earlier in enumerate(stretches[:j]):
+            together = earlier.first <= later.last and later.first <= earlier.last
+            alike[i, j] = alike[j, i] = -np.inf if together else likeness(earlier, later)
+    while alike.size and alike.max() > 0:
+        i, j = (int(index) for index in np.unravel_index(np.argmax(alike), alike.shape))
+        both = np.where(np.isinf(alike[[i, j]]).any(axis=0), -np.inf, alike[[i, j]].max(axis=0))
+        alike[i], alike[:, i] = both, both
+        alike[i, i] = 0
+        alike = np.delete(np.delete(alike, j, axis=0), j, axis=1)
+        groups[i] += groups.pop(j)
+    return [Person(sorted(group, key=lambda stretch: stretch.first)) for group in groups]
 
 
-def likeness(one: Person, other: Person) -> float:
-    """How far the likeness of two people is above what is asked for; 0 where it is not."""
-    cosine = float(
-        one.likeness @ other.likeness / (np.linalg.norm(one.likeness) * np.linalg.norm(other.likeness) + 1e-9)
-    )
-    here = any(
-        continues(*sorted((a, b), key=lambda stretch: stretch.first))
-        for a in one.stretches
-        for b in other.stretches
-    )
-    return max(0.0, cosine - (ALIKE_HERE if here else ALIKE))
-
-
-def together(one: Person, other: Person) -> bool:
-    """Whether two people are seen at the same time."""
-    return any(a.first <= b.last and b.first <= a.last for a in one.stretches for b in other.stretches)
+def likeness(earlier: Stretch, later: Stretch) -> float:
+    """How far the likeness of two faces is above what is asked for; 0 where it is not. It is the cosine of
+    the two views that are most alike: who turns the head does not look alike all the time.
+    """
+    cosine = float((np.array(earlier.looks) @ np.array(later.looks).T).max())
+    return max(0.0, cosine - (ALIKE_HERE if continues(earlier, later) else ALIKE))
 
 
 def spread(person: Person, n: int) -> np.ndarray:
