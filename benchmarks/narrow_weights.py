@@ -27,22 +27,24 @@ LEAST_DB = 25.0
 
 
 def narrow(path: Path) -> onnx.ModelProto:
-    """The model of a file whose large float16 matrices are 8-bit integers and float32 scales."""
+    """The model of a file whose large matrices are 8-bit integers and float32 scales."""
     model = onnx.load(path)
     graph, kept, added, gone = model.graph, [], [], set()
     casts = {node.input[0]: node for node in graph.node if node.op_type == "Cast"}
     for tensor in graph.initializer:
         values = numpy_helper.to_array(tensor)
-        if values.dtype != np.float16 or values.size < LARGE or values.ndim < 2 or tensor.name not in casts:
+        large = values.dtype in (np.float16, np.float32) and values.size >= LARGE and values.ndim >= 2
+        if not large or (values.dtype == np.float16 and tensor.name not in casts):
             kept.append(tensor)
             continue
-        cast = casts[tensor.name]
-        gone.add(cast.output[0])
+        name = tensor.name
+        if values.dtype == np.float16:
+            name = casts[tensor.name].output[0]
+            gone.add(name)
         whole = values.astype(np.float32)
         # A row of a matrix, or all that a convolution computes one channel of.
         axes = -1 if values.shape[-1] >= WIDE else tuple(range(1, values.ndim))
         scale = np.abs(whole).max(axis=axes, keepdims=True).clip(1e-8) / 127
-        name = cast.output[0]
         kept += [
             numpy_helper.from_array(np.round(whole / scale).astype(np.int8), f"{name}.int8"),
             numpy_helper.from_array(scale.astype(np.float32), f"{name}.scale"),
