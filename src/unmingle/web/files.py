@@ -18,7 +18,7 @@ def file_response(path: Path, download_name: str | None) -> Response:
     if not path.is_file():
         raise HTTPException(404)
     kind = mimetypes.guess_type(path.name)[0] or ""
-    kind = kind if kind.startswith(("audio/", "video/", "image/png")) else "application/octet-stream"
+    kind = kind if kind.startswith(("audio/", "video/", "image/png", "image/jpeg")) else "application/octet-stream"
     return FileResponse(path, media_type=kind, filename=download_name)
 
 
