@@ -21,7 +21,9 @@ def film(
     codec: str = "libx264",
     sound_at_s: float = 0.0,
 ) -> Path:
-    """Encode pictures `(H, W, 3)` that begin at `times` [s], and samples `(C, T)` that begin at `sound_at_s`."""
+    """Encode pictures `(H, W, 3)` that begin at `times` [s], and samples `(C, T)` that begin at
+    `sound_at_s`.
+    """
     with av.open(f"file:{path}", "w") as file:
         picture: Any = None
         sound: Any = None

@@ -14,7 +14,7 @@ from typer.core import TyperGroup
 
 from unmingle import __version__
 from unmingle.cli import avspeech, bench
-from unmingle.cli.options import file_options, list_sources
+from unmingle.cli.options import file_options, list_sources, wanted_faces
 from unmingle.cli.processing import explain, one_by_one, stopping_cleanly
 from unmingle.console import say
 from unmingle.errors import UsageError
@@ -94,6 +94,20 @@ def separate(
         list[str] | None,
         typer.Option(help="Only the person whose voice is in this file, 5 to 30 s; may be given again."),
     ] = None,
+    faces: Annotated[
+        bool, typer.Option("--faces", help="Tell people apart by sight: the voice of each face of a video.")
+    ] = False,
+    face: Annotated[
+        list[int] | None,
+        typer.Option(min=1, help="Only the face of this number; if given again, several faces together."),
+    ] = None,
+    face_at: Annotated[
+        list[str] | None,
+        typer.Option(metavar="X,Y@TIME", help="The same, by a point in the face [pixels] and a time."),
+    ] = None,
+    video: Annotated[
+        bool, typer.Option("--video", help="Also write a copy of the video for each face, with its voice.")
+    ] = False,
     leakage: Annotated[
         float,
         typer.Option(help="How much of the others stays where a person is silent, 0 (silence) to 1."),
@@ -106,9 +120,9 @@ def separate(
     strict: Strict = False,
 ) -> None:
     """Separate recordings of people who talk, also at once: one file per person, as long as the input and in
-    step with it, and who spoke when.
+    step with it, and who spoke when. With --faces, one per person who is seen, told apart by their lips.
     """
-    from unmingle.inference.choosing import number_of_people
+    from unmingle.inference.choosing import as_lip_reader, number_of_people
     from unmingle.inference.options import FileOptions
     from unmingle.inference.outputs import output_stems
     from unmingle.runtime.loading import load
@@ -121,7 +135,12 @@ def separate(
     if not 0 <= leakage <= 1:
         raise UsageError(f"--leakage {leakage:g}: out of range; choose 0 (silence) to 1")
     options |= {"out": out, "speakers": speakers, "leakage": leakage}
-    options["model"] = load(model, task="separate") if model else None
+    if wanted := wanted_faces(faces, face, face_at):
+        options |= {"faces": wanted, "video": video, "model": as_lip_reader(model)}
+    elif video:
+        raise UsageError("--video makes copies for faces; add --faces")
+    else:
+        options["model"] = load(model, task="separate") if model else None
     if target:
         options["targets"] = dict(zip(output_stems(target), target, strict=True))
     raise typer.Exit(one_by_one(sources, "separate", as_json, **options))

@@ -41,6 +41,20 @@ def seconds(option: str, text: str | None) -> float | None:
     return sum(float(part) * 60**power for power, part in enumerate(reversed(parts)))
 
 
+def wanted_faces(
+    every: bool, numbers: list[int] | None, points: list[str] | None
+) -> bool | list[int | tuple[float, float, float]]:
+    """Which faces are asked for, as `separate_file` takes them; UsageError names a point that is none."""
+    found: list[int | tuple[float, float, float]] = list(numbers or ())
+    for text in points or ():
+        place, _, time = text.partition("@")
+        parts = place.split(",")
+        if not time or len(parts) != 2 or not all(part.strip().isdecimal() for part in parts):
+            raise UsageError(f"--face-at {text}: not a point; write x,y@time, such as 320,180@1:05")
+        found.append((float(parts[0]), float(parts[1]), seconds("--face-at", time) or 0.0))
+    return found or every
+
+
 def list_sources(inputs: list[str], out: Path) -> list[tuple[str, Path | BinaryIO]]:
     """Name and source of every input, each once. Results of an earlier run are left out where a folder is
     walked.

@@ -38,8 +38,9 @@ def one_by_one(sources: list[tuple[str, Path | BinaryIO]], task: str, as_json: b
             for note in result.notes:
                 say(f"{name}: {note}")
             if not as_json:
-                pictures = result.plot, result.timeline, result.embeddings
-                print(*result.outputs, *filter(None, (result.rest, *pictures)), sep="\n")
+                pictures = result.plot, result.timeline, result.embeddings, *(result.thumbnails or ())
+                further = *(result.videos or ()), result.rest, *pictures
+                print(*result.outputs, *filter(None, further), sep="\n")
     if as_json:
         print(json.dumps({"inputs": entries}, indent=1))
     return code

@@ -135,19 +135,18 @@ class FaceMixer(Mixer):
     @staticmethod
     def _changed(pictures: np.ndarray, rng: np.random.Generator) -> np.ndarray:
         """Pictures `(N, side, side)` as another camera would have taken them."""
-        missing = ~pictures.any(axis=(1, 2))
+        missing = np.logical_not(pictures.any(axis=(1, 2)))
         side = int(rng.integers(LIPS_SIZE * 4 // 5, LIPS_SIZE + 1))
         corner = rng.integers(LIPS_SIZE - side + 1, size=2)
         rows, columns = (first + np.arange(LIPS_SIZE) * side // LIPS_SIZE for first in corner)
         if rng.random() < 0.5:
             columns = columns[::-1]
-        changed = pictures[:, rows[:, None], columns].astype(np.float32)
+        changed: np.ndarray = pictures[:, rows[:, None], columns].astype(np.float32)
         if rng.random() < 0.2:
             changed = (changed + np.roll(changed, 1, 1) + np.roll(changed, 1, 2) + np.roll(changed, 2, 2)) / 4
-        changed = changed * np.float32(rng.uniform(0.7, 1.3)) + np.float32(rng.uniform(-25, 25))
-        changed = changed.clip(1, 255).astype(np.uint8)
-        shift = int(rng.integers(-1, 2))
-        changed = np.roll(changed, shift, 0)
+        brightness, contrast = rng.uniform(-25, 25), rng.uniform(0.7, 1.3)
+        changed = (changed * contrast + brightness).clip(1, 255).astype(np.uint8)
+        changed = np.roll(changed, int(rng.integers(-1, 2)), 0)
         n = len(pictures)
         if rng.random() < 0.2:  # covered for a while
             first = int(rng.integers(n))

@@ -1,6 +1,6 @@
 """The voices of people who are seen: a separator that reads lips, once for each face."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
@@ -76,7 +76,7 @@ class FaceByFace:
         )
         self._separator, self._faces = separator, faces
 
-    def __call__(self, mixture: np.ndarray, cues: Mapping[str, Any]) -> np.ndarray:
+    def __call__(self, mixture: np.ndarray, cues: Any = None, /) -> np.ndarray:
         pictures = cues[PICTURES.name].astype(int)
         voices = np.concatenate(
             [self._separator(mixture, {LIPS: lips(face.mouths, pictures)}) for face in self._faces]

@@ -11,9 +11,11 @@ import numpy as np
 
 from unmingle.errors import UsageError
 from unmingle.facts import Speakers
-from unmingle.inference.choosing import Model, as_enhancer, as_separator, name_of
+from unmingle.inference.choosing import Model, as_enhancer, as_lip_reader, as_separator, name_of
 from unmingle.inference.conversation import PeopleTracks, listen, voice_in
 from unmingle.inference.diarization import Voice
+from unmingle.inference.face_files import Wanted, choose_faces
+from unmingle.inference.faces import only_faces
 from unmingle.inference.options import FileOptions
 from unmingle.inference.outputs import Choice, Outputs, output_stems, plural
 from unmingle.inference.pipeline import BLOCK_S, Enhancement, Progress, Separation, report
@@ -47,6 +49,8 @@ class FileResult:
         plot: picture of the spectrograms, if asked for.
         timeline: picture of who speaks when, if pictures were asked for and it is known.
         embeddings: picture of the embeddings, if asked for and the model clusters them.
+        thumbnails: pictures of the faces that were found, where they were searched.
+        videos: copies of the video, one per output, if asked for.
         notes: one sentence each: what was downmixed, scaled, resampled or doubtful.
     """
 
@@ -64,6 +68,8 @@ class FileResult:
     plot: Path | None
     timeline: Path | None
     embeddings: Path | None
+    thumbnails: list[Path] | None
+    videos: list[Path] | None
     notes: list[str]
 
     def to_dict(self) -> dict[str, Any]:
@@ -88,6 +94,8 @@ def separate_file(
     cues: Mapping[str, Any] | None = None,
     targets: Mapping[str, str | Path] | None = None,
     leakage: float = 0.0,
+    faces: Wanted = False,
+    video: bool = False,
     progress: Progress | None = None,
     stem: str | None = None,
     **options: Any,
@@ -102,14 +110,31 @@ def separate_file(
         targets: files with samples of the voices of the people who are wanted, 5 to 30 s each, by the names
             of their tracks; of all people unless given.
         leakage: as for `separate`.
+        faces: tell people apart by sight: True writes `face-1.wav`, … for everybody who is seen; numbers of
+            faces, or (x, y, second) of points in them, the voice of that face, or of several together. Of
+            each face there is a thumbnail, and `faces.json` says when and where it is seen. `model` is then
+            one whose cue is lips.
+        video: also write a copy of the video for each output, with only that sound; for `faces`.
         stem: name of the folder; the input's own unless given.
         options: those of `unmingle.inference.options.FileOptions`, such as `format="flac"`, `rest=True`.
 
     Raises:
-        InputError: the input cannot be read, or the outputs cannot be written.
-        UsageError: no such model, format, channel, track, number of speakers or passage.
+        InputError: the input cannot be read, or the outputs cannot be written; with `faces`, also if it is no
+            video or nobody is seen.
+        UsageError: no such model, format, channel, track, number of speakers, passage or face.
         Cancelled: by `progress`; nothing is left behind.
     """
+    chosen = FileOptions(**options)
+    if faces is not False:
+        only_faces(speakers, cues, targets)
+        by_sight = as_lip_reader(model)
+
+        def see(_: Any, reader: Any) -> Choice:
+            return choose_faces(by_sight, faces, reader, chosen, video, progress)
+
+        return _process(source, Path(out), see, by_sight.facts.n_mics, chosen, progress, stem)
+    if video:
+        raise UsageError("a video for each output is made of faces; ask for them, or leave the video out")
     separator, as_it_is = as_separator(model, speakers)
     separator.facts.arranged(cues)  # none can be given to one that takes none
     if taken := RESERVED & set(targets or ()):
@@ -118,8 +143,9 @@ def separate_file(
         )
     wanted = None if targets is None else {name: read_voice(path) for name, path in targets.items()}
 
-    def choose(blocks: Iterator[np.ndarray], sample_rate: int) -> Choice:
+    def choose(blocks: Iterator[np.ndarray], reader: Any) -> Choice:
         process: Separation | PeopleTracks
+        sample_rate = reader.sample_rate
         if as_it_is and wanted is None:
             process = Separation(separator, sample_rate, cues)
         else:
@@ -128,7 +154,7 @@ def separate_file(
         names = list(wanted) if wanted is not None else [f"speaker-{k + 1}" for k in range(process.n_src)]
         return Choice(process, separator, names, wanted is not None)
 
-    return _process(source, Path(out), choose, separator.facts.n_mics, FileOptions(**options), progress, stem)
+    return _process(source, Path(out), choose, separator.facts.n_mics, chosen, progress, stem)
 
 
 def read_voice(path: str | Path) -> Voice:
@@ -168,8 +194,8 @@ def enhance_file(
     """
     enhancer = as_enhancer(model)
 
-    def choose(blocks: Iterator[np.ndarray], sample_rate: int) -> Choice:
-        return Choice(Enhancement(enhancer, sample_rate, keep, cues), enhancer, ["voice"])
+    def choose(_: Any, reader: Any) -> Choice:
+        return Choice(Enhancement(enhancer, reader.sample_rate, keep, cues), enhancer, ["voice"])
 
     return _process(source, Path(out), choose, enhancer.facts.n_mics, FileOptions(**options), progress, stem)
 
@@ -177,14 +203,14 @@ def enhance_file(
 def _process(
     source: str | Path | BinaryIO,
     out: Path,
-    choose: Callable[[Iterator[np.ndarray], int], Choice],
+    choose: Callable[[Iterator[np.ndarray], Any], Choice],
     n_mics: int | None,
     options: FileOptions,
     progress: Progress | None,
     stem: str | None,
 ) -> FileResult:
-    """Open, choose, process, write, describe; `choose` may go through the recording before
-    it is processed. `n_mics`: see `Facts`.
+    """Open, choose, process, write, describe; `choose` may go through the recording's blocks, or its file,
+    before it is processed. `n_mics`: see `Facts`.
     """
     began = time.perf_counter()
     with ExitStack() as stack:
@@ -192,7 +218,7 @@ def _process(
         rate, pick = reader.sample_rate, pick_channel(options.channel, reader.n_channels, reader.name)
         name = reader.name
         folder = out / (stem or output_stems([name])[0])
-        n_read, share = 0, 0.0  # of the work that a first pass was
+        n_read = 0
 
         def first_pass() -> Iterator[np.ndarray]:
             nonlocal n_read
@@ -202,9 +228,9 @@ def _process(
                 yield at_microphones(block, n_mics, pick, name)
                 n_read += block.shape[1]
 
-        choice = choose(first_pass(), rate)
-        if n_read:  # it has gone through the recording
-            share, n_read = FIRST_PASS, 0
+        choice = choose(first_pass(), reader)
+        if share := FIRST_PASS if n_read else choice.spent:  # it has gone through the recording
+            n_read = 0
             reader = stack.enter_context(_open(reader.file, options))
         outputs = stack.enter_context(Outputs(folder, choice, rate, options))
         stereo = StereoCall(rate)
@@ -223,6 +249,7 @@ def _process(
     mixed = pick is None and reader.n_channels > 1 and n_mics == 1
     notes = [
         *reader.warnings,
+        *choice.notes,
         *([f"{plural(outputs.n_voiced, 'person')} found"] if outputs.segments is not None else ()),
         *([f"{reader.n_channels} channels were mixed to mono"] if mixed else ()),
         *([STEREO_CALL] if choice.process.n_src > 1 and stereo.recognised() else ()),
@@ -243,6 +270,8 @@ def _process(
         plot=outputs.plot,
         timeline=outputs.timeline,
         embeddings=outputs.embeddings,
+        thumbnails=outputs.thumbnails or None,
+        videos=outputs.videos or None,
         notes=notes,
     )
 

@@ -2,9 +2,9 @@
 
 import re
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 
@@ -16,6 +16,9 @@ from unmingle.inference.queue import Queue
 from unmingle.results.folders import OutputFolder
 from unmingle.results.rttm import Segment, write_segments
 from unmingle.results.tracks import Tracks
+
+if TYPE_CHECKING:
+    from unmingle.inference.face_files import FaceFiles
 
 SILENT_DB = -40.0
 
@@ -29,12 +32,18 @@ class Choice:
         separator: the network in it.
         names: of the outputs.
         wanted: they are people of whom samples were given.
+        spent: share of the time that has gone into choosing.
+        faces: what is written about the faces whose voices they are.
+        notes: one sentence each, for the result.
     """
 
     process: Process
     separator: SeparatorLike
     names: list[str]
     wanted: bool = False
+    spent: float = 0.0
+    faces: "FaceFiles | None" = None
+    notes: list[str] = field(default_factory=list)
 
 
 class Outputs:
@@ -43,6 +52,7 @@ class Outputs:
     Attributes:
         files: one per output.
         rest, plot, timeline, embeddings: further files, those that were asked for.
+        thumbnails, videos: those of faces.
         tracks: see `Tracks`.
         silent: the outputs in which nothing is, once it is finished.
         segments, seconds: see `FileResult`.
@@ -56,6 +66,8 @@ class Outputs:
         self.plot = folder / "spectrogram.png" if options.plot else None
         clusters = options.plot and choice.separator.facts.head in CLUSTERING
         self.embeddings = folder / "embeddings.png" if clusters else None
+        self.thumbnails = choice.faces.thumbnails(folder) if choice.faces else []
+        self.videos = choice.faces.videos(folder) if choice.faces else []
         self.silent: list[int] = []
         find = getattr(choice.process, "segments", None)
         self.segments: list[Segment] | None = find(choice.names) if find else None
@@ -110,6 +122,8 @@ class Outputs:
         self._gain = self.tracks.finish()
         if self.segments is not None:
             write_segments(self._staged, self.segments, self.files[0].parent.name)
+        if self._choice.faces:
+            self._choice.faces.write(self._staged, [self._staged / file.name for file in self.files])
         faintest = 10 ** (SILENT_DB / 10) * self._levels[-1]
         self.silent = [index for index, level in enumerate(self._levels[:-1]) if level <= faintest]
         if self._drawn and self.plot:

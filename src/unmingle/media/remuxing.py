@@ -23,11 +23,11 @@ def video_suffix(reader: VideoReader) -> str:
 
 
 def write_video(reader: VideoReader, sound: Path, path: Path) -> None:
-    """Write a copy of a video, its picture not encoded again, with another sound: the first channel of an audio
-    file on the timeline of `reader`.
+    """Write a copy of a video, its picture not encoded again, with another sound: the first channel of an
+    audio file, on the timeline of `reader`.
 
     Args:
-        reader: of the video; its pictures need not be read.
+        reader: of the video; its pictures cannot be read afterwards.
         sound: audio file.
         path: file to create, whose suffix is that of `video_suffix`.
 

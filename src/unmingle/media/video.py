@@ -137,7 +137,7 @@ class VideoReader:
     def _upright(self, frame: Any) -> np.ndarray:
         width, height = self._size
         try:
-            rgb = frame.reformat(width, height, format="rgb24", interpolation="AREA").to_ndarray()
+            rgb = frame.reformat(width, height, format="rgb24", interpolation="AREA", threads=1).to_ndarray()
         except (av.FFmpegError, ValueError) as error:
             raise self._broken(reason_of(error)) from None
         return np.ascontiguousarray(np.rot90(rgb, self._turns))

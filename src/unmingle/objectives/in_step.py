@@ -39,8 +39,8 @@ class InStep(nn.Module):
         n_batch, n_frames, _ = seen.shape
         per_s = n_frames * separator.facts.sample_rate / voices.shape[-1]
         lowest, highest = (max(1, round(s * per_s)) for s in self.shift_s)
-        shifts = torch.randint(lowest, highest + 1, (self.n_shifts,))
-        shifts = (shifts * torch.where(torch.rand(self.n_shifts) < 0.5, -1, 1)).tolist()
+        drawn = torch.randint(lowest, highest + 1, (self.n_shifts,))
+        shifts = (drawn * torch.where(torch.rand(self.n_shifts) < 0.5, -1, 1)).tolist()
         alike = [torch.einsum("bnd,cnd->bc", seen, heard) / n_frames]
         alike += [(seen * heard.roll(shift, 1)).sum(-1).mean(1, keepdim=True) for shift in shifts]
         own = torch.arange(n_batch, device=seen.device)

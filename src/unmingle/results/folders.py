@@ -18,7 +18,7 @@ def own_name(name: str) -> bool:
 
     return bool(
         re.fullmatch(
-            rf"(speaker-\d+|voice|rest)\.({'|'.join(FORMATS)})|(spectrogram|embeddings|timeline)\.png|speakers\.rttm|labels\.txt",
+            rf"(speaker-\d+|face(-\d+)+|voice|rest)\.({'|'.join(FORMATS)})|face(-\d+)+\.(jpg|mp4|mkv)|faces\.json|(spectrogram|embeddings|timeline)\.png|speakers\.rttm|labels\.txt",
             name,
         )
     )

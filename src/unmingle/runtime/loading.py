@@ -103,14 +103,19 @@ def _open(path: Path, backend: str) -> Separator:
 
 
 @lru_cache
-def load_other(name: str) -> Run:
+def load_other(name: str, n_threads: int | None = None) -> Run:
     """A network of others that a pipeline needs beside a separator, in `weights/others`: called with its
-    inputs, it returns its outputs.
+    inputs, it returns its outputs. One that takes a millisecond is best run by one thread: waiting for one
+    another takes longer.
     """
     path = WEIGHTS / "others" / f"{name}.onnx"
     path = path if path.is_file() else path.with_suffix(".tflite")
     # What OpenVINO 2026.4 takes from its cache confuses the rows of a batch in LSTMs of any batch.
-    run = compile_openvino(path, cached=False) if find_spec("openvino") else open_onnxruntime(path)
+    run = (
+        compile_openvino(path, cached=False, n_threads=n_threads)
+        if find_spec("openvino")
+        else open_onnxruntime(path)
+    )
     in_use = Lock()
 
     def one_at_a_time(*inputs: Any) -> Any:

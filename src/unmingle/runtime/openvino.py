@@ -71,13 +71,18 @@ def open_openvino(path: Path, card: Card) -> tuple[Run, str]:
     return compiled(precision), precision
 
 
-def compile_openvino(path: Path, precision: str = "f32", cached: bool = True) -> Run:
-    """Compile an ONNX file at one precision, "f32" or "bf16", or take what was compiled before."""
+def compile_openvino(
+    path: Path, precision: str = "f32", cached: bool = True, n_threads: int | None = None
+) -> Run:
+    """Compile an ONNX file at one precision, "f32" or "bf16", or take what was compiled before; for one
+    thread per physical core unless given.
+    """
     with OPENING:
         core, _ = open_core()
     cache = cache_folder() if cached else None
     options = {
         **({} if cache is None else {"CACHE_DIR": str(cache / "openvino")}),
+        **({} if n_threads is None else {"INFERENCE_NUM_THREADS": n_threads, "ENABLE_CPU_PINNING": False}),
         "PERFORMANCE_HINT": "LATENCY",
         "ENABLE_HYPER_THREADING": False,
         "INFERENCE_PRECISION_HINT": precision,

@@ -15,8 +15,9 @@ from unmingle.weights_file import load_state, read_header
 
 
 def initialise_from(model: Any, init: Path) -> bool:
-    """Load weights of the same model, or of a network that is part of it, as Conv-TasNet is of one-and-rest;
-    InputError if they are neither. Return whether they were the whole model's.
+    """Load weights of the same model, or of a network that is part of it, as Conv-TasNet is of one-and-rest,
+    or of one that has a part in common with it, as those that see have their encoder, which is said;
+    InputError if they are none of these. Return whether they were the whole model's.
 
     Of the same model with other arguments (another number of voices, or a causal one) those that fit are
     taken, if they are most of it, which is said.
@@ -39,8 +40,27 @@ def initialise_from(model: Any, init: Path) -> bool:
         model.load_state_dict(fitting, strict=False)
         say(f"{init}: differs in {differ}; {len(own) - len(fitting)} of {len(own)} tensors begin anew")
         return False
+    common = [
+        name
+        for name, part in model.named_children()
+        if (own := {f"{name}.{key}": value.shape for key, value in part.state_dict().items()})
+        and own == {key: shape for key, shape in shapes.items() if key.startswith(f"{name}.")}
+    ]
+    if theirs["model"] != model.name and common:
+        for name in common:
+            prefix = f"{name}."
+            part = {key.removeprefix(prefix): value for key, value in state.items() if key.startswith(prefix)}
+            model.get_submodule(name).load_state_dict(part)
+        say(f"{init}: of {theirs['model']}; what it has in common is taken: {', '.join(common)}")
+        return False
     what = f"they differ in {differ}" if theirs["model"] == model.name else f"they are of {theirs['model']}"
     raise InputError(f"{init}: weights of another model than the recipe's {model.name}: {what}")
+
+
+def freeze(part: torch.nn.Module) -> None:
+    """Keep a part of a model as it is in use, its batch norms included, also while the rest is trained."""
+    part.eval().requires_grad_(False)
+    part.train = lambda mode=True: part  # type: ignore[method-assign]
 
 
 def build_parts(recipe: Recipe) -> tuple[Any, torch.nn.Module]:
@@ -63,7 +83,7 @@ def build_parts(recipe: Recipe) -> tuple[Any, torch.nn.Module]:
         if name not in parts:
             there = ", ".join(parts)
             raise UsageError(f"recipe: optimizer.frozen: the model has no part {name!r}; it has {there}")
-        parts[name].requires_grad_(False)
+        freeze(parts[name])
     fix_after = getattr(objective, "fix_after", None)
     if recipe.data.n_items and recipe.data.curriculum:
         raise UsageError(

@@ -1,6 +1,5 @@
 """Faces of a picture, by BlazeFace."""
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import lru_cache
 from math import ceil
@@ -36,19 +35,25 @@ class Detection:
     score: float
 
 
-def find(picture: np.ndarray) -> list[Detection]:
-    """All faces of a picture `(H, W, 3)`, best first, large and small: the network looks at the whole picture
-    and at tiles of it.
+def find(picture: np.ndarray, small: bool = True) -> list[Detection]:
+    """All faces of a picture `(H, W, 3)`, best first: the network looks at the whole picture and at tiles of
+    it, also at small ones if `small`.
 
     References:
         V. Bazarevsky et al., "BlazeFace: Sub-millisecond neural face detection on mobile GPUs", 2019; the
         network is MediaPipe's (Apache-2.0).
     """
-    found = [
-        each
-        for left, top, side in tiles(picture.shape[1], picture.shape[0])
-        for each in find_in(picture, left, top, side)
-    ]
+    height, width = picture.shape[:2]
+    sides = [max(width, height), min(width, height), round(SMALLER * min(width, height))]
+    found = []
+    for side in sides if small else sides[:2]:
+        if side != sides[0] and not LEAST_TILE <= side < 0.8 * sides[0]:
+            continue
+        scale = SIDE / side
+        scaled = resized(picture, max(1, round(width * scale)), max(1, round(height * scale)))
+        for top in places(scaled.shape[0]):
+            for left in places(scaled.shape[1]):
+                found += look(square(scaled, left, top, SIDE), left / scale, top / scale, side)
     return merged(found)
 
 
@@ -56,33 +61,28 @@ def find_near(picture: np.ndarray, box: np.ndarray) -> Detection | None:
     """The face in a picture that overlaps most with the box `(4,)` of a moment ago; None if there is none."""
     side = max(8, round(CROP * float(max(box[2] - box[0], box[3] - box[1]))))
     left, top = round(float(box[0] + box[2] - side) / 2), round(float(box[1] + box[3] - side) / 2)
-    found = find_in(picture, left, top, side)
+    found = look(resized(square(picture, left, top, side), SIDE), left, top, side)
     best = max(found, key=lambda each: overlap(each.box, box), default=None)
     return best if best is not None and overlap(best.box, box) > OVERLAP else None
 
 
-def tiles(width: int, height: int) -> Iterator[tuple[int, int, int]]:
-    """Squares to look at: left, top, side [pixels]. The first holds the whole picture."""
-    whole, short = max(width, height), min(width, height)
-    yield (width - whole) // 2, (height - whole) // 2, whole
-    for side in (short, round(SMALLER * short)):
-        if LEAST_TILE <= side < 0.8 * whole:
-            columns, rows = (
-                np.linspace(0, length - side, 1 + ceil((length - side) / (STEP * side))).round().astype(int)
-                for length in (width, height)
-            )
-            yield from ((int(left), int(top), side) for top in rows for left in columns)
+def places(length: int) -> list[int]:
+    """Where tiles begin on a side of that many pixels."""
+    if length <= SIDE:
+        return [(length - SIDE) // 2]
+    steps = 1 + ceil((length - SIDE) / (STEP * SIDE))
+    return [round(float(start)) for start in np.linspace(0, length - SIDE, steps)]
 
 
-def find_in(picture: np.ndarray, left: int, top: int, side: int) -> list[Detection]:
-    """Faces of a square part of a picture, which may reach beyond its edges."""
-    values = resized(square(picture, left, top, side), SIDE).astype(np.float32) / 127.5 - 1
-    regressors, scores = load_other("blazeface")(values[None])
+def look(seen: np.ndarray, left: float, top: float, side: float) -> list[Detection]:
+    """Faces in a square part of a picture, given as `(128, 128, 3)`; where it lies there, and its side."""
+    values = seen.astype(np.float32) / 127.5 - 1
+    regressors, scores = load_other("blazeface", n_threads=1)(values[None])
     good = scores[0, :, 0] > np.log(LEAST_SCORE / (1 - LEAST_SCORE))
-    places = regressors[0, good].reshape(-1, 8, 2) / SIDE
-    centres, sizes = places[:, 0] + anchors()[good], places[:, 1]
+    shapes = regressors[0, good].reshape(-1, 8, 2) / SIDE
+    centres, sizes = shapes[:, 0] + anchors()[good], shapes[:, 1]
     boxes = np.concatenate([centres - sizes / 2, centres + sizes / 2], axis=1)
-    points = places[:, 2:] + anchors()[good][:, None]
+    points = shapes[:, 2:] + anchors()[good][:, None]
     origin = np.array([left, top])
     certain = 1 / (1 + np.exp(-scores[0, good, 0].clip(-50, 50)))
     return merged(
@@ -121,12 +121,13 @@ def overlap(one: np.ndarray, other: np.ndarray) -> float:
 
 
 def shared_area(one: np.ndarray, other: np.ndarray) -> float:
-    sides = np.minimum(one[2:], other[2:]) - np.maximum(one[:2], other[:2])
-    return float(np.prod(sides.clip(0)))
+    width = min(one[2], other[2]) - max(one[0], other[0])
+    height = min(one[3], other[3]) - max(one[1], other[1])
+    return float(max(0.0, width) * max(0.0, height))
 
 
 def area(box: np.ndarray) -> float:
-    return float(np.prod(box[2:] - box[:2]))
+    return float((box[2] - box[0]) * (box[3] - box[1]))
 
 
 def square(picture: np.ndarray, left: int, top: int, side: int) -> np.ndarray:
@@ -144,7 +145,7 @@ def square(picture: np.ndarray, left: int, top: int, side: int) -> np.ndarray:
 def resized(picture: np.ndarray, width: int, height: int | None = None) -> np.ndarray:
     """A picture `(H, W, 3)` at another size."""
     frame = av.VideoFrame.from_ndarray(picture, format="rgb24")
-    return frame.reformat(width, height or width, interpolation="AREA").to_ndarray()
+    return frame.reformat(width, height or width, interpolation="AREA", threads=1).to_ndarray()
 
 
 @lru_cache

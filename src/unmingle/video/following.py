@@ -6,7 +6,7 @@ import numpy as np
 
 from unmingle.media.video import RATE
 from unmingle.video.crops import placed
-from unmingle.video.detection import Detection, find, find_near, is_one, overlap, resized
+from unmingle.video.detection import Detection, find, find_near, is_one, overlap
 from unmingle.video.likeness import describe
 
 EVERY = 5  # pictures from one search of the whole picture to the next
@@ -15,7 +15,7 @@ CERTAIN = 0.6  # score of a face that is new
 LEAST_WIDTH = 16.0  # of a face [pixels]
 LEAST_SEEN = 5  # pictures
 CUT = 0.22  # change of a small picture, of 1, that is a cut
-SMALL = 24  # side of that picture
+SMALL = 48  # shorter side of that picture, at least
 
 
 @dataclass(eq=False)
@@ -94,7 +94,7 @@ class Follower:
         self.ended: list[Stretch] = []
         self.n = 0
         self._live: list[Stretch] = []
-        self._shot, self._searched = 0, -EVERY
+        self._shot, self._searched, self._n_searches = 0, -EVERY, 0
         self._before: np.ndarray | None = None  # the last picture, and that in small
         self._small: np.ndarray | None = None
 
@@ -110,7 +110,7 @@ class Follower:
             return
         if self._is_cut(picture):
             self._end(self._live)
-            self._shot, self._searched = self._shot + 1, self.n - EVERY
+            self._shot, self._searched, self._n_searches = self._shot + 1, self.n - EVERY, 0
         for stretch in self._live:
             stretch.add(picture, find_near(picture, stretch.box))
         self._end(
@@ -134,7 +134,8 @@ class Follower:
 
     def _search(self, picture: np.ndarray) -> None:
         """Take what is new on a picture."""
-        for detection in find(picture):
+        self._n_searches += 1
+        for detection in find(picture, small=self._n_searches % 2 == 1):
             width = float(detection.box[2] - detection.box[0])
             known = any(is_one(detection.box, stretch.box) for stretch in self._live)
             if not known and detection.score >= CERTAIN and width >= LEAST_WIDTH:
@@ -146,7 +147,8 @@ class Follower:
         self.ended += [stretch.trimmed() for stretch in stretches if len(stretch.scores) >= LEAST_SEEN]
 
     def _is_cut(self, picture: np.ndarray) -> bool:
-        small = resized(picture, SMALL).astype(np.float32) / 255
+        step = max(1, min(picture.shape[:2]) // SMALL)
+        small = picture[step // 2 :: step, step // 2 :: step].astype(np.float32) / 255
         before, self._small = self._small, small
         return before is not None and float(np.abs(small - before).mean()) > CUT
 
