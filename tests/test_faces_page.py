@@ -110,6 +110,7 @@ def box(page: Page, face: int) -> Any:  # noqa: F811
 
 def click_on(page: Page, face: int) -> None:  # noqa: F811
     """Click into a box, which may be moving."""
+    page.locator("#stage").scroll_into_view_if_needed()
     place = box(page, face).bounding_box()
     page.mouse.click(place["x"] + place["width"] / 2, place["y"] + place["height"] / 2)
 

@@ -1,6 +1,5 @@
-"""The faces of a visitor's video: found once, shown as boxes, separated as often as is asked."""
+"""The faces of a visitor's video: found once, and told to the page as boxes."""
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -10,12 +9,7 @@ import numpy as np
 from unmingle.errors import InputError
 from unmingle.facts import LIPS_RATE
 from unmingle.inference.choosing import as_lip_reader
-from unmingle.inference.faces import FaceVoices
-from unmingle.inference.files import FileResult, _process
-from unmingle.inference.options import FileOptions
-from unmingle.inference.outputs import Choice
 from unmingle.inference.pipeline import Progress
-from unmingle.media.pictures import write_jpeg
 from unmingle.media.video import VideoReader
 from unmingle.video import FaceTrack, find_faces
 
@@ -73,19 +67,3 @@ def look(source: Path, progress: Progress) -> Seen:
     if not faces:
         raise InputError(f"{source}: no face is seen in it for a second or more; separate it by ear")
     return Seen(width, height, faces)
-
-
-def separate_faces(
-    source: Path, out: Path, faces: Sequence[FaceTrack], progress: Progress, stem: str, **options: Any
-) -> FileResult:
-    """Separate a recording into `out/<stem>/face-1`, …, and what no face says, beside the faces' pictures."""
-    reader = as_lip_reader(None)
-
-    def choose(_: Any, sample_rate: int) -> Choice:
-        return Choice(FaceVoices(reader, faces, sample_rate), reader, [face.name for face in faces])
-
-    chosen = FileOptions(rest=True, **options)
-    result = _process(source, out, choose, reader.facts.n_mics, chosen, progress, stem)
-    for face in faces:
-        write_jpeg(out / stem / f"{face.name}.jpg", face.thumbnail)
-    return result

@@ -15,12 +15,13 @@ from typing import Any
 from unmingle.errors import Cancelled, UnmingleError, UsageError
 from unmingle.facts import Speakers
 from unmingle.inference.choosing import number_of_people
+from unmingle.inference.face_files import INDEX
 from unmingle.inference.files import FileResult, enhance_file, separate_file
 from unmingle.inference.outputs import output_stems
 from unmingle.inference.pipeline import Progress
 from unmingle.media.writer import FORMATS
 from unmingle.results.rttm import LABELS, RTTM
-from unmingle.web.faces import look, separate_faces
+from unmingle.web.faces import look
 from unmingle.web.noises import Noise, write_mixture
 from unmingle.web.people import Person, arrange, read_people
 from unmingle.web.uploads import Limits, Refused, Upload, Uploads
@@ -79,7 +80,7 @@ def run(task: Task, recording: Upload, source: Path, out: Path, progress: Progre
         return enhance_file(source, out, rest=True, **options)
     if task.kind == "faces":
         assert recording.seen is not None
-        return separate_faces(source, out, recording.seen.faces, **options)
+        return separate_file(source, out, faces=recording.seen.faces, rest=True, **options)
     if task.target:
         if not recording.sample_name:
             raise UsageError("the sample of the voice is not here; choose it again")
@@ -226,8 +227,8 @@ class Job:
                 if result.segments is None
                 else [result.outputs[0].parent / name for name in (RTTM, LABELS)]
             )
-            if self.task.kind == "faces":
-                told += [path.with_suffix(".jpg") for path in result.outputs]
+            if result.thumbnails:
+                told += [*result.thumbnails, result.outputs[0].parent / INDEX]
             files |= {path.name: path for path in (*result.outputs, result.rest, result.plot, *told) if path}
             self.stage = "drawing the waveforms"
             sounds = {"input": source} | {path.name: path for path in (*result.outputs, result.rest) if path}
