@@ -30,10 +30,12 @@ from test_seeing import saved
 from videos import film, numbered
 from web_server import ROOT, Server, Visitor, voices
 
-from unmingle import catalog
+from unmingle import catalog, separate_file
+from unmingle.errors import UsageError
 from unmingle.media.audio import open_audio
 from unmingle.media.video import VideoReader
 from unmingle.training.export import export
+from unmingle.video import FaceTrack
 
 FACES = next(
     (
@@ -149,6 +151,20 @@ def test_a_visitor_gets_boxes_pictures_and_voices_of_all_faces(server: Server, t
         mixture = np.concatenate(list(reader.blocks(RATE)), axis=1)[0]
     assert np.allclose(sum(rows), mixture, atol=1e-3)
     assert Visitor(server).ask("GET", f"/recordings/{id}/picture")[0] == 404
+
+
+def test_faces_that_were_found_before_need_no_picture_again(tmp_path: Path) -> None:
+    (tmp_path / "talk.wav").write_bytes(voices(1.0))
+    mouths = np.random.default_rng(0).integers(1, 256, (25, 88, 88), np.uint8)
+    boxes = np.tile(np.float32([1, 2, 3, 4]), (25, 1))
+    found = [
+        FaceTrack(f"face-{k}", mouths[::k], boxes[::k], [(0.0, 1.0 / k)], np.zeros((160, 160, 3), np.uint8))
+        for k in (1, 2)
+    ]
+    result = separate_file(tmp_path / "talk.wav", tmp_path / "out", faces=found)
+    assert [path.name for path in result.outputs] == ["face-1.wav", "face-2.wav"]
+    with pytest.raises(UsageError, match="no faces are given"):
+        separate_file(tmp_path / "talk.wav", tmp_path / "out", faces=[])
 
 
 @real_faces

@@ -106,6 +106,8 @@ def choose_faces(
     file, name = sound.file, sound.name
     if video and (options.start_s or options.end_s is not None):
         raise UsageError(f"{name}: copies of the video hold all of it; leave out either them or the passage")
+    if not isinstance(wanted, bool) and not wanted:
+        raise UsageError(f"{name}: no faces are given; give numbers, points or what find_faces returned")
     given: list[Any] = [] if isinstance(wanted, bool) else [one for one in wanted if hasattr(one, "mouths")]
     faces: list[FaceTrack] = given or search(sound, progress)
     suffix = ""
