@@ -134,13 +134,23 @@ class Lips(nn.Module):
         levels = levels - levels.mean((1, 2), keepdim=True)
         return functional.normalize(self.heard(levels.transpose(1, 2) / 4), dim=-1)
 
+    def streams(self, mixture: Tensor) -> Tensor:
+        """What it hears, before it sees: `(B, 1, T)` → `(B, K, T)`."""
+        streams: Tensor = self.hearing(mixture)
+        return streams
+
+    def voice_of(self, samples: Tensor) -> Tensor:
+        """The vectors of a voice `(B, T)`: `(B, N, D)`."""
+        with torch.autocast(samples.device.type, enabled=False):
+            spectrum = self.hearing.stft(samples.float())
+        return self.voice(spectrum)
+
     def in_step(self, sources: Tensor, lips: Tensor) -> tuple[Tensor, Tensor]:
         """The vectors of the lips and of the voices alone `(B, T)`, each `(B, N, D)`, for training that makes
         them alike where they are in step.
         """
-        with torch.autocast(sources.device.type, enabled=False):
-            spectrum = self.hearing.stft(sources.float())
-        return self.look(lips, spectrum.shape[-1]), self.voice(spectrum)
+        heard = self.voice_of(sources)
+        return self.look(lips, heard.shape[1]), heard
 
 
 class Temporal(nn.Module):
