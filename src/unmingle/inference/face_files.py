@@ -10,6 +10,7 @@ import numpy as np
 
 from unmingle.errors import InputError, UsageError
 from unmingle.facts import LIPS_RATE
+from unmingle.inference.face_joining import join_by_voice
 from unmingle.inference.faces import LEAST_SEEN, FaceVoices
 from unmingle.inference.options import FileOptions
 from unmingle.inference.outputs import Choice
@@ -119,6 +120,7 @@ def choose_faces(
     if not faces:
         remedy = f"separate it by ear: unmingle separate {name}"
         raise InputError(f"{name}: no face is seen in it for a second or more; {remedy}")
+    faces = join_by_voice(separator, faces, sound, options)
     chosen = list(range(len(faces)))
     if not isinstance(wanted, bool):
         chosen = sorted({find_wanted(faces, one, name) for one in wanted})
