@@ -1,8 +1,8 @@
-"""Store the large matrices of exported models as 8-bit integers, a scale per row, and say what that costs.
+"""Store the large matrices of exported models as 8-bit integers with scales, and say what that costs.
 
     python benchmarks/narrow_weights.py packages/unmingle-classics/src/unmingle_classics/upit-*.onnx
 
-Networks of recurrent layers are half as large afterwards. They are computed in float32 as before; runtimes
+Networks are half as large afterwards. They are computed in float32 as before; runtimes
 unfold the integers when they load them. A file is left as it is where its outputs agree to less than 25 dB
 with those before, on the synthetic example.
 """
@@ -17,27 +17,34 @@ import report
 import yaml
 from onnx import TensorProto, helper, numpy_helper
 
+from unmingle.facts import Facts
 from unmingle.runtime.onnx import open_onnxruntime
+from unmingle.runtime.separator import whole as whole_mixture
 
-LARGE = 20_000  # values
+LARGE = 2_000  # values
+WIDE = 16  # of a row
 LEAST_DB = 25.0
 
 
 def narrow(path: Path) -> onnx.ModelProto:
-    """The model of a file whose large float16 matrices are 8-bit integers and a float32 scale per row."""
+    """The model of a file whose large matrices are 8-bit integers and float32 scales."""
     model = onnx.load(path)
     graph, kept, added, gone = model.graph, [], [], set()
     casts = {node.input[0]: node for node in graph.node if node.op_type == "Cast"}
     for tensor in graph.initializer:
         values = numpy_helper.to_array(tensor)
-        if values.dtype != np.float16 or values.size < LARGE or values.ndim < 2 or tensor.name not in casts:
+        large = values.dtype in (np.float16, np.float32) and values.size >= LARGE and values.ndim >= 2
+        if not large or (values.dtype == np.float16 and tensor.name not in casts):
             kept.append(tensor)
             continue
-        cast = casts[tensor.name]
-        gone.add(cast.output[0])
+        name = tensor.name
+        if values.dtype == np.float16:
+            name = casts[tensor.name].output[0]
+            gone.add(name)
         whole = values.astype(np.float32)
-        scale = np.abs(whole).max(axis=-1, keepdims=True).clip(1e-8) / 127
-        name = cast.output[0]
+        # A row of a matrix, or all that a convolution computes one channel of.
+        axes = -1 if values.shape[-1] >= WIDE else tuple(range(1, values.ndim))
+        scale = np.abs(whole).max(axis=axes, keepdims=True).clip(1e-8) / 127
         kept += [
             numpy_helper.from_array(np.round(whole / scale).astype(np.int8), f"{name}.int8"),
             numpy_helper.from_array(scale.astype(np.float32), f"{name}.scale"),
@@ -63,8 +70,12 @@ def main() -> None:
         beside = path.with_name(f".{path.name}.part")
         onnx.save(narrow(path), beside)
         card = yaml.safe_load(path.with_suffix(".yaml").read_text(encoding="utf-8"))
-        mixture = report.talk(4, card["facts"]["sample_rate"])[None, None]
-        before, after = (open_onnxruntime(file)(mixture)[0] for file in (path, beside))
+        facts = Facts.from_dict(card["facts"])
+        mixture = report.talk(4, facts.sample_rate)[None, None]
+        cues = [cue.drawn(1, mixture.shape[-1], facts.sample_rate, seed=0) for cue in facts.cues]
+        before, after = (
+            whole_mixture(open_onnxruntime(file), facts)(mixture, *cues) for file in (path, beside)
+        )
         agreement_db = 10 * np.log10(np.sum(before**2) / max(np.sum((after - before) ** 2), 1e-20))
         sizes = f"{path.stat().st_size / 1e6:.2f} → {beside.stat().st_size / 1e6:.2f} MB"
         if agreement_db < LEAST_DB:

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 import soundfile
 import typer
+from videos import drawn_face, film
 
 from unmingle.cli import app, main
 from unmingle.media.writer import AudioWriter
@@ -67,6 +68,8 @@ def recordings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     with AudioWriter(tmp_path / "call.wav", sample_rate=16_000, n_channels=2) as writer:
         writer.write(voices)
     soundfile.write(tmp_path / "anna.wav", voices[0], 16_000)
+    face = drawn_face(width=320)
+    film(tmp_path / "interview.mp4", [face] * 50, np.arange(50) / 25, voices.sum(axis=0)[None])
     monkeypatch.chdir(tmp_path)
     return tmp_path
 

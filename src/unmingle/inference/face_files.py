@@ -24,8 +24,9 @@ SEARCH = 0.5  # share of the time that finding the faces takes
 NEAR_S = 0.5  # how far from the time that was asked for a face may be seen
 INDEX = "faces.json"
 
-#: All faces; or those of these numbers, from 1, or at (x, y, second), of which several are heard together.
-Wanted = bool | Sequence[int | tuple[float, float, float]]
+#: All faces; or those of these numbers, from 1, or at (x, y, second), of which several are heard together; or
+#: those that `find_faces` has found before, each by itself.
+Wanted = bool | Sequence[int | tuple[float, float, float]] | Sequence["FaceTrack"]
 
 
 @dataclass(frozen=True)
@@ -95,36 +96,31 @@ def choose_faces(
     video: bool,
     progress: Progress | None,
 ) -> Choice:
-    """Find the faces of a video, and choose what it goes through; `sound` is its `AudioReader`.
+    """Find the faces of a video, unless they are given, and choose what it goes through; `sound` is its
+    `AudioReader`.
 
     Raises:
         InputError: not a video, or nobody is seen.
         UsageError: there is no such face, or copies of a video are wanted of a passage.
         Cancelled: by `progress`.
     """
-    from unmingle.media.video import VideoReader
-    from unmingle.video import find_faces
-
     file, name = sound.file, sound.name
     if video and (options.start_s or options.end_s is not None):
         raise UsageError(f"{name}: copies of the video hold all of it; leave out either them or the passage")
-    total_s = None if sound.n_samples is None else sound.n_samples / sound.sample_rate
-    with VideoReader(file) as reader:
-        suffix, length_s = "", reader.duration_s
-        if video:
-            from unmingle.media.remuxing import video_suffix
+    if not isinstance(wanted, bool) and not wanted:
+        raise UsageError(f"{name}: no faces are given; give numbers, points or what find_faces returned")
+    given: list[Any] = [] if isinstance(wanted, bool) else [one for one in wanted if hasattr(one, "mouths")]
+    faces: list[FaceTrack] = given or join_by_voice(separator, search(sound, progress), sound, options)
+    suffix = ""
+    if video:
+        from unmingle.media.remuxing import video_suffix
+        from unmingle.media.video import VideoReader
 
+        with VideoReader(file) as reader:
             suffix = video_suffix(reader)
-    scale = SEARCH * (total_s / length_s if total_s and length_s else 1.0)
-    faces = find_faces(file, progress=lambda done_s, _: report(progress, scale * done_s, total_s))
-    if not faces:
-        remedy = f"separate it by ear: unmingle separate {name}"
-        raise InputError(f"{name}: no face is seen in it for a second or more; {remedy}")
-    faces = join_by_voice(separator, faces, sound, options)
-    chosen = list(range(len(faces)))
-    if not isinstance(wanted, bool):
-        chosen = sorted({find_wanted(faces, one, name) for one in wanted})
-    together = not isinstance(wanted, bool) and len(chosen) > 1
+    asked: list[Any] = [] if isinstance(wanted, bool) or given else list(wanted)
+    chosen = sorted({find_wanted(faces, one, name) for one in asked}) or list(range(len(faces)))
+    together = bool(asked) and len(chosen) > 1
     own = [faces[number] for number in chosen]
     names = [face.name for face in own]
     if together:
@@ -136,7 +132,24 @@ def choose_faces(
     if seldom := [face.name for face in own if face.seen < LEAST_SEEN]:
         notes.append(f"{' and '.join(seldom)} taken by ear: hardly seen")
     files = FaceFiles(faces, names, voices, file, suffix)
-    return Choice(process, separator, names, spent=SEARCH, faces=files, notes=notes)
+    return Choice(process, separator, names, spent=0.0 if given else SEARCH, faces=files, notes=notes)
+
+
+def search(sound: Any, progress: Progress | None) -> list["FaceTrack"]:
+    """The faces of a video, one at least; `sound` is its `AudioReader`."""
+    from unmingle.media.video import VideoReader
+    from unmingle.video import find_faces
+
+    file, name = sound.file, sound.name
+    total_s = None if sound.n_samples is None else sound.n_samples / sound.sample_rate
+    with VideoReader(file) as reader:
+        length_s = reader.duration_s
+    scale = SEARCH * (total_s / length_s if total_s and length_s else 1.0)
+    faces = find_faces(file, progress=lambda done_s, _: report(progress, scale * done_s, total_s))
+    if not faces:
+        remedy = f"separate it by ear: unmingle separate {name}"
+        raise InputError(f"{name}: no face is seen in it for a second or more; {remedy}")
+    return faces
 
 
 def find_wanted(faces: Sequence["FaceTrack"], wanted: int | tuple[float, float, float], name: str) -> int:

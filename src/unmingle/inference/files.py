@@ -111,9 +111,10 @@ def separate_file(
             of their tracks; of all people unless given.
         leakage: as for `separate`.
         faces: tell people apart by sight: True writes `face-1.wav`, … for everybody who is seen; numbers of
-            faces, or (x, y, second) of points in them, the voice of that face, or of several together. Of
-            each face there is a thumbnail, and `faces.json` says when and where it is seen. `model` is then
-            one whose cue is lips.
+            faces, or (x, y, second) of points in them, the voice of that face, or of several together; what
+            `unmingle.video.find_faces` has found, each of these, without another search. Of each face there
+            is a thumbnail, and `faces.json` says when and where it is seen. `model` is then one whose cue is
+            lips.
         video: also write a copy of the video for each output, with only that sound; for `faces`.
         stem: name of the folder; the input's own unless given.
         options: those of `unmingle.inference.options.FileOptions`, such as `format="flac"`, `rest=True`.

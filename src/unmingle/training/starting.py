@@ -57,6 +57,12 @@ def initialise_from(model: Any, init: Path) -> bool:
     raise InputError(f"{init}: weights of another model than the recipe's {model.name}: {what}")
 
 
+def freeze(part: torch.nn.Module) -> None:
+    """Keep a part of a model as it is in use, its batch norms included, also while the rest is trained."""
+    part.eval().requires_grad_(False)
+    part.train = lambda mode=True: part  # type: ignore[method-assign]
+
+
 def build_parts(recipe: Recipe) -> tuple[Any, torch.nn.Module]:
     """Model and objective of a recipe.
 
@@ -77,7 +83,7 @@ def build_parts(recipe: Recipe) -> tuple[Any, torch.nn.Module]:
         if name not in parts:
             there = ", ".join(parts)
             raise UsageError(f"recipe: optimizer.frozen: the model has no part {name!r}; it has {there}")
-        parts[name].requires_grad_(False)
+        freeze(parts[name])
     fix_after = getattr(objective, "fix_after", None)
     if recipe.data.n_items and recipe.data.curriculum:
         raise UsageError(

@@ -37,6 +37,8 @@ STATIC = (
     "player.css",
     "page.js",
     "people.js",
+    "faces.js",
+    "faces.css",
     "player.js",
     "icon.svg",
     WAVESURFER,
@@ -78,6 +80,8 @@ def create_app(limits: Limits) -> Starlette:
         Route("/recordings/{id}/job", status, methods=["GET"]),
         Route("/recordings/{id}/job", cancel, methods=["DELETE"]),
         Route("/recordings/{id}/input", download_input),
+        Route("/recordings/{id}/picture", picture),
+        Route("/recordings/{id}/faces", faces),
         Route("/recordings/{id}/files/{name}", download),
         Route("/recordings/{id}/all.zip", download_all),
     ]
@@ -278,6 +282,19 @@ async def download_input(request: Request) -> Response:
     recording = wanted(request)
     mixture = job_of(recording).files.get(MIXTURE) if recording.job else None
     return file_response(mixture or recording.source, None)
+
+
+async def picture(request: Request) -> Response:
+    """The video, as it was uploaded."""
+    return file_response(wanted(request).source, None)
+
+
+async def faces(request: Request) -> Response:
+    """Whose faces are in a video and where, once a task has found them; see `Seen.to_dict`."""
+    seen = wanted(request).seen
+    if seen is None:
+        raise HTTPException(404)
+    return JSONResponse(await run_in_threadpool(seen.to_dict))
 
 
 async def download(request: Request) -> Response:

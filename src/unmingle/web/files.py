@@ -11,6 +11,7 @@ from starlette.exceptions import HTTPException
 from starlette.responses import FileResponse, Response
 
 PIECE = 2**20
+SHOWN = ("audio/", "video/", "image/png", "image/jpeg")
 
 
 def file_response(path: Path, download_name: str | None) -> Response:
@@ -18,7 +19,7 @@ def file_response(path: Path, download_name: str | None) -> Response:
     if not path.is_file():
         raise HTTPException(404)
     kind = mimetypes.guess_type(path.name)[0] or ""
-    kind = kind if kind.startswith(("audio/", "video/", "image/png")) else "application/octet-stream"
+    kind = kind if kind.startswith(SHOWN) else "application/octet-stream"
     return FileResponse(path, media_type=kind, filename=download_name)
 
 

@@ -15,17 +15,19 @@ from typing import Any
 from unmingle.errors import Cancelled, UnmingleError, UsageError
 from unmingle.facts import Speakers
 from unmingle.inference.choosing import number_of_people
+from unmingle.inference.face_files import INDEX
 from unmingle.inference.files import FileResult, enhance_file, separate_file
 from unmingle.inference.outputs import output_stems
 from unmingle.inference.pipeline import Progress
 from unmingle.media.writer import FORMATS
 from unmingle.results.rttm import LABELS, RTTM
+from unmingle.web.faces import look
 from unmingle.web.noises import Noise, write_mixture
 from unmingle.web.people import Person, arrange, read_people
 from unmingle.web.uploads import Limits, Refused, Upload, Uploads
 from unmingle.web.waveforms import peaks
 
-TASKS = ("separate", "enhance")
+TASKS = ("separate", "enhance", "faces")
 MIXTURE = "input-with-noise.wav"
 log = logging.getLogger(__name__)
 
@@ -76,6 +78,9 @@ def run(task: Task, recording: Upload, source: Path, out: Path, progress: Progre
     }
     if task.kind == "enhance":
         return enhance_file(source, out, rest=True, **options)
+    if task.kind == "faces":
+        assert recording.seen is not None
+        return separate_file(source, out, faces=recording.seen.faces, rest=True, **options)
     if task.target:
         if not recording.sample_name:
             raise UsageError("the sample of the voice is not here; choose it again")
@@ -210,6 +215,9 @@ class Job:
                 out.mkdir()
                 write_mixture(self._recording.source, source, self.task.noise, self._report)
                 files[MIXTURE] = source
+            if self.task.kind == "faces" and self._recording.seen is None:
+                self.stage = "finding the faces"
+                self._recording.seen = look(self._recording.source, self._report)
             self.stage = "enhancing" if self.task.kind == "enhance" else "separating"
             result = run(self.task, self._recording, source, out, self._report)
             if self._wish.is_set():
@@ -219,6 +227,8 @@ class Job:
                 if result.segments is None
                 else [result.outputs[0].parent / name for name in (RTTM, LABELS)]
             )
+            if result.thumbnails:
+                told += [*result.thumbnails, result.outputs[0].parent / INDEX]
             files |= {path.name: path for path in (*result.outputs, result.rest, result.plot, *told) if path}
             self.stage = "drawing the waveforms"
             sounds = {"input": source} | {path.name: path for path in (*result.outputs, result.rest) if path}
@@ -226,7 +236,7 @@ class Job:
                 name: peaks(path, result.duration_s, self._drawing) for name, path in sounds.items()
             }
             self._found = result, files, self.peaks
-            if told:
+            if result.segments is not None:
                 self.people = [Person(path.stem, (path.stem,)) for path in result.outputs]
             self.result, self.files, self.state = result, files, "done"
         except Cancelled:

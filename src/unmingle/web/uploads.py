@@ -14,6 +14,7 @@ from typing import Protocol
 
 from unmingle.errors import InputError, UnmingleError
 from unmingle.inference.outputs import output_stems
+from unmingle.web.faces import Seen
 
 PER_VISITOR = 4
 
@@ -72,6 +73,7 @@ class Upload:
         duration_s: as declared; None = unknown [s].
         job: the latest that was asked for.
         sample_name: what its visitor calls the sample of a voice that is wanted; "" = none.
+        seen: whose faces are in it, once they were asked for.
         used: when it was last asked for [s, `time.monotonic`].
     """
 
@@ -82,6 +84,7 @@ class Upload:
     duration_s: float | None = None
     job: Work | None = None
     sample_name: str = ""
+    seen: Seen | None = None
     used: float = field(default_factory=time.monotonic)
 
     @property

@@ -12,6 +12,7 @@ const player = new Player();
 
 class Told extends Error {} // its text is for the visitor
 class Gone extends Told {}
+class Unseen extends Told {} // what cannot be separated by sight
 class Cancelled extends Error {}
 
 function say(text) {
@@ -89,9 +90,20 @@ function forget() {
   player.clear();
 }
 
+function setTask(kind) {
+  document.querySelector(`input[name=task][value=${kind}]`).checked = true;
+  refresh();
+}
+
+function isVideo({ type, name }) {
+  const named = /\.(mp4|m4v|mov|mkv|webm|avi|mpe?g|wmv|3gp)$/i.test(name);
+  return type.startsWith("video/") || (named && !type.startsWith("audio/"));
+}
+
 function choose(file) {
   forget();
   complain("");
+  at("by-ear").hidden = true;
   chosen = null;
   if (file.size > Number(document.body.dataset.maxBytes)) {
     say("");
@@ -102,6 +114,8 @@ function choose(file) {
     return;
   }
   chosen = file;
+  if (isVideo(file)) setTask("faces");
+  else if (task().kind === "faces") setTask("separate");
   say(`Chosen: ${file.name}`);
 }
 
@@ -137,6 +151,7 @@ async function run() {
   }
   const what = task();
   wanted = true;
+  at("by-ear").hidden = true;
   at("results").hidden = true;
   player.clear();
   setBusy(true);
@@ -150,13 +165,15 @@ async function run() {
       await ask("POST", `recordings/${recording.id}/sample?name=${encodeURIComponent(sample.name)}`, sample);
     }
     await ask("POST", `recordings/${recording.id}/job`, what);
-    const job = await follow();
+    const job = await follow(what);
+    const seen = what.kind === "faces" ? await ask("GET", `recordings/${recording.id}/faces`) : null;
     forgetPeople();
-    show(job, what);
+    show(job, what, seen);
     say(`Done in ${Math.max(1, Math.round(job.running_s))} s, by ${job.model}. The results are below.`);
   } catch (error) {
     say(error instanceof Cancelled ? "Cancelled." : "");
     if (error instanceof Gone) recording = null;
+    at("by-ear").hidden = !(error instanceof Unseen);
     if (error instanceof Told) complain(error.message);
     else if (!(error instanceof Cancelled)) {
       complain("This page has an error that we did not foresee; please report it.");
@@ -166,17 +183,21 @@ async function run() {
   setBusy(false);
 }
 
-async function follow() {
+async function follow(what) {
   let stage = "";
+  let since = 0; // when the stage began [s]
   let furthest = 0; // a second pass over what has no declared length would go back
   for (;;) {
     const job = await ask("GET", `recordings/${recording.id}/job`);
     if (job.state === "done") return job;
-    if (job.state === "failed") throw new Told(job.error);
+    if (job.state === "failed") throw new (what.kind === "faces" ? Unseen : Told)(job.error);
     if (job.state === "cancelled") throw new Cancelled();
     if (!wanted) await ask("DELETE", `recordings/${recording.id}/job`);
     const now = job.state === "running" && job.total_s ? Math.min(1, job.done_s / job.total_s) : null;
-    if (job.stage !== stage) furthest = 0;
+    if (job.stage !== stage) {
+      furthest = 0;
+      since = job.running_s;
+    }
     stage = job.stage;
     furthest = Math.max(furthest, now ?? 0);
     const share = now === null ? null : furthest;
@@ -185,21 +206,21 @@ async function follow() {
     else if (job.state === "waiting") say(`Waiting: ${job.place} before you`);
     else {
       const told = job.stage[0].toUpperCase() + job.stage.slice(1);
-      say(told + (share === null ? "…" : `: ${Math.floor(10 * share) * 10} %${timeLeft(share, job)}`));
+      say(told + (share === null ? "…" : `: ${Math.floor(10 * share) * 10} %${timeLeft(share, job.running_s - since)}`));
     }
     await new Promise((later) => setTimeout(later, 300));
   }
 }
 
-function timeLeft(share, job) {
-  const left = (job.running_s / share) * (1 - share);
+function timeLeft(share, soFar) {
+  const left = (soFar / share) * (1 - share);
   if (share < 0.05 || left < 10) return "";
   return left < 90
     ? `, about ${Math.round(left / 10) * 10} s left`
     : `, about ${Math.round(left / 60)} min left`;
 }
 
-function show(job, what) {
+function show(job, what, seen) {
   runs += 1;
   const base = `recordings/${recording.id}`;
   const voices = job.voices.filter((name) => !(name.replace(/\.[^.]*$/, "") in LABELS));
@@ -219,7 +240,7 @@ function show(job, what) {
     const stem = name.replace(/\.[^.]*$/, "");
     rows.push({
       id: stem,
-      label: LABELS[stem] || stem.replace(/^speaker-/, "Speaker "),
+      label: (seen && stem === "rest" ? "What no face says" : LABELS[stem]) || stem.replace(/^speaker-/, "Speaker ").replace(/^face-/, "Face "),
       detail: job.silent.includes(name) ? "silent" : "",
       colour: stem === "rest" ? stem : `voice-${(Math.max(0, voices.indexOf(name)) % COLOURS) + 1}`,
       address: `${base}/files/${encodeURIComponent(name)}?run=${runs}`,
@@ -237,10 +258,11 @@ function show(job, what) {
   if (job.picture) at("picture-link").href = `${base}/files/${job.picture}?run=${runs}`;
   at("results").hidden = false;
   player.show(rows, job.duration_s);
+  if (seen) player.film = new Film(player, `${base}/picture?run=${runs}`, base, seen, runs);
   showPeople(rows, job, async (people) => {
     complain("");
     try {
-      show(await ask("POST", `${base}/people`, people), what);
+      show(await ask("POST", `${base}/people`, people), what, seen);
       return true;
     } catch (error) {
       if (!(error instanceof Told)) throw error;
@@ -253,8 +275,8 @@ function show(job, what) {
 function refresh() {
   const kind = document.querySelector("input[name=task]:checked").value;
   at("run").textContent = kind === "enhance" ? "Enhance" : "Separate";
-  at("speakers-field").hidden = kind === "enhance";
-  at("sample-field").hidden = kind === "enhance";
+  at("speakers-field").hidden = kind !== "separate";
+  at("sample-field").hidden = kind !== "separate";
   at("frequency-field").hidden = at("noise").value !== "tone";
   at("level-field").hidden = !at("noise").value;
   at("level-text").textContent = `${at("level").value}\u00a0dB`;
@@ -304,7 +326,7 @@ async function record() {
 }
 
 function tryExample(button) {
-  document.querySelector(`input[name=task][value=${button.dataset.task}]`).checked = true;
+  setTask(button.dataset.task);
   at("speakers").value = "auto";
   at("noise").value = button.dataset.noise;
   at("level").value = button.dataset.level;
@@ -326,6 +348,10 @@ at("form").addEventListener("submit", (event) => {
 at("cancel").addEventListener("click", () => {
   wanted = false;
   if (sending && sending.readyState !== XMLHttpRequest.DONE) sending.abort();
+});
+at("by-ear").addEventListener("click", () => {
+  setTask("separate");
+  run();
 });
 at("record").addEventListener("click", record);
 for (const button of document.querySelectorAll(".example"))

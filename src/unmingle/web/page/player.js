@@ -23,15 +23,46 @@ function minutes(seconds) {
   return `${h ? `${h}:${String(m).padStart(2, "0")}` : m}:${String(s).padStart(2, "0")}`;
 }
 
-class Row {
+// A media element that plays when all do.
+class Follower {
+  constructor(sound) {
+    this.sound = sound;
+    this.broken = false;
+  }
+
+  get isAtEnd() {
+    return this.sound.ended || this.sound.currentTime >= this.sound.duration - 0.05;
+  }
+
+  get isReady() {
+    return this.broken || (!this.sound.seeking && (this.sound.readyState >= 3 || this.isAtEnd));
+  }
+
+  // Go to a time, and wait until it can play there.
+  async prepare(time) {
+    this.sound.pause();
+    this.sound.playbackRate = 1;
+    if (this.sound.currentTime !== time) this.sound.currentTime = time;
+    while (!this.isReady) {
+      await new Promise((later) => {
+        for (const event of ["canplay", "seeked", "error", "emptied"]) {
+          this.sound.addEventListener(event, later, { once: true });
+        }
+      });
+    }
+  }
+}
+
+class Row extends Follower {
   constructor(player, { id, label, detail, colour, address, download, peaks, muted }, scale, duration) {
+    super(make("audio", { id: `sound-${id}`, preload: "auto", preservesPitch: false, src: address }));
     this.id = id;
+    this.label = label;
+    this.colour = colour;
     this.player = player;
     this.soloed = false;
     this.muted = Boolean(muted);
-    this.broken = false;
     this.gain = null; // a node, once the visitor has started something: browsers allow no sound before
-    this.sound = make("audio", { id: `sound-${id}`, preload: "auto", preservesPitch: false, src: address });
     this.only = this.button("only", "", `Play ${label} alone`, () => player.playOnly(this));
     this.only.append(make("span", { className: "icon" }));
     this.solo = this.button("solo", "Solo", `Solo ${label}`, () => player.toggle(this, "soloed", "muted"));
@@ -117,28 +148,6 @@ class Row {
     this.mix();
   }
 
-  get isAtEnd() {
-    return this.sound.ended || this.sound.currentTime >= this.sound.duration - 0.05;
-  }
-
-  get isReady() {
-    return this.broken || (!this.sound.seeking && (this.sound.readyState >= 3 || this.isAtEnd));
-  }
-
-  // Go to a time, and wait until it can play there.
-  async prepare(time) {
-    this.sound.pause();
-    this.sound.playbackRate = 1;
-    if (this.sound.currentTime !== time) this.sound.currentTime = time;
-    while (!this.isReady) {
-      await new Promise((later) => {
-        for (const event of ["canplay", "seeked", "error", "emptied"]) {
-          this.sound.addEventListener(event, later, { once: true });
-        }
-      });
-    }
-  }
-
   follow(time) {
     const offset = this.sound.currentTime - time;
     this.sound.playbackRate = Math.abs(offset) < EXACT_S ? 1 : 1 - offset / CATCH_UP_S;
@@ -168,6 +177,7 @@ class Player {
     this.button = document.getElementById("play");
     this.position = document.getElementById("position");
     this.rows = [];
+    this.film = null; // the picture, of a video in which faces were found
     this.duration = 0;
     this.playing = false; // as the visitor wants it
     this.started = false; // all rows have started
@@ -193,8 +203,13 @@ class Player {
 
   clear() {
     this.pause();
-    for (const row of this.rows) row.remove();
+    for (const each of this.all) each.remove();
     this.rows = [];
+    this.film = null;
+  }
+
+  get all() {
+    return this.film ? [...this.rows, this.film] : this.rows;
   }
 
   get clock() {
@@ -203,6 +218,7 @@ class Player {
 
   mix() {
     for (const row of this.rows) row.mix();
+    this.film?.tell();
     this.tell();
   }
 
@@ -252,10 +268,12 @@ class Player {
     this.tell();
     this.context ??= new AudioContext();
     for (const row of this.rows) row.connect(this.context);
-    await Promise.all([this.context.resume(), ...this.rows.map((row) => row.prepare(this.time))]);
+    await Promise.all([this.context.resume(), ...this.all.map((each) => each.prepare(this.time))]);
     if (turn !== this.turn) return;
     // One that has no sound left, or is stopped by the next turn, does not start.
-    await Promise.all(this.rows.map((row) => row.isAtEnd || row.broken || row.sound.play().catch(() => {})));
+    await Promise.all(
+      this.all.map((each) => each.isAtEnd || each.broken || each.sound.play().catch(() => {})),
+    );
     if (turn === this.turn) this.started = true;
   }
 
@@ -263,7 +281,7 @@ class Player {
     this.turn += 1;
     if (this.started && this.clock) this.time = this.clock.sound.currentTime;
     this.playing = this.started = false;
-    for (const row of this.rows) row.prepare(this.time);
+    for (const each of this.all) each.prepare(this.time);
     this.tell();
   }
 
@@ -273,7 +291,7 @@ class Player {
       this.play();
       return;
     }
-    for (const row of this.rows) row.prepare(this.time);
+    for (const each of this.all) each.prepare(this.time);
     this.tell();
   }
 
@@ -299,6 +317,7 @@ class Player {
       const others = this.rows.filter((row) => row !== this.clock && !row.broken && !row.isAtEnd);
       if (others.some((row) => Math.abs(row.sound.currentTime - clock.currentTime) > APART_S)) this.again();
       else for (const row of others) row.follow(clock.currentTime);
+      if (this.film && !this.film.broken && !this.film.isAtEnd) this.film.follow(clock.currentTime);
     }
     this.tell();
   }
@@ -306,7 +325,7 @@ class Player {
   pauseAtEnd() {
     this.turn += 1;
     this.playing = this.started = false;
-    for (const row of this.rows) row.sound.pause();
+    for (const each of this.all) each.sound.pause();
   }
 
   step(event) {
