@@ -11,16 +11,20 @@ import numpy as np
 import pytest
 from videos import drawn_face, film
 
+import unmingle
 from unmingle import separate, separate_file
 from unmingle.cli import main
 from unmingle.errors import Cancelled, InputError, UsageError
 from unmingle.facts import Facts, lips
+from unmingle.inference.face_joining import join_by_voice
+from unmingle.inference.options import FileOptions
 from unmingle.media.audio import open_audio
 from unmingle.media.video import VideoReader
 from unmingle.media.writer import AudioWriter
 from unmingle.video import FaceTrack, find_faces
 
 RATE = 16_000
+VOICES = Path(unmingle.__file__).parent / "web" / "voices"
 FAIR = {"skin": (205, 160, 130), "hair": (50, 35, 25), "shirt": (60, 60, 90)}
 DARK = {"skin": (140, 95, 70), "hair": (15, 15, 15), "shirt": (190, 190, 180)}
 EMPTY = np.full((180, 320, 3), 100, np.uint8)
@@ -36,6 +40,15 @@ class Opening:
         change = np.abs(np.diff(mouth, axis=-1, prepend=mouth[..., :1])).mean(axis=(0, 1))
         change = np.convolve(change, np.ones(5) / 5, mode="same")
         share = np.interp(np.arange(mixture.shape[1]) / RATE, np.arange(len(change)) / 25, change > 1.0)
+        return (mixture[:1] * share).astype(np.float32)
+
+
+class Visible(Opening):
+    """Of the mixture, what sounds while there is a mouth."""
+
+    def __call__(self, mixture: np.ndarray, cues: object = None, /) -> np.ndarray:
+        there = cues["lips"][0].any(axis=(0, 1))  # type: ignore[index]
+        share = np.interp(np.arange(mixture.shape[1]) / RATE, np.arange(len(there)) / 25, there)
         return (mixture[:1] * share).astype(np.float32)
 
 
@@ -240,6 +253,32 @@ def test_several_faces_together_are_one_voice(video: Path, tmp_path: Path) -> No
     both = separate_file(video, tmp_path / "both", model=Opening(), faces=[1, (240, 90, 1.0)])
     assert [path.name for path in both.outputs] == ["face-1-2.wav"]
     assert np.allclose(read(both.outputs[0]), sum(map(read, every.outputs)), atol=1e-5)
+
+
+def shot(name: str, seen: slice, n: int) -> FaceTrack:
+    """A face that is seen on some of `n` pictures."""
+    mouths, boxes = np.zeros((n, 88, 88), np.uint8), np.full((n, 4), np.nan)
+    mouths[seen], boxes[seen] = 9, (10, 10, 50, 50)
+    start, stop, _ = seen.indices(n)
+    look = np.ones((1, 4), np.float32) / 2
+    return FaceTrack(name, mouths, boxes, [(start / 25, stop / 25)], np.zeros((160, 160, 3), np.uint8), look)
+
+
+@pytest.mark.parametrize(("second", "n_people"), [("first", 1), ("second", 2)])
+def test_shots_that_look_somewhat_alike_are_one_persons_if_they_sound_alike(
+    tmp_path: Path, second: str, n_people: int
+) -> None:
+    voices = [read(VOICES / f"{name}.opus")[0] for name in ("first", second)]
+    half = min(map(len, voices)) // 2
+    with AudioWriter(tmp_path / "talk.wav", sample_rate=48_000) as writer:
+        writer.write(np.concatenate([voices[0][:half], voices[1][-half:]])[None])
+    n = half * 2 * 25 // 48_000
+    faces = [shot("face-1", slice(0, n // 2), n), shot("face-2", slice(n // 2, n), n)]
+    with open_audio(tmp_path / "talk.wav") as sound:
+        found = join_by_voice(Visible(), faces, sound, FileOptions())
+    assert [face.name for face in found] == [f"face-{k + 1}" for k in range(n_people)]
+    assert found[0].seen == pytest.approx(1 / n_people, abs=0.01)
+    assert found[0].mouths.any(axis=(1, 2)).mean() == pytest.approx(1 / n_people, abs=0.01)
 
 
 @pytest.mark.parametrize(

@@ -10,6 +10,7 @@ import numpy as np
 
 from unmingle.errors import InputError, UsageError
 from unmingle.facts import LIPS_RATE
+from unmingle.inference.face_joining import join_by_voice
 from unmingle.inference.faces import LEAST_SEEN, FaceVoices
 from unmingle.inference.options import FileOptions
 from unmingle.inference.outputs import Choice
@@ -109,7 +110,7 @@ def choose_faces(
     if not isinstance(wanted, bool) and not wanted:
         raise UsageError(f"{name}: no faces are given; give numbers, points or what find_faces returned")
     given: list[Any] = [] if isinstance(wanted, bool) else [one for one in wanted if hasattr(one, "mouths")]
-    faces: list[FaceTrack] = given or search(sound, progress)
+    faces: list[FaceTrack] = given or join_by_voice(separator, search(sound, progress), sound, options)
     suffix = ""
     if video:
         from unmingle.media.remuxing import video_suffix

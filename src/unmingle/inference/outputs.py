@@ -4,7 +4,7 @@ import re
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Self
+from typing import Any, Protocol, Self
 
 import numpy as np
 
@@ -17,10 +17,20 @@ from unmingle.results.folders import OutputFolder
 from unmingle.results.rttm import Segment, write_segments
 from unmingle.results.tracks import Tracks
 
-if TYPE_CHECKING:
-    from unmingle.inference.face_files import FaceFiles
-
 SILENT_DB = -40.0
+
+
+class FaceFilesLike(Protocol):
+    """What is written about faces beside their voices."""
+
+    def thumbnails(self, folder: Path) -> list[Path]:
+        """Where the pictures of the faces are."""
+
+    def videos(self, folder: Path) -> list[Path]:
+        """Where the copies of the video are."""
+
+    def write(self, folder: Path, sounds: list[Path]) -> None:
+        """Write all of it; `sounds` are the outputs' files."""
 
 
 @dataclass
@@ -42,7 +52,7 @@ class Choice:
     names: list[str]
     wanted: bool = False
     spent: float = 0.0
-    faces: "FaceFiles | None" = None
+    faces: FaceFilesLike | None = None
     notes: list[str] = field(default_factory=list)
 
 

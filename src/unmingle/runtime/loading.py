@@ -106,10 +106,12 @@ def _open(path: Path, backend: str) -> Separator:
 def load_other(name: str, n_threads: int | None = None) -> Run:
     """A network of others that a pipeline needs beside a separator, in `weights/others`: called with its
     inputs, it returns its outputs. One that takes a millisecond is best run by one thread: waiting for one
-    another takes longer.
+    another takes longer. UsageError if nothing that runs it is installed.
     """
     path = WEIGHTS / "others" / f"{name}.onnx"
     path = path if path.is_file() else path.with_suffix(".tflite")
+    if path.suffix == ".tflite" and not find_spec("openvino"):
+        raise UsageError(f"{name} is run by OpenVINO only; install it with 'pip install openvino'")
     # What OpenVINO 2026.4 takes from its cache confuses the rows of a batch in LSTMs of any batch.
     run = (
         compile_openvino(path, cached=False, n_threads=n_threads)

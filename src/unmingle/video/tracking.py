@@ -2,7 +2,7 @@
 
 import tempfile
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import BinaryIO
 
@@ -21,6 +21,7 @@ ALIKE_HERE = 0.7  # the same, where the face was lost and found at one place
 BREAK_S = 0.5  # that a face is not seen, from which its segment ends [s]
 AROUND = 1.6  # side of a thumbnail, compared with the face's box
 THUMBNAIL = 160  # its side [pixels]
+BLOCK = 250  # pictures that are copied at once
 FIRST_PASS = 0.8  # share of the time
 
 # done [s], total [s] or None if unknown; False cancels
@@ -39,6 +40,7 @@ class FaceTrack:
             not seen.
         segments: when it is seen, (start, end) [s].
         thumbnail: the face at its best `(160, 160, 3)`, RGB, uint8.
+        looks: what describes some views of the face `(n, D)`; see `unmingle.video.likeness`.
     """
 
     name: str
@@ -46,6 +48,36 @@ class FaceTrack:
     boxes: np.ndarray
     segments: list[tuple[float, float]]
     thumbnail: np.ndarray
+    looks: np.ndarray = field(default_factory=lambda: np.zeros((0, 0), np.float32))
+
+    def like(self, other: "FaceTrack") -> float:
+        """Cosine of the two views of both that are most alike; 0 where there are none."""
+        return float((self.looks @ other.looks.T).max()) if self.looks.size and other.looks.size else 0.0
+
+    def renamed(self, name: str) -> "FaceTrack":
+        """The same with another name."""
+        return replace(self, name=name)
+
+    def joined(self, other: "FaceTrack") -> "FaceTrack":
+        """Both as one, whose views `other` has where this one is not seen."""
+        own = ~np.isnan(self.boxes[:, 0])
+        best = max(self, other, key=lambda track: track.seen)
+        with tempfile.TemporaryFile(prefix="unmingle-") as file:
+            for start in range(0, len(own), BLOCK):
+                part = slice(start, start + BLOCK)
+                mouths = self.mouths[part].copy()
+                hidden = ~mouths.any(axis=(1, 2))
+                mouths[hidden] = other.mouths[part][hidden]
+                file.write(mouths.tobytes())
+            file.flush()
+            return FaceTrack(
+                name=self.name,
+                mouths=np.memmap(file, np.uint8, "r", shape=self.mouths.shape),
+                boxes=np.where(own[:, None], self.boxes, other.boxes),
+                segments=sorted(self.segments + other.segments),
+                thumbnail=best.thumbnail,
+                looks=np.concatenate([self.looks, other.looks]),
+            )
 
     @property
     def seen(self) -> float:
@@ -151,6 +183,7 @@ def cut_tracks(
                 boxes=boxes.astype(np.float32),
                 segments=segments(~np.isnan(places[index][:, 0])),
                 thumbnail=thumbnails[index],
+                looks=np.array([look for stretch in people[index].stretches for look in stretch.looks]),
             )
         )
         file.close()
