@@ -36,6 +36,7 @@ DATA_LICENCES = {
     "esc10": "ESC-10: CC BY 3.0",
     "household": "household noises: CC0 or recorded by us",
     "librispeech": "LibriSpeech: CC BY 4.0",
+    "voxceleb2": "VoxCeleb2: CC BY 4.0 as published; rights in the videos stay with their owners",
     "speechocean762": "speechocean762: free for commercial and non-commercial use",
 }
 
