@@ -62,7 +62,10 @@ def row_of(name: str, run: Run, items: list[Mixture]) -> dict[str, Any]:
     for item in track(items, name, len(items)):
         estimate = run(item)
         rows.append(measure(estimate[None], item.sources, item.mixture[0], item.sample_rate, MEASURES))
-        right.append(si_sdr(estimate, item.sources[0]) > si_sdr(estimate, item.noise))
+        own, other = (
+            abs(float(estimate @ voice)) / np.linalg.norm(voice) for voice in (item.sources[0], item.noise)
+        )
+        right.append(own > other)
     means = {
         heading: round(
             float(np.mean([row[key] for row in rows if row[key] is not None])), 3 if key == "stoi" else 2
