@@ -1,6 +1,6 @@
 """Separators that see, on mixtures of two people of whom one or both are seen.
 
-    python benchmarks/faces.py --speech data [--models lips looking-to-listen] [--first 20]
+    python benchmarks/faces.py --speech data [--models lips mine.onnx] [--first 20]
 
 `valid-faces.csv` (made by `make_faces_set.py`): each row is a person who is seen, and another voice.
 Separators that see are told by the lips whose voice is wanted; of those that only hear, the output is taken
@@ -29,7 +29,7 @@ from unmingle.metrics.ratios import si_sdr
 MEASURES = ("si-sdr", "sdr", "pesq", "stoi")
 COLUMNS = {"si_sdri": "SI-SDRi [dB]", "sdri": "SDRi [dB]", "pesq_wb": "PESQ wb", "stoi": "STOI"}
 LATE_S = 0.5
-SEES, HEARS = ["lips", "looking-to-listen", "the-conversation"], ["duet"]
+SHIPPED = ["lips", "duet"]
 
 Run = Callable[[Mixture], np.ndarray]
 
@@ -82,7 +82,7 @@ def main() -> None:
     parser.add_argument(
         "--speech", type=Path, default=Path("data"), help="folder that the set's paths start in"
     )
-    parser.add_argument("--models", nargs="*", default=SEES + HEARS, help="names or weights files")
+    parser.add_argument("--models", nargs="*", default=SHIPPED, help="names or weights files")
     parser.add_argument("--first", type=int, help="so many mixtures")
     options = parser.parse_args()
     machine = report.machine()
@@ -108,7 +108,7 @@ def main() -> None:
         if some:
             table = report.table([row_of(name, run, some) for name, run in systems.items()])
             parts += [f"{what}, {len(some)} rows:", table]
-    report.publish("faces", parts, keep=options.first is None and options.models == SEES + HEARS)
+    report.publish("faces", parts, keep=options.first is None and options.models == SHIPPED)
 
 
 if __name__ == "__main__":
