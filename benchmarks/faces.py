@@ -98,7 +98,9 @@ def main() -> None:
                 systems[f"{separator.name}, face covered"] = seeing(separator, np.zeros_like)
         else:
             systems[f"{separator.name}, best of two"] = hearing(separator)
-    for name in list(ORACLES)[:-1]:  # the last one returns the voice itself
+    for name in ORACLES:
+        if name == "oracle-cirm":  # the voice itself
+            continue
         systems[name] = lambda item, name=name: oracle(
             name, item.mixture[0], np.stack([item.sources[0], item.noise]), item.sample_rate
         )[0]

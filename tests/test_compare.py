@@ -12,8 +12,8 @@ import numpy as np
 import pytest
 import soundfile
 import torch
+from small_models import tiny
 from test_metrics import RATE, talk
-from test_models import tiny
 from torch import Tensor, nn
 
 from unmingle.catalog import Card, cards

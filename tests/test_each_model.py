@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 import torch
-from test_models import TINY, noise, tiny
+from small_models import TINY, noise, tiny
 from torch import nn
 
 from unmingle.layers.masks import MASKS

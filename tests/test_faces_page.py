@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 import soundfile
 from playwright.sync_api import Browser, Page, expect
-from test_models import tiny
+from small_models import tiny
 from test_page import (  # noqa: F401
     PATIENCE_S,
     browser,

@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from test_models import tiny
+from small_models import tiny
 from torch import Tensor
 
 from unmingle.data.batch import Batch

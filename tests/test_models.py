@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from small_models import SMALL, TINY, cues, estimates_of, noise, tiny
 from torch import Tensor, nn
 
 from unmingle.data.batch import Batch
@@ -18,143 +19,6 @@ from unmingle.objectives.one_and_rest import OneAndRestObjective
 from unmingle.objectives.pit import WaveformPIT
 from unmingle.training.export import AGREEMENT_DB, LENGTHS, agreement_db, to_onnx
 from unmingle.training.precision import bfloat16_trains, choose_precision
-
-#: Constructor arguments of a version of each model that runs in milliseconds.
-TINY: dict[str, dict[str, Any]] = {
-    "band-split": {"n_features": 16, "hidden": 8, "n_blocks": 1},
-    "conv-tasnet": {
-        "n_filters": 16,
-        "n_features": 8,
-        "n_hidden": 16,
-        "n_skip": 8,
-        "n_blocks": 2,
-        "n_repeats": 2,
-    },
-    "deep-clustering": {"hidden": 8, "n_layers": 1, "n_embedding": 3, "dropout": 0.0},
-    "dprnn": {"n_filters": 16, "n_features": 8, "hidden": 8, "segment_size": 10, "n_blocks": 1},
-    "erb-unet": {"n_points": 16, "channels": (4, 6), "hidden": 8, "frame_hidden": 8},
-    "lips": {
-        "n_features": 16,
-        "hidden": 8,
-        "n_blocks": 1,
-        "width": 2,
-        "pool": 4,
-        "n_lips": 8,
-        "n_shared": 8,
-        "n_fused": 4,
-    },
-    "looking-to-listen": {
-        "n_channels": 4,
-        "n_last": 2,
-        "n_embedding": 8,
-        "n_visual": 8,
-        "lip_width": 2,
-        "pool": 4,
-        "hidden": 8,
-        "n_features": 8,
-    },
-    "looking-to-listen-audio": {"n_channels": 4, "n_last": 2, "hidden": 8, "n_features": 8},
-    "one-and-rest": {
-        "n_filters": 16,
-        "n_features": 8,
-        "n_hidden": 16,
-        "n_skip": 8,
-        "n_blocks": 2,
-        "n_repeats": 2,
-        "n_channels": 4,
-    },
-    "sepreformer": {
-        "n_filters": 16,
-        "stride": 16,
-        "n_features": 8,
-        "n_heads": 2,
-        "n_stages": 1,
-        "n_encoder_blocks": 1,
-        "n_decoder_blocks": 1,
-        "local_kernel_size": 5,
-        "max_distance": 20,
-        "dropout": 0.0,
-        "layer_scale": 0.5,
-    },
-    "sudormrf": {"n_filters": 16, "n_features": 8, "n_hidden": 16, "n_blocks": 2, "n_levels": 3},
-    "tasnet": {"n_filters": 16, "hidden": 8},
-    "the-conversation": {"n_channels": 8, "n_phase": 8, "n_embedding": 8, "lip_width": 2, "pool": 4},
-    "unet-a": {"n_channels": 2, "growth": 4, "n_blocks": 5},
-    "unet-b": {"n_filters": 2, "dropout": 0.0},
-    "upit": {"hidden": 8, "n_layers": 2, "dropout": 0.0},
-}
-
-#: Of a version that is large enough to learn two mixtures by heart.
-SMALL: dict[str, dict[str, Any]] = {
-    "band-split": {"n_features": 32, "hidden": 32, "n_blocks": 2},
-    "conv-tasnet": {
-        "n_filters": 64,
-        "n_features": 32,
-        "n_hidden": 64,
-        "n_skip": 32,
-        "n_blocks": 4,
-        "n_repeats": 2,
-    },
-    "deep-clustering": {"hidden": 64, "n_layers": 1, "n_embedding": 10, "dropout": 0.0},
-    "dprnn": {"n_features": 32, "hidden": 32, "segment_size": 20, "n_blocks": 2},
-    "erb-unet": {"n_src": 2},
-    "lips": {
-        "n_features": 32,
-        "hidden": 32,
-        "n_blocks": 2,
-        "width": 4,
-        "pool": 4,
-        "n_lips": 16,
-        "n_shared": 16,
-        "n_fused": 16,
-    },
-    "looking-to-listen": {
-        "n_fft": 256,
-        "hop": 80,
-        "window": 200,
-        "n_channels": 12,
-        "n_embedding": 16,
-        "n_visual": 16,
-        "lip_width": 4,
-        "pool": 4,
-        "hidden": 64,
-        "n_features": 64,
-    },
-    "looking-to-listen-audio": {
-        "n_fft": 256,
-        "hop": 80,
-        "window": 200,
-        "n_channels": 12,
-        "hidden": 64,
-        "n_features": 64,
-    },
-    "one-and-rest": {
-        "n_filters": 64,
-        "n_features": 32,
-        "n_hidden": 64,
-        "n_skip": 32,
-        "n_blocks": 4,
-        "n_repeats": 2,
-    },
-    "sepreformer": {
-        "n_filters": 64,
-        "stride": 16,
-        "n_features": 32,
-        "n_heads": 4,
-        "n_stages": 1,
-        "n_encoder_blocks": 1,
-        "n_decoder_blocks": 1,
-        "local_kernel_size": 17,
-        "dropout": 0.0,
-        "layer_scale": 0.1,
-    },
-    "sudormrf": {"n_filters": 64, "n_features": 32, "n_hidden": 64, "n_blocks": 4, "n_levels": 4},
-    "tasnet": {"n_filters": 64, "hidden": 64},
-    "the-conversation": {"n_channels": 64, "n_phase": 64, "n_embedding": 16, "lip_width": 4, "pool": 4},
-    "unet-a": {"growth": 12},
-    "unet-b": {"n_filters": 8, "dropout": 0.0},
-    "upit": {"hidden": 64, "n_layers": 2, "dropout": 0.0},
-}
 
 #: What each model is trained with, if not the best order of its estimates.
 OWN_OBJECTIVES: dict[str, nn.Module] = {
@@ -171,26 +35,6 @@ every_model = pytest.mark.parametrize("name", MODELS)
 ENHANCERS = [name for name in MODELS if "n_src" not in inspect.signature(MODELS[name]).parameters]
 
 
-def tiny(name: str, **arguments: Any) -> Any:
-    torch.manual_seed(0)
-    return build(name, **TINY[name], **arguments).eval()
-
-
-def cues(model: Any, mixture: Tensor) -> dict[str, Tensor]:
-    """Random cues for mixtures `(B, C, T)`, by name: the first items' are the same whatever the batch."""
-    n_batch, _, length = mixture.shape
-    rate = model.facts.sample_rate
-    return {
-        cue.name: torch.cat([torch.from_numpy(cue.drawn(1, length, rate, seed)) for seed in range(n_batch)])
-        for cue in model.facts.cues
-    }
-
-
-def estimates_of(model: Any, mixture: Tensor) -> Tensor:
-    """`(B, C, T)`, with random cues if it needs some → what the model returns."""
-    return model(mixture, **cues(model, mixture))
-
-
 def separate(model: Any, mixture: Tensor, n_src: int = 2) -> Tensor:
     """`(B, C, T)` → estimates `(B, S, T)`, through the model's head as at run time."""
     head, number = HEADS[model.facts.head], model.facts.n_src or n_src
@@ -200,10 +44,6 @@ def separate(model: Any, mixture: Tensor, n_src: int = 2) -> Tensor:
             return estimates_of(model, torch.from_numpy(samples)).numpy()
 
     return torch.stack([torch.from_numpy(head(infer, item.numpy(), number)) for item in mixture])
-
-
-def noise(*shape: int, level: float = 0.1) -> Tensor:
-    return torch.randn(*shape, generator=torch.Generator().manual_seed(0)) * level
 
 
 def everything_it_says(model: Any, mixture: Tensor) -> Tensor:
@@ -441,7 +281,7 @@ def test_the_declared_latency_of_a_causal_model_is_not_longer_than_it_is(
         ("unet-a", {"n_blocks": 8}, "must be odd"),
         ("unet-a", {"spectrogram": "phase"}, "no spectrogram 'phase'; there are complex, magnitude"),
         ("looking-to-listen", {"n_src": 6}, "n_src is 6; there are 1 to 5 faces"),
-        ("the-conversation", {"stage": "all"}, "no stage 'all'; there are magnitude, phase, both"),
+        ("lips", {"n_streams": 1}, "n_streams is 1; a face is to choose among two or more"),
         ("unet-b", {"n_fft": 256}, "n_fft=256 has 129 bins; their number must be a multiple of 16"),
         ("band-split", {"ahead": 1}, "ahead is 1; only a causal network waits"),
         ("erb-unet", {"n_points": 100}, "must be a multiple of 8"),

@@ -143,7 +143,9 @@ def train(
     best = run(resolved, folder, resume=resume, init=init, progress=not quiet)
     plot_curves(folder / "curves.csv", folder / "curves.png")
     training = read_header(best)["training"]
-    reached = f"{training['held_out_si_sdri_db']:.2f} dB SI-SDRi on held-out speakers"
+    chosen_by = next(key for key in training if key.startswith("held_out_"))
+    unit = "dB SI-SDRi" if chosen_by.endswith("_db") else chosen_by.removeprefix("held_out_")
+    reached = f"{training[chosen_by]:.2f} {unit} on held-out speakers"
     typer.echo(f"reached: {reached}, {training['steps']} steps")
     typer.echo(f"weights: {best}\ncurves:  {folder / 'curves.png'}")
 

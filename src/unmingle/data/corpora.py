@@ -1,23 +1,20 @@
 """Corpora: lists of recordings with a speaker and a split, decoded once into a memory-mapped cache."""
 
 import csv
-import hashlib
-import json
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from copy import copy
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import soundfile
 import soxr
 
 from unmingle.console import say, track
+from unmingle.data.decoded import Decoded
 from unmingle.data.utterance import Utterance
 from unmingle.data.video_corpora import PICTURE_SUFFIXES, SOUND_SUFFIXES, read_video_corpus
 from unmingle.errors import InputError
 from unmingle.media.audio import open_audio
-from unmingle.results.folders import replacing
 
 URBANSOUND = Path("metadata/UrbanSound8K.csv")  # in the folder of UrbanSound8K
 URBANSOUND_SPLITS = {"10": "valid", "9": "test"}  # by fold; the other folds are for training
@@ -142,7 +139,7 @@ def check_splits(recordings: list[Utterance]) -> None:
             )
 
 
-class Corpus:
+class Corpus(Decoded):
     """Recordings decoded to mono 16-bit samples in one memory-mapped file.
 
     Attributes:
@@ -152,75 +149,36 @@ class Corpus:
     Args:
         recordings: the files; stereo is averaged to mono.
         sample_rate: wanted rate [Hz].
-        cache: folder for the decoded samples. A second corpus of the same files, sizes and rate reads what
-            the first one wrote.
+        cache: folder for the decoded samples; see `Decoded`.
         name: what the progress bar calls it.
 
     Raises:
         ValueError: no recordings, or one of them cannot be decoded; the message names it.
     """
 
+    suffix = ".i16"
+
     def __init__(
         self, recordings: list[Utterance], *, sample_rate: int, cache: str | Path, name: str = "recordings"
     ) -> None:
         if not recordings:
             raise ValueError(f"no {name} to decode")
-        self.recordings, self.sample_rate = recordings, sample_rate
-        identity = json.dumps(
-            [sample_rate, [[str(r.path.resolve()), r.path.stat().st_size] for r in recordings]]
-        )
-        stem = Path(cache) / hashlib.sha256(identity.encode()).hexdigest()[:16]
-        samples_path, ends_path = stem.with_suffix(".i16"), stem.with_suffix(".ends.npy")
-        if not ends_path.is_file():
-            stem.parent.mkdir(parents=True, exist_ok=True)
-            self._decode(samples_path, ends_path, name)
-        self._path = samples_path.resolve()
-        self._samples = self._open()
-        self._stops = np.load(ends_path)
-        self._starts = np.append(0, self._stops[:-1])
+        self.sample_rate, self._cache, self._name = sample_rate, cache, name
+        super().__init__(recordings, cache, sample_rate)
 
-    def _open(self) -> np.ndarray:
-        return np.memmap(self._path, "<i2", "r")
+    def _open(self, path: Path) -> np.ndarray:
+        return np.memmap(path, "<i2", "r")
 
-    def __getstate__(self) -> dict[str, Any]:
-        # A memory map would be pickled with all of its samples; a worker opens the file itself.
-        return {key: value for key, value in vars(self).items() if key != "_samples"}
-
-    def __setstate__(self, state: dict[str, Any]) -> None:
-        vars(self).update(state)
-        self._samples = self._open()
-
-    def _decode(self, samples_path: Path, ends_path: Path, name: str) -> None:
-        lengths = []
-        say(f"decoding {len(self.recordings)} files ({name}) into {samples_path.parent}, once")
-        with replacing(samples_path) as beside, beside.open("wb") as file, ThreadPoolExecutor() as pool:
+    def _decode(self) -> Iterator[np.ndarray]:
+        say(f"decoding {len(self.recordings)} files ({self._name}) into {self._cache}, once")
+        with ThreadPoolExecutor() as pool:
             decoded = pool.map(lambda recording: read_mono(recording.path, self.sample_rate), self.recordings)
-            for samples in track(decoded, f"decoding {name}", len(self.recordings)):
-                file.write((samples.clip(-1, 1) * 32767).round().astype("<i2").tobytes())
-                lengths.append(len(samples))
-        with replacing(ends_path) as beside, beside.open("wb") as file:
-            np.save(file, np.cumsum(lengths))
-
-    def only(self, recordings: list[Utterance]) -> "Corpus":
-        """The same decoded samples, seen through some of the recordings."""
-        place = {recording: index for index, recording in enumerate(self.recordings)}
-        chosen = [place[recording] for recording in recordings]
-        part = copy(self)
-        part.recordings, part._starts, part._stops = recordings, self._starts[chosen], self._stops[chosen]
-        return part
-
-    def __len__(self) -> int:
-        return len(self.recordings)
-
-    def length(self, index: int) -> int:
-        """Length of one recording [samples]."""
-        return int(self._stops[index] - self._starts[index])
+            for samples in track(decoded, f"decoding {self._name}", len(self.recordings)):
+                yield (samples.clip(-1, 1) * 32767).round().astype("<i2")
 
     def read(self, index: int, start: int = 0, stop: int | None = None) -> np.ndarray:
         """Samples `start` to `stop` of one recording, float32 `(T,)` in −1…1."""
-        begin = int(self._starts[index])
-        stop = self.length(index) if stop is None else min(stop, self.length(index))
-        return self._samples[begin + start : begin + stop].astype(np.float32) / 32767
+        return self.rows(index, start, stop).astype(np.float32) / 32767
 
 
 def read_mono(path: Path, sample_rate: int) -> np.ndarray:

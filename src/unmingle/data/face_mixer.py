@@ -27,7 +27,7 @@ class FaceMixer(Mixer):
         p_still: share of mixtures in which one of the people seen is silent for a while, or all the time, and
             keeps the mouth still.
         augment: change the pictures at random: mirrored, moved, brighter, darker, blurred, missing.
-        drawing: arguments of `Mixer`. `p_fewer`, `p_partial` and `weights` do not matter here.
+        drawing: arguments of `Mixer`; `p_fewer` and `p_partial` do not matter here.
     """
 
     def __init__(

@@ -24,7 +24,7 @@ class Lips(nn.Module):
 
     So little of it has to be learnt from pictures that an hour of faces will do.
 
-    Where all pictures are missing it has to guess by ear: the louder stream, as a rule.
+    Where all pictures are missing it can only guess by ear.
 
     Differs from the papers: RTFS-Net fuses features of lips into the network that separates; here it starts
     from a separator that hears, and chooses among what it has separated.
@@ -64,6 +64,8 @@ class Lips(nn.Module):
         n_fused: int = 64,
     ) -> None:
         super().__init__()
+        if n_streams < 2:
+            raise ValueError(f"n_streams is {n_streams}; a face is to choose among two or more")
         self.facts = Facts(sample_rate=sample_rate, n_src=1, cues=(lips(1),), order="cued")
         self.hearing = BandSplit(
             n_src=n_streams,

@@ -9,7 +9,6 @@ from unmingle.layers.lips import LipEncoder
 from unmingle.layers.pictures import beside_frames
 from unmingle.layers.stft import STFT
 
-STAGES = ("magnitude", "phase", "both")
 FRAMES_PER_PICTURE = 4  # of 10 ms
 N_VISUAL, N_AUDIO, N_JOINT, N_PHASE = 10, 5, 15, 6  # blocks
 HALVED, DOUBLED = (1, 3), (4, 9)  # audio blocks that halve the number of frames, joint blocks that double it
@@ -25,9 +24,9 @@ class TheConversation(nn.Module):
     The second network sees these masked magnitudes and the mixture's phase (cosine and sine) and says through
     6 blocks what is to be added to that phase, after which every bin is brought to length 1 again.
 
-    Paper's order of training: `stage` "magnitude" (the mixture's phase is taken), then "phase" (what finds
-    the magnitudes is frozen, its batch norms included), then "both". The weights of every stage have the same
-    names, so that each begins with those of the one before.
+    Paper's order of training: with `mixture_phase`; then without it, while the encoder and what finds the
+    magnitudes are frozen; then all of it. The weights have the same names each time, so that each training
+    begins with those of the one before.
 
     Differs from the paper: each block is a batch norm, ReLU and the convolution, in that order, added to what
     goes in, which at another rate is averaged or repeated; magnitudes go in over their root mean square and
@@ -44,7 +43,7 @@ class TheConversation(nn.Module):
         n_phase: of those that find the phase.
         n_embedding: of each picture.
         lip_width, pool: of the encoder of mouths; see `LipEncoder`.
-        stage: what is trained: "magnitude", "phase" or "both".
+        mixture_phase: take the phase of the mixture, and leave the network for the phase out.
 
     References:
         T. Afouras, J. S. Chung and A. Zisserman, "The Conversation: deep audio-visual speech enhancement",
@@ -63,11 +62,9 @@ class TheConversation(nn.Module):
         n_embedding: int = 512,
         lip_width: int = 64,
         pool: int = 1,
-        stage: str = "both",
+        mixture_phase: bool = False,
     ) -> None:
         super().__init__()
-        if stage not in STAGES:
-            raise ValueError(f"no stage {stage!r}; there are {', '.join(STAGES)}")
         self.facts = Facts(
             sample_rate=sample_rate,
             n_src=1,
@@ -75,18 +72,11 @@ class TheConversation(nn.Module):
             order="cued",
             chunk=10 * sample_rate,
         )
-        self.sample_rate, self.power, self.stage = sample_rate, power, stage
+        self.sample_rate, self.power, self.mixture_phase = sample_rate, power, mixture_phase
         self.stft = STFT(n_fft=n_fft, hop=hop)
         self.encoder = LipEncoder(n_features=n_embedding, width=lip_width, pool=pool)
         self.magnitude = MagnitudeNetwork(self.stft.n_bins, n_embedding, n_channels)
         self.phase = PhaseNetwork(self.stft.n_bins, n_phase)
-
-    def train(self, mode: bool = True) -> "TheConversation":
-        super().train(mode)
-        if self.stage == "phase":
-            self.encoder.eval()
-            self.magnitude.eval()
-        return self
 
     def forward(self, mixture: Tensor, lips: Tensor) -> Tensor:
         """`(B, 1, T)` and pictures of a mouth `(B, 1, 88, 88, N)` → the voice `(B, 1, T)`."""
@@ -96,9 +86,8 @@ class TheConversation(nn.Module):
             spectrum = spectrum / scale
             magnitude = (spectrum.square().sum(1) + 1e-8).sqrt()
             phase, compressed = spectrum / magnitude[:, None], magnitude**self.power
-        with torch.set_grad_enabled(torch.is_grad_enabled() and self.stage != "phase"):
-            mask = self._mask(compressed, lips)
-        if self.stage != "magnitude":
+        mask = self._mask(compressed, lips)
+        if not self.mixture_phase:
             phase = self.phase(mask * compressed, phase)
         with torch.autocast(mixture.device.type, enabled=False):
             voice = (mask * magnitude)[:, None] * phase * scale

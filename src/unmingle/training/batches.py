@@ -157,13 +157,15 @@ def build_mixers(data: DataRecipe) -> tuple[Mixer, Mixer]:
             "train", for_training, n_items=data.n_items or ENDLESS, **{"augment": True} if data.faces else {}
         )
         plain: dict[str, Any] = {"p_fewer": 0.0, "p_partial": 0.0, "speed": (1.0, 1.0), "tilt_db": 0.0}
+        # Of a voice alone nothing is gained, whatever is done to it.
+        two: dict[str, Any] = {"p_still": 0.0, "p_others": (0.0, 1.0)}
         choosing = data.mixer(
             "train",
             for_choosing,
             seed=data.seed + 1,
             n_items=data.n_valid,
             length_s=data.valid_length_s,
-            **plain | ({"p_still": 0.0} if data.faces else {}),
+            **plain | (two if data.faces else {}),
         )
     except (ValueError, FileNotFoundError) as error:
         raise InputError(str(error)) from None

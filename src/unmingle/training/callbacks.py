@@ -13,6 +13,7 @@ from unmingle.training.optimizers import optimizer_tensors
 from unmingle.weights_file import float16_state, save_weights
 
 REFRESH_EVERY = 20  # steps between two looks at figures that lie on the device
+SI_SDRI = "si_sdri"
 
 
 class ProgressBar(Callback):
@@ -41,13 +42,18 @@ class ProgressBar(Callback):
             return
         shown = [f"step {module.global_step}"]
         if not self.bar.disable:
-            for key in ("train_loss", "valid_si_sdri"):
+            for key in ("train_loss", f"valid_{chosen_by(module)}"):
                 if key in trainer.callback_metrics:
                     shown.append(f"{key.replace('_', ' ')} {float(trainer.callback_metrics[key]):.2f}")
         self.bar.update(self.task, completed=module.share_done, description=", ".join(shown))
 
     def teardown(self, trainer: lightning.Trainer, module: Any, stage: str) -> None:
         self.bar.stop()
+
+
+def chosen_by(module: Any) -> str:
+    """The part of the objective by which the best weights are chosen; a higher one is better."""
+    return getattr(module.objective, "chosen_by", SI_SDRI)
 
 
 class CheckpointWriter(Callback):
@@ -65,14 +71,15 @@ class CheckpointWriter(Callback):
     def on_validation_end(self, trainer: lightning.Trainer, module: Any) -> None:
         if trainer.sanity_checking:
             return
-        score = float(trainer.callback_metrics["valid_si_sdri"])
+        measure = chosen_by(module)
+        score = float(trainer.callback_metrics[f"valid_{measure}"])
         training = {
             "steps": module.global_step,
             "hours_of_audio": round(module.hours_of_audio, 3),
             "minutes": round(module.minutes, 2),
             "clock": module.recipe.trainer.clock,
             "threads": torch.get_num_threads(),
-            "held_out_si_sdri_db": round(score, 3),
+            f"held_out_{measure}{'_db' if measure == SI_SDRI else ''}": round(score, 3),
             "corpora": list(module.mixers[0].corpora),
             "items_seen": module.items_seen,
             **({"earlier": module.earlier} if module.earlier else {}),

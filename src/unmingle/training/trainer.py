@@ -299,6 +299,7 @@ def train(
     warnings.filterwarnings("ignore", message=".*dataloader is not resumable.*")
     warnings.filterwarnings("ignore", message=".*does not have many workers.*")
     warnings.filterwarnings("ignore", message=".*`training_step` returned `None`.*")
+    warnings.filterwarnings("ignore", message=".*in eval mode at the start of training.*")  # frozen parts
     if torch.cuda.is_available():  # TF32
         torch.set_float32_matmul_precision("high")
     model, objective = build_parts(recipe)
