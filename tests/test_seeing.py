@@ -25,15 +25,17 @@ from unmingle.weights_file import load_state, save_weights
 
 RATE, LENGTH, N_PICTURES = 16_000, 8_000, 13
 
-SEEING = [name for name in MODELS if tiny(name).facts.cues == (lips(tiny(name).facts.n_src or 0),)]
+SEEING = [name for name in MODELS if tiny(name).facts.cues == (lips(tiny(name).facts.n_src),)]
 every_one = pytest.mark.parametrize("name", SEEING)
 
 
 def faces_of(model: Any, n_batch: int, n_pictures: int = N_PICTURES) -> Tensor:
-    """Pictures of random brightness and texture, some of them missing `(B, S, 88, 88, N)`."""
-    generator = torch.Generator().manual_seed(n_batch)
-    brightness = torch.rand(n_batch, model.facts.n_src, 1, 1, n_pictures, generator=generator)
-    texture = torch.rand(n_batch, model.facts.n_src, LIPS_SIZE, LIPS_SIZE, 1, generator=generator)
+    """Pictures of random brightness and texture, some of them missing `(B, S, 88, 88, N)`; two faces where
+    there may be any number.
+    """
+    generator, n_src = torch.Generator().manual_seed(n_batch), model.facts.n_src or 2
+    brightness = torch.rand(n_batch, n_src, 1, 1, n_pictures, generator=generator)
+    texture = torch.rand(n_batch, n_src, LIPS_SIZE, LIPS_SIZE, 1, generator=generator)
     return 255 * texture * brightness * (brightness > 0.2)
 
 
@@ -76,6 +78,42 @@ def test_weights_for_one_face_serve_three() -> None:
     assert differ(alone, three(mixture, faces)) < 1e-5
 
 
+@pytest.mark.parametrize("order", [[1, 0], [2, 0, 1]])
+def test_lips_take_any_number_of_faces_in_any_order(order: list[int]) -> None:
+    model, mixture = seeing("lips", n_streams=3), noise(2, 1, LENGTH)
+    faces = torch.cat([faces_of(model, 2), faces_of(model, 2).flip(-1)], 1)[:, : len(order)]
+    estimates = model(mixture, faces)
+    assert estimates.shape == (2, len(order), LENGTH)
+    assert differ(estimates[:, order], model(mixture, faces[:, order])) < 1e-4
+    assert differ(estimates, estimates[:, order]) > 1e-4
+
+
+def test_what_one_face_claims_another_does_not_get() -> None:
+    odds = torch.tensor([[[8.0, 0.0], [3.0, 2.0]]])
+    alone, together = tiny("lips").assigned(odds[:, 1:]), tiny("lips").assigned(odds)[:, 1:]
+    assert alone.argmax() == 0 and together.argmax() == 1
+
+
+@pytest.mark.parametrize("n_streams", [2, 3])
+def test_a_stream_goes_to_one_face_and_a_face_has_one_stream(n_streams: int) -> None:
+    odds = 6 * torch.randn(20, 3, n_streams, generator=torch.Generator().manual_seed(0))
+    shares = tiny("lips").assigned(odds).sigmoid()
+    assert shares.sum(1).max() < 1.05 and shares.sum(2).max() < 1.05
+
+
+@pytest.mark.parametrize("backend", ["onnxruntime", "openvino"])
+def test_an_exported_one_takes_any_number_of_faces(backend: str, tmp_path: Path) -> None:
+    model = seeing("lips")
+    export(saved(model, tmp_path / "model.safetensors"), "mine", out=tmp_path / "out")
+    mixture, found = noise(1, LENGTH).numpy(), load(tmp_path / "out" / "mine.onnx", backend=backend)
+    exact = load(tmp_path / "out" / "mine.safetensors")
+    for n_faces in (1, 3):
+        faces = faces_of(model, 1)[0].repeat(2, 1, 1, 1)[:n_faces].numpy()
+        voices = found(mixture, {"lips": faces})
+        assert voices.shape == (n_faces, LENGTH)
+        assert np.allclose(voices, exact(mixture, {"lips": faces}), atol=1e-2 * np.abs(mixture).max())
+
+
 @every_one
 def test_where_no_face_is_seen_estimates_are_finite_and_all_alike(name: str) -> None:
     model, mixture = seeing(name), noise(2, 1, LENGTH)
@@ -101,7 +139,8 @@ def test_pictures_that_are_late_change_what_is_heard(name: str) -> None:
 @pytest.mark.parametrize("n_pictures", [1, N_PICTURES - 1, N_PICTURES + 5])
 def test_too_few_or_too_many_pictures_are_no_error(name: str, n_pictures: int) -> None:
     model = seeing(name)
-    assert model(noise(1, 1, LENGTH), faces_of(model, 1, n_pictures)).shape == (1, model.facts.n_src, LENGTH)
+    faces = faces_of(model, 1, n_pictures)
+    assert model(noise(1, 1, LENGTH), faces).shape == (1, faces.shape[1], LENGTH)
 
 
 @every_one
@@ -148,7 +187,7 @@ def toys(n: int, n_faces: int) -> list[Mixture]:
 @every_one
 def test_evaluation_shows_a_model_its_faces(name: str, tmp_path: Path) -> None:
     model = seeing(name)
-    n_src, path = model.facts.n_src, saved(model, tmp_path / "model.safetensors")
+    n_src, path = model.facts.n_src or 2, saved(model, tmp_path / "model.safetensors")
     item = toys(1, n_src)[0]
     item.cues["voice"] = np.zeros(3, np.float32)  # which it does not declare
     blind = toys(1, n_src)[0]

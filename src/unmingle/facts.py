@@ -32,12 +32,12 @@ class Cue:
     Attributes:
         name: such as "faces" or "voice".
         rate: values per second on the cue's last axis [Hz]; None for one that has no time axis.
-        shape: of one value; a cue of N values is `(*shape, N)`.
+        shape: of one value; a cue of N values is `(*shape, N)`. None stands for as many as there are voices.
     """
 
     name: str
     rate: float | None = None
-    shape: tuple[int, ...] = ()
+    shape: tuple[int | None, ...] = ()
 
     def cut(self, values: Any, start: int, length: int, sample_rate: int) -> Any:
         """The values `(…, n)` of the samples `start` to `start + length`; the last is repeated at the end."""
@@ -52,21 +52,23 @@ class Cue:
 
     def drawn(self, n_batch: int, length: int, sample_rate: int, seed: int) -> Any:
         """Random values for `length` samples, where no real ones are at hand: 0 … 255, as pictures have them,
-        and zeros in a third of the time, `(B, *shape, n)`; float32.
+        and zeros in a third of the time, `(B, *shape, n)`, of two voices where there may be any number;
+        float32.
         """
         import numpy as np
 
         rng = np.random.default_rng(seed)
         n = 1 if self.rate is None else ceil(length * self.rate / sample_rate)
-        values = 255 * rng.random((n_batch, *self.shape, n), np.float32)
+        shape = [2 if size is None else size for size in self.shape]
+        values = 255 * rng.random((n_batch, *shape, n), np.float32)
         if self.rate is None:
             return values[..., 0]
         values[..., 1::3] = 0
         return values
 
 
-def lips(n_src: int) -> Cue:
-    """Of each face, grey pictures of its mouth, 0 to 255; all 0 where it is not seen."""
+def lips(n_src: int | None) -> Cue:
+    """Of each face (None = any number), grey pictures of its mouth, 0 to 255; all 0 where it is not seen."""
     return Cue(LIPS, LIPS_RATE, (n_src, LIPS_SIZE, LIPS_SIZE))
 
 
@@ -134,9 +136,13 @@ class Facts:
         for cue in self.cues:
             values = np.asarray(given[cue.name], np.float32)
             shape = values.shape if cue.rate is None else values.shape[:-1]
-            if shape != cue.shape or (cue.rate is not None and not values.size):
+            wanted_shape = tuple(self.n_src if size is None else size for size in cue.shape)
+            fits = len(shape) == len(wanted_shape) and all(
+                want in (None, size) for want, size in zip(wanted_shape, shape, strict=True)
+            )
+            if not fits or (cue.rate is not None and not values.size):
                 timed = "" if cue.rate is None else f" and {cue.rate:g} values a second on the last axis"
-                expected = f"expected {cue.shape}{timed}"
+                expected = f"expected {wanted_shape}{timed}".replace("None", "any number")
                 raise UsageError(f"the cue {cue.name} is of shape {values.shape}; {expected}")
             arrays[cue.name] = values
         return arrays

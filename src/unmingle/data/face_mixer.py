@@ -13,6 +13,9 @@ from unmingle.data.mixture import Mixture
 from unmingle.data.mouths import Mouths
 from unmingle.facts import LIPS, LIPS_RATE, LIPS_SIZE
 
+# Another camera's view of a mouth: largest angle [degrees], slant and stretch, smallest part of the picture.
+TURNED, SLANTED, STRETCHED, SMALLEST = 12.0, 0.12, 0.15, 0.75
+
 
 class FaceMixer(Mixer):
     """Draws mixtures in which every source has a face; the voices of others are noise.
@@ -24,9 +27,12 @@ class FaceMixer(Mixer):
         unseen: voices of people without pictures, or None for none.
         p_others: the shares of mixtures with no, one, two, … other voices.
         p_unseen: share of the other voices that are drawn from `unseen`; the rest are of `speech`.
-        p_still: share of mixtures in which one of the people seen is silent for a while, or all the time, and
-            keeps the mouth still.
-        augment: change the pictures at random: mirrored, moved, brighter, darker, blurred, missing.
+        p_still: how often each of the people seen is silent for a while, one perhaps all the time, and keeps
+            the mouth still.
+        p_hidden: share of mixtures in which one of the people seen is heard, but all of the pictures are
+            missing.
+        augment: change the pictures at random: mirrored, moved, turned, stretched, brighter,
+            darker, blurred, partly hidden, missing.
         drawing: arguments of `Mixer`; `p_fewer` and `p_partial` do not matter here.
     """
 
@@ -40,13 +46,15 @@ class FaceMixer(Mixer):
         p_others: Sequence[float] = (0.0, 1.0),
         p_unseen: float = 0.0,
         p_still: float = 0.0,
+        p_hidden: float = 0.0,
         augment: bool = False,
         **drawing: Any,
     ) -> None:
         super().__init__(speech, noise, **drawing)
         self.mouths, self.unseen = mouths, unseen
         self.p_others = np.array(p_others) / np.sum(p_others)
-        self.p_unseen, self.p_still, self.augment = p_unseen if unseen is not None else 0.0, p_still, augment
+        self.p_unseen = p_unseen if unseen is not None else 0.0
+        self.p_still, self.p_hidden, self.augment = p_still, p_hidden, augment
 
     def __getitem__(self, index: int) -> Mixture:
         if not 0 <= index < self.n_items:
@@ -58,7 +66,8 @@ class FaceMixer(Mixer):
         seen, further = order[: self.n_src], list(order[self.n_src :])
         rate, loudest_db = self.speech.sample_rate, rng.uniform(*self.level_db)
         t60_s = rng.uniform(*self.t60_s) if rng.random() < self.p_room else 0.0
-        still = int(rng.integers(self.n_src)) if rng.random() < self.p_still else None
+        still = np.flatnonzero(rng.random(self.n_src) < self.p_still)
+        hidden = int(rng.integers(self.n_src)) if self.p_hidden and rng.random() < self.p_hidden else None
         sources = np.zeros((self.n_src, self.length), np.float32)
         noise = np.zeros(self.length, np.float32)
         lips, names = [], []
@@ -72,8 +81,10 @@ class FaceMixer(Mixer):
         for row, person in enumerate(seen):
             file = int(rng.choice(people[person]))
             voice, pictures = self._talking(file, rng)
-            if row == still:
-                self._silence(voice, pictures, rng)
+            if row in still:
+                self._silence(voice, pictures, rng, whole=row == still[0] and rng.random() < 0.5)
+            if row == hidden:
+                pictures[:] = 0
             sources[row], in_air = placed(voice)
             noise += in_air - sources[row]
             lips.append(self._changed(pictures, rng) if self.augment else pictures)
@@ -117,16 +128,18 @@ class FaceMixer(Mixer):
     def _n_pictures(self) -> int:
         return ceil(self.length * LIPS_RATE / self.speech.sample_rate)
 
-    def _silence(self, voice: np.ndarray, pictures: np.ndarray, rng: np.random.Generator) -> None:
-        """Silence a stretch of a voice, all of it half of the time, and keep the mouth as it is in the
-        quietest moment, but for a tremor.
+    def _silence(
+        self, voice: np.ndarray, pictures: np.ndarray, rng: np.random.Generator, *, whole: bool
+    ) -> None:
+        """Silence a stretch of a voice, or the whole, and keep the mouth as it is in the quietest moment, but
+        for a tremor.
         """
         n, step = self._n_pictures, self.speech.sample_rate / LIPS_RATE
         energy = [
             np.square(voice[round(k * step) : round((k + 5) * step)]).sum() for k in range(max(n - 5, 1))
         ]
         quiet = int(np.argmin(energy)) + 2
-        n_still = n if rng.random() < 0.5 else int(n * rng.uniform(0.2, 0.8))
+        n_still = n if whole else int(n * rng.uniform(0.2, 0.8))
         first = int(rng.integers(n - n_still + 1))
         walk = np.clip(np.cumsum(rng.integers(-1, 2, n_still)), -2, 2)
         pictures[first : first + n_still] = pictures[np.clip(quiet + walk, 0, n - 1)]
@@ -136,14 +149,14 @@ class FaceMixer(Mixer):
     def _changed(pictures: np.ndarray, rng: np.random.Generator) -> np.ndarray:
         """Pictures `(N, side, side)` as another camera would have taken them."""
         missing = np.logical_not(pictures.any(axis=(1, 2)))
-        side = int(rng.integers(LIPS_SIZE * 4 // 5, LIPS_SIZE + 1))
-        corner = rng.integers(LIPS_SIZE - side + 1, size=2)
-        rows, columns = (first + np.arange(LIPS_SIZE) * side // LIPS_SIZE for first in corner)
-        if rng.random() < 0.5:
-            columns = columns[::-1]
-        changed: np.ndarray = pictures[:, rows[:, None], columns].astype(np.float32)
+        rows, columns = FaceMixer._turned(rng)
+        changed: np.ndarray = pictures[:, rows, columns].astype(np.float32)
         if rng.random() < 0.2:
             changed = (changed + np.roll(changed, 1, 1) + np.roll(changed, 1, 2) + np.roll(changed, 2, 2)) / 4
+        if rng.random() < 0.3:  # something before a part of it
+            top, left = rng.integers(LIPS_SIZE - 10, size=2)
+            height, width = rng.integers(10, LIPS_SIZE // 2, size=2)
+            changed[:, top : top + height, left : left + width] = rng.uniform(0, 255)
         brightness, contrast = rng.uniform(-25, 25), rng.uniform(0.7, 1.3)
         changed = (changed * contrast + brightness).clip(1, 255).astype(np.uint8)
         changed = np.roll(changed, int(rng.integers(-1, 2)), 0)
@@ -156,3 +169,25 @@ class FaceMixer(Mixer):
             changed[again] = changed[np.maximum(again - 1, 0)]
         changed[missing] = 0
         return changed
+
+    @staticmethod
+    def _turned(rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
+        """Rows and columns `(side, side)` of a picture from which another is made of it: larger, turned,
+        stretched, slanted, moved, half of the time mirrored.
+        """
+        angle, slant = np.radians(rng.uniform(-TURNED, TURNED)), rng.uniform(-SLANTED, SLANTED)
+        stretch, size = rng.uniform(1 - STRETCHED, 1 + STRETCHED), rng.uniform(SMALLEST, 1)
+        turn = np.array([[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]])
+        change = size * turn @ np.array([[1 / stretch, 0], [slant, stretch]])
+        if rng.random() < 0.5:
+            change[:, 1] *= -1
+        middle = (LIPS_SIZE - 1) / 2
+        grid = np.indices((LIPS_SIZE, LIPS_SIZE)).reshape(2, -1) - middle
+        moved = rng.uniform(-1, 1, (2, 1)) * (1 - size) * middle
+        rows, columns = (
+            np.rint(change @ grid + moved + middle)
+            .astype(int)
+            .clip(0, LIPS_SIZE - 1)
+            .reshape(2, LIPS_SIZE, -1)
+        )
+        return rows, columns

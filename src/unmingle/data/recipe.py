@@ -98,6 +98,7 @@ class DataRecipe:
     p_others: list[Share] = field(default_factory=lambda: [0.0, 1.0])
     p_unseen: Share = 0.0
     p_still: Share = 0.0
+    p_hidden: Share = 0.0
     weights: dict[str, float] = field(default_factory=dict)
 
     def voices(self, split: str) -> list[Utterance]:
@@ -159,7 +160,7 @@ class DataRecipe:
         if self.speech:
             others = self._of(self.speech, self.speech_root, split, self.corpora)
             unseen = self.decode(others, "voices of people who are not seen")
-        seen = {key: getattr(self, key) for key in ("p_others", "p_unseen", "p_still")}
+        seen = {key: getattr(self, key) for key in ("p_others", "p_unseen", "p_still", "p_hidden")}
         return FaceMixer(speech, noise, mouths=mouths, unseen=unseen, **seen | arguments)
 
     def drawing(self) -> dict[str, Any]:

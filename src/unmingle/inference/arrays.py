@@ -65,8 +65,7 @@ def separate(
         reader = as_lip_reader(model)
         mixture = at_microphones(channels, reader.facts.n_mics)
         return _through(FaceVoices(reader, faces, sample_rate), mixture, sample_rate, progress)
-    separator, as_it_is = as_separator(model, speakers)
-    separator.facts.arranged(cues)  # none can be given to one that takes none
+    separator, as_it_is = as_separator(model, speakers, cues)
     mixture = at_microphones(channels, separator.facts.n_mics)
     wanted = None
     if targets is not None:

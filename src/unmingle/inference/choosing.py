@@ -1,7 +1,9 @@
 """Which separator a recording goes through: the one that was named, or the best there is."""
 
+from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 from unmingle.catalog import check
 from unmingle.errors import UsageError
@@ -18,7 +20,9 @@ N_MORE = 3  # outputs of the default where more speak at once than the usual one
 STREAMS = 2  # of a separator that returns as many voices as it is told, where their number is not known
 
 
-def as_separator(model: Model, speakers: Speakers | None) -> tuple[SeparatorLike, bool]:
+def as_separator(
+    model: Model, speakers: Speakers | None, cues: Mapping[str, Any] | None = None
+) -> tuple[SeparatorLike, bool]:
     """The separator that `model` names or is, the default unless given; and whether its outputs are the
     voices.
 
@@ -26,7 +30,8 @@ def as_separator(model: Model, speakers: Speakers | None) -> tuple[SeparatorLike
     they are streams, on which people are found.
 
     Raises:
-        UsageError: there is none, it is for another task, or `speakers` is no number of people.
+        UsageError: there is none, it is for another task, `speakers` is no number of people, or the cues are
+            not those that it takes.
     """
     separator = opened(model)
     fewest, most = number_of_people("auto" if speakers is None else speakers)
@@ -36,6 +41,10 @@ def as_separator(model: Model, speakers: Speakers | None) -> tuple[SeparatorLike
         ), False
     facts = separator.facts
     check(facts, name_of(separator), task="separate")
+    given = facts.arranged(cues)  # none can be given to one that takes none
+    if facts.cues and facts.n_src is None:
+        n_src = next(len(given[cue.name]) for cue in facts.cues if None in cue.shape)
+        return for_speakers(separator, n_src), True
     if facts.cues or (speakers is None and facts.n_src is not None):
         return separator, True
     if speakers is None:
@@ -76,12 +85,12 @@ def as_enhancer(model: Model) -> SeparatorLike:
 
 
 def as_lip_reader(model: Model) -> SeparatorLike:
-    """The separator that `model` names or is, the default one if it is None, which takes the voice of one
-    face out of a mixture; UsageError if it does not.
+    """The separator that `model` names or is, the default one if it is None, which takes the voices of faces,
+    one or any number, out of a mixture; UsageError if it does not.
     """
     reader = opened(model) or load(cue=LIPS)
-    if reader.facts.cues != (lips(1),):
-        remedy = "choose one whose cue is the lips of one face, or leave the choice to unmingle"
+    if reader.facts.cues not in ((lips(1),), (lips(None),)):
+        remedy = "choose one whose cue is the lips of one face or of any number, or leave it to unmingle"
         raise UsageError(f"model {name_of(reader)} does not separate by sight; {remedy}")
     return reader
 

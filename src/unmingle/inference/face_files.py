@@ -125,7 +125,8 @@ def choose_faces(
     names = [face.name for face in own]
     if together:
         names = [f"face-{'-'.join(str(number + 1) for number in chosen)}"]
-    process = FaceVoices(separator, own, sound.sample_rate, options.start_s or 0.0, together)
+    others = [face for number, face in enumerate(faces) if number not in chosen]
+    process = FaceVoices(separator, own, sound.sample_rate, options.start_s or 0.0, together, others)
     voices = [chosen] if together else [[number] for number in chosen]
     found = ", ".join(f"{face.name} is seen {face.seen:.0%} of the time" for face in faces)
     notes = [f"{len(faces)} face{'' if len(faces) == 1 else 's'} found: {found}"]

@@ -73,7 +73,8 @@ def heard(
 
     rate, enough = sound.sample_rate, ENOUGH_S * sound.sample_rate
     pick = pick_channel(options.channel, sound.n_channels, sound.name)
-    process = FaceVoices(separator, [faces[k] for k in some], rate)
+    others = [face for k, face in enumerate(faces) if k not in some]
+    process = FaceVoices(separator, [faces[k] for k in some], rate, others=others)
     said: list[list[np.ndarray]] = [[] for _ in some]
     counts, n_done = np.zeros(len(some)), 0
 

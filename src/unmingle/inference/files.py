@@ -136,8 +136,7 @@ def separate_file(
         return _process(source, Path(out), see, by_sight.facts.n_mics, chosen, progress, stem)
     if video:
         raise UsageError("a video for each output is made of faces; ask for them, or leave the video out")
-    separator, as_it_is = as_separator(model, speakers)
-    separator.facts.arranged(cues)  # none can be given to one that takes none
+    separator, as_it_is = as_separator(model, speakers, cues)
     if taken := RESERVED & set(targets or ()):
         raise UsageError(
             f"a target is called {taken.pop()}, as another file of the results; rename its sample"

@@ -1,4 +1,6 @@
-"""Lips: the band-split network hears streams, and the lips of a face say which of them, and when, are its."""
+"""Lips: the band-split network hears streams, and the lips of all faces say whose they are, and when."""
+
+import math
 
 import torch
 from torch import Tensor, nn
@@ -6,28 +8,33 @@ from torch.nn import functional
 
 from unmingle.facts import Facts, lips
 from unmingle.layers import crm
-from unmingle.layers.lips import LipEncoder
+from unmingle.layers.lips import MEAN, LipEncoder
 from unmingle.layers.pictures import beside_frames
-from unmingle.models.band_split import BandSplit, Block
+from unmingle.models.band_split import BandSplit
+
+AROUND_S = (1.0, 3.0)  # stretches around each frame over which likeness is averaged, too [s]
+N_BALANCED = 10  # times that the assignment is brought to its sums
+SURE = 12.0  # log of the highest odds that an assignment gives
 
 
 class Lips(nn.Module):
-    """The voice of one face out of a mixture.
+    """The voice of each face out of a mixture.
 
     The hearing half is a `BandSplit`, which knows voices from hundreds of speakers, and splits the mixture
-    into `n_streams` without knowing whose they are. Of the lips, and of each stream's levels in its bands,
-    convolutions over time make a vector per frame each; their cosine is high where they move together. A
-    BLSTM reads the vectors of the lips and of all streams and outputs, for each stream and frame, how much of
-    its mask belongs to the face; how much more alike one stream is over all of the mixture counts too. What
-    the streams have not told apart, a further block of the band-split network adds, which is told of the face
-    in every frame.
+    into `n_streams` without knowing whose they are. Of the lips of each face, and of each stream's levels in
+    its bands, convolutions over time make a vector per frame; the inner product of two is high where they
+    move together, and a vector is short where there is little to see or to hear. By the products around each
+    frame, and over all of the mixture, streams are assigned to faces, each to one at most (optimal transport,
+    with a place for streams that no face says and for faces that keep silent): what one face claims another
+    does not get. A BLSTM over the products of each face with each stream has the last word.
 
     So little of it has to be learnt from pictures that an hour of faces will do.
 
-    Where all pictures are missing it can only guess by ear.
+    A face all of whose pictures are missing gets what the others leave. Where no face is seen, it can only
+    guess by ear.
 
     Differs from the papers: RTFS-Net fuses features of lips into the network that separates; here it starts
-    from a separator that hears, and chooses among what it has separated.
+    from a separator that hears, and chooses among what it has separated. Faces are assigned together.
 
     Args:
         sample_rate: [Hz].
@@ -38,12 +45,15 @@ class Lips(nn.Module):
         n_lips: length of the lip encoder's vector.
         n_shared: length of the vectors that are compared.
         n_fused: units of each direction of the BLSTM.
+        dropout: share of the values that are left out in training, before vectors are compared.
 
     References:
         S. Pegg et al., "RTFS-Net: recurrent time-frequency modelling for efficient audio-visual speech
         separation", 2024.
         T. Afouras et al., "Self-supervised learning of audio-visual objects from video", 2020 (lips and
         voices that are in step, against those that are not).
+        P.-E. Sarlin et al., "SuperGlue: learning feature matching with graph neural networks", 2020 (optimal
+        transport with a place for what has no partner).
     """
 
     def __init__(
@@ -61,12 +71,13 @@ class Lips(nn.Module):
         pool: int = 2,
         n_lips: int = 128,
         n_shared: int = 64,
-        n_fused: int = 64,
+        n_fused: int = 32,
+        dropout: float = 0.1,
     ) -> None:
         super().__init__()
         if n_streams < 2:
-            raise ValueError(f"n_streams is {n_streams}; a face is to choose among two or more")
-        self.facts = Facts(sample_rate=sample_rate, n_src=1, cues=(lips(1),), order="cued")
+            raise ValueError(f"n_streams is {n_streams}; faces are to choose among two or more")
+        self.facts = Facts(sample_rate=sample_rate, n_src=None, cues=(lips(None),), order="cued")
         self.hearing = BandSplit(
             n_src=n_streams,
             sample_rate=sample_rate,
@@ -77,64 +88,87 @@ class Lips(nn.Module):
             n_blocks=n_blocks,
             attention=attention,
         )
-        n_bands = self.hearing.n_bands
         self.encoder = LipEncoder(width=width, pool=pool, n_features=n_lips)
-        self.seen = Temporal(n_lips, n_shared, dilations=(1, 2))
-        self.heard = Temporal(n_bands, n_shared, dilations=(1, 3, 9))
-        self.fused = nn.LSTM(
-            (1 + n_streams) * n_shared + n_streams, n_fused, batch_first=True, bidirectional=True
-        )
-        self.shares = nn.Linear(2 * n_fused, n_streams)
-        self.preference = nn.Parameter(torch.tensor(5.0))
-        self.told = nn.Linear(2 * n_fused, n_features)
-        self.block = Block(n_features, hidden, False, 0)
-        self.norm = nn.LayerNorm(n_features)
-        # It begins with next to nothing.
-        self.correction = nn.Parameter(1e-3 * torch.randn(n_bands, n_features, 2 * self.hearing.width))
+        self.seen = Temporal(n_lips, n_shared, (1, 2), dropout)
+        self.heard = Temporal(self.hearing.n_bands, n_shared, (1, 3, 9), dropout)
+        # Log odds that a stream is a face's: of how much they are alike over all of the mixture and around
+        # each frame, of how loud the stream is (per factor of 10 in power), and what alternatives are worth.
+        self.around = [2 * round(seconds * sample_rate / hop / 2) + 1 for seconds in AROUND_S]
+        self.of_alike = nn.Parameter(torch.tensor([10.0, *(10.0 / len(AROUND_S) for _ in AROUND_S)]))
+        self.of_level = nn.Parameter(torch.tensor(1.0))
+        self.of_nobody = nn.Parameter(torch.tensor(1.0))
+        self.fused = nn.LSTM(n_shared + 4, n_fused, batch_first=True, bidirectional=True)
+        self.share = nn.Linear(2 * n_fused, 1)
 
     def forward(self, mixture: Tensor, lips: Tensor) -> Tensor:
-        """`(B, 1, T)`, and pictures `(B, 1, side, side, N)` → `(B, 1, T)`."""
+        """`(B, 1, T)`, and pictures `(B, S, side, side, N)` of S faces → `(B, S, T)`."""
         hearing = self.hearing
         spectrum, compressed = hearing.compressed(mixture[:, 0], 0.5)
-        n_batch, _, _, n_frames = compressed.shape
         vectors = hearing.encode(compressed)
         for block in hearing.blocks:
             vectors = block(vectors)
         masks = hearing.decode(vectors)  # (B, K, 2, F, N)
         with torch.autocast(mixture.device.type, enabled=False):
-            streams = crm.apply(masks, spectrum[:, None])
-        heard = [self.voice(streams[:, k]) for k in range(streams.shape[1])]
-        seen = self.look(lips, n_frames)
-        alike = torch.stack([(seen * voice).sum(-1) for voice in heard], -1)  # (B, N, K)
-        states, _ = self.fused(torch.cat([seen, *heard, alike], -1))
-        states = states.reshape(n_batch, n_frames, -1)
-        overall = alike.mean(1, keepdim=True)
-        n_streams = masks.shape[1]
-        others = (overall.sum(-1, keepdim=True) - overall) / (n_streams - 1)
-        preferred = self.preference * (overall - others)
-        shares = torch.sigmoid(self.shares(states) + preferred).transpose(1, 2)  # (B, K, N)
-        vectors = self.norm(self.block(vectors + self.told(states)[:, None]))
-        correction = torch.matmul(vectors, self.correction)  # (B, bands, N, 2 width)
-        correction = correction.unflatten(-1, (2, hearing.width)).permute(0, 3, 1, 4, 2)
-        mask = (masks * shares[:, :, None, None]).sum(1) + correction.flatten(2, 3)[:, :, hearing.place]
-        with torch.autocast(mixture.device.type, enabled=False):
-            estimate = crm.apply(mask.float(), spectrum)
-            return hearing.stft.inverse(estimate, mixture.shape[-1])[:, None]
+            streams = crm.apply(masks.float(), spectrum[:, None])
+            shares = self.shares(self.look(lips, streams.shape[-1]), self.voice(streams), streams)
+            spectra = torch.einsum("bskn,bkcfn->bscfn", shares, streams)
+            voices = hearing.stft.inverse(spectra.flatten(0, 1), mixture.shape[-1])
+            return voices.reshape(*lips.shape[:2], mixture.shape[-1])
+
+    def shares(self, seen: Tensor, heard: Tensor, streams: Tensor) -> Tensor:
+        """How much of each stream is each face's, from moment to moment: of faces `(B, S, N, D)`, of streams
+        `(B, K, N, D)`, and their spectra `(B, K, 2, F, N)` → `(B, S, K, N)`, 0 … 1.
+        """
+        both = seen[:, :, None] * heard[:, None]  # (B, S, K, N, D)
+        alike, power = both.sum(-1), streams.square().sum((2, 3))
+        loudness = power.mean(-1, keepdim=True).add(1e-10).log10()  # (B, K, 1)
+        level = power.add(1e-10).log10() - loudness.amax(1, keepdim=True)
+        odds = self.of_alike[0] * alike.mean(-1, keepdim=True)
+        odds = odds + self.of_level * (loudness - loudness.amax(1, keepdim=True))[:, None]
+        for weight, n_around in zip(self.of_alike[1:], self.around, strict=True):
+            odds = odds + weight * averaged(alike, n_around)
+        assigned = self.assigned(odds.permute(0, 3, 1, 2).flatten(0, 1))  # (B N, S, K)
+        assigned = assigned.reshape(alike.shape[0], -1, *alike.shape[1:3]).permute(0, 2, 3, 1)
+        levels = level[:, None].expand_as(alike)
+        more = alike - alike.mean(2, keepdim=True)
+        features = torch.stack([alike, more, levels, assigned / 4], -1)
+        states, _ = self.fused(torch.cat([8 * both, features], -1).flatten(0, 2))
+        return torch.sigmoid(self.share(states).reshape(alike.shape) + assigned)
+
+    def assigned(self, odds: Tensor) -> Tensor:
+        """Log odds of each pair by itself `(B, S, K)` → those in the best assignment of all, in which a
+        stream is one face's at most, and a face has one stream at most.
+        """
+        # A further row for streams that are nobody's, and a further column for faces that have none.
+        inside = functional.pad(torch.ones_like(odds), (0, 1, 0, 1))
+        padded = functional.pad(odds, (0, 1, 0, 1)) + self.of_nobody * (1 - inside)
+        # Logarithms of what rows and columns sum to: 1, but the further ones as many as there are others.
+        rows = functional.pad(torch.zeros_like(odds[:, :, 0]), (0, 1), value=math.log(self.hearing.n_src))
+        n_faces = torch.ones_like(odds[:, :, 0]).sum(1, keepdim=True)
+        columns = torch.cat([torch.zeros_like(odds[:, 0]), n_faces.log()], 1)
+        of_columns = torch.zeros_like(columns)
+        for _ in range(N_BALANCED):
+            of_rows = rows - log_of_sum(padded + of_columns[:, None], 2)
+            of_columns = columns - log_of_sum(padded + of_rows[..., None], 1)
+        found = (padded + of_rows[..., None] + of_columns[:, None])[:, :-1, :-1]
+        # log(p / (1 - p)), both ends kept finite.
+        return (found - torch.log1p(-found.clamp(max=-1e-5).exp())).clamp(-SURE, SURE)
 
     def look(self, lips: Tensor, n_frames: int) -> Tensor:
-        """Pictures `(B, 1, side, side, N)` → a vector of length 1 for each frame of the spectrum."""
-        vectors = self.seen(self.encoder(lips[:, 0].permute(0, 3, 1, 2)))
+        """Pictures `(B, S, side, side, N)` → a vector for each face and frame of the spectrum."""
+        vectors = self.seen(self.encoder(moving(lips).permute(0, 1, 4, 2, 3).flatten(0, 1)))
         shown = beside_frames(vectors, n_frames, self.hearing.stft, self.facts.sample_rate)
-        return functional.normalize(shown, dim=-1)
+        return shown.reshape(*lips.shape[:2], n_frames, -1)
 
-    def voice(self, spectrum: Tensor) -> Tensor:
-        """Spectrum `(B, 2, F, N)` → a vector of length 1 for each frame `(B, N, D)`."""
+    def voice(self, spectra: Tensor) -> Tensor:
+        """Spectra `(B, K, 2, F, N)` → a vector for each and each frame `(B, K, N, D)`."""
         hearing = self.hearing
-        power = spectrum.float().square().sum(1)[:, hearing.bins]  # (B, bands width, N)
-        power = power.unflatten(1, (hearing.n_bands, hearing.width)) * hearing.valid[:, 0, :, None]
+        n_batch, n_streams, _, _, n_frames = spectra.shape
+        power = spectra.float().square().sum(2)[:, :, hearing.bins]
+        power = power.reshape(-1, hearing.n_bands, hearing.width, n_frames) * hearing.valid[:, 0, :, None]
         levels = (power.sum(2) + 1e-7).log()
         levels = levels - levels.mean((1, 2), keepdim=True)
-        return functional.normalize(self.heard(levels.transpose(1, 2) / 4), dim=-1)
+        return self.heard(levels.transpose(1, 2) / 4).reshape(n_batch, n_streams, n_frames, -1)
 
     def streams(self, mixture: Tensor) -> Tensor:
         """What it hears, before it sees: `(B, 1, T)` → `(B, K, T)`."""
@@ -142,33 +176,52 @@ class Lips(nn.Module):
         return streams
 
     def voice_of(self, samples: Tensor) -> Tensor:
-        """The vectors of a voice `(B, T)`: `(B, N, D)`."""
+        """The vectors of voices `(B, K, T)`: `(B, K, N, D)`."""
         with torch.autocast(samples.device.type, enabled=False):
-            spectrum = self.hearing.stft(samples.float())
-        return self.voice(spectrum)
+            spectra = self.hearing.stft(samples.float().flatten(0, 1))
+        return self.voice(spectra.unflatten(0, samples.shape[:2]))
 
-    def in_step(self, sources: Tensor, lips: Tensor) -> tuple[Tensor, Tensor]:
-        """The vectors of the lips and of the voices alone `(B, T)`, each `(B, N, D)`, for training that makes
-        them alike where they are in step.
-        """
-        heard = self.voice_of(sources)
-        return self.look(lips, heard.shape[1]), heard
+
+def averaged(values: Tensor, n_around: int) -> Tensor:
+    """Means of `n_around` frames around each, fewer at the ends: `(…, N)` → same."""
+    return functional.avg_pool1d(
+        values.flatten(0, -2)[:, None], n_around, 1, n_around // 2, count_include_pad=False
+    ).reshape(values.shape)
+
+
+def moving(lips: Tensor) -> Tensor:
+    """Pictures `(B, S, side, side, N)` without what they have in common, which is the person and not what is
+    said; missing ones stay zeros.
+    """
+    lips = lips.float()
+    there = (lips.amax((2, 3), keepdim=True) > 0).to(lips.dtype)
+    mean = lips.sum(-1, keepdim=True) / there.sum(-1, keepdim=True).clamp(min=1)
+    return (lips - mean + MEAN) * there
+
+
+def log_of_sum(values: Tensor, axis: int) -> Tensor:
+    """`logsumexp`, which OpenVINO 2026.4 gets wrong where the shape is dynamic."""
+    highest = values.amax(axis, keepdim=True)
+    return (values - highest).exp().sum(axis).log() + highest.squeeze(axis)
 
 
 class Temporal(nn.Module):
-    """Dilated convolutions over time, `(B, N, D)` → `(B, N, E)`."""
+    """Dilated convolutions over time, `(B, N, D)` → vectors `(B, N, E)` of length 0 … 1."""
 
-    def __init__(self, n_in: int, n_out: int, dilations: tuple[int, ...]) -> None:
+    def __init__(self, n_in: int, n_out: int, dilations: tuple[int, ...], dropout: float) -> None:
         super().__init__()
         self.enter = nn.Linear(n_in, 2 * n_out)
         self.convolutions = nn.ModuleList(
             nn.Conv1d(2 * n_out, 2 * n_out, 5, padding=2 * d, dilation=d, groups=4) for d in dilations
         )
         self.norms = nn.ModuleList(nn.LayerNorm(2 * n_out) for _ in dilations)
+        self.dropout = nn.Dropout(dropout)
         self.leave = nn.Linear(2 * n_out, n_out)
+        self.length = nn.Linear(2 * n_out, 1)
 
     def forward(self, vectors: Tensor) -> Tensor:
-        vectors = self.enter(vectors)
+        vectors = self.enter(self.dropout(vectors))
         for norm, convolution in zip(self.norms, self.convolutions, strict=True):
             vectors = vectors + functional.silu(convolution(norm(vectors).transpose(1, 2))).transpose(1, 2)
-        return self.leave(vectors)
+        vectors = self.dropout(vectors)
+        return functional.normalize(self.leave(vectors), dim=-1) * torch.sigmoid(self.length(vectors))

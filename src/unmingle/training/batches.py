@@ -158,7 +158,7 @@ def build_mixers(data: DataRecipe) -> tuple[Mixer, Mixer]:
         )
         plain: dict[str, Any] = {"p_fewer": 0.0, "p_partial": 0.0, "speed": (1.0, 1.0), "tilt_db": 0.0}
         # Of a voice alone nothing is gained, whatever is done to it.
-        two: dict[str, Any] = {"p_still": 0.0, "p_others": (0.0, 1.0)}
+        two: dict[str, Any] = {"p_still": 0.0, "p_others": (0.0, 1.0) if data.n_src == 1 else (1.0,)}
         choosing = data.mixer(
             "train",
             for_choosing,

@@ -199,11 +199,15 @@ def to_onnx(model: Any, path: Path) -> onnx.ModelProto:
     axes: dict[str, dict[int, str]] = {"mixture": {0: "B", 2: "T"}}
     for cue in facts.cues:
         inputs.append(torch.from_numpy(cue.drawn(2, inputs[0].shape[-1], facts.sample_rate, seed=0)))
-        axes[cue.name] = {0: "B"} if cue.rate is None else {0: "B", inputs[-1].ndim - 1: f"N_{cue.name}"}
+        axes[cue.name] = {0: "B"} | {k + 1: "S" for k, size in enumerate(cue.shape) if size is None}
+        if cue.rate is not None:
+            axes[cue.name][inputs[-1].ndim - 1] = f"N_{cue.name}"
     input_names = list(axes)
     with torch.no_grad():
         last_axis = model(*inputs).ndim - 1  # time, or frames where a network outputs embeddings
     axes["estimates"] = {0: "B", last_axis: "T" if last_axis == 2 else "N"}
+    if facts.n_src is None and not facts.head:
+        axes["estimates"][1] = "S"
     if facts.state:
         # The exporter puts everything back into the mode that the outermost module was in.
         network, inputs = Step(model).eval(), [*inputs, torch.zeros(2, facts.state)]
