@@ -36,12 +36,13 @@ def as_separator(
     separator = opened(model)
     fewest, most = number_of_people("auto" if speakers is None else speakers)
     if separator is None:
-        return PerChunk(
-            load(task="separate"), partial(load, task="separate", speakers=N_MORE), N_MORE, fewest
-        ), False
+        more = partial(load, task="separate", speakers=N_MORE)
+        default = PerChunk(load(task="separate"), more, N_MORE, fewest)
+        default.facts.arranged(cues)
+        return default, False
     facts = separator.facts
     check(facts, name_of(separator), task="separate")
-    given = facts.arranged(cues)  # none can be given to one that takes none
+    given = facts.arranged(cues)
     if facts.cues and facts.n_src is None:
         n_src = next(len(given[cue.name]) for cue in facts.cues if None in cue.shape)
         return for_speakers(separator, n_src), True
