@@ -4,6 +4,7 @@ import json
 import subprocess
 import sys
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import av
@@ -17,6 +18,7 @@ from unmingle.cli import main
 from unmingle.errors import Cancelled, InputError, UsageError
 from unmingle.facts import Facts, lips
 from unmingle.inference.face_joining import join_by_voice
+from unmingle.inference.faces import FaceVoices
 from unmingle.inference.options import FileOptions
 from unmingle.media.audio import open_audio
 from unmingle.media.video import VideoReader
@@ -50,6 +52,16 @@ class Visible(Opening):
         there = cues["lips"][0].any(axis=(0, 1))  # type: ignore[index]
         share = np.interp(np.arange(mixture.shape[1]) / RATE, np.arange(len(there)) / 25, there)
         return (mixture[:1] * share).astype(np.float32)
+
+
+class Shared:
+    """All faces at once: each has as much of the mixture."""
+
+    facts = replace(Opening.facts, n_src=None, cues=(lips(None),))
+
+    def __call__(self, mixture: np.ndarray, cues: object = None, /) -> np.ndarray:
+        n_faces = len(cues["lips"])  # type: ignore[index]
+        return np.repeat(mixture[:1] / n_faces, n_faces, axis=0).astype(np.float32)
 
 
 def talking(k: int, start: int, end: int) -> float:
@@ -313,11 +325,22 @@ def test_a_recording_without_a_picture_is_offered_to_be_separated_by_ear(tmp_pat
         separate_file(tmp_path / "talk.wav", tmp_path / "out", model=Opening(), faces=True)
 
 
-def test_a_face_that_is_hardly_seen_is_said_to_be_taken_by_ear(tmp_path: Path) -> None:
+def test_a_face_that_is_not_seen_for_a_while_is_said_to_be_taken_by_ear(tmp_path: Path) -> None:
     pictures = (pair(0) if k < 30 else EMPTY for k in range(400))
     path = film(tmp_path / "video.mp4", pictures, np.arange(400) / 25, np.zeros((1, 16 * RATE), np.float32))
     result = separate_file(path, tmp_path, model=Opening(), faces=[1])
-    assert "face-1 taken by ear: hardly seen" in result.notes
+    assert "not seen, and taken by ear there, which is a guess: face-1 for 15 s" in result.notes
+
+
+def test_a_separator_of_any_number_of_faces_sees_those_that_are_not_wanted_too(
+    tracks: list[FaceTrack],
+) -> None:
+    mixture = tones().sum(axis=0)
+    (voice,) = separate(mixture, RATE, faces=tracks[:1], model=Shared())
+    assert np.allclose(voice, mixture, atol=1e-3)
+    process = FaceVoices(Shared(), tracks[:1], RATE, others=tracks[1:])
+    parts = [process.feed(mixture[None].astype(np.float32)), process.flush()]
+    assert np.allclose(np.concatenate(parts, axis=1), mixture / 2, atol=1e-3)
 
 
 @pytest.mark.parametrize(

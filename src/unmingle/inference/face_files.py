@@ -11,7 +11,7 @@ import numpy as np
 from unmingle.errors import InputError, UsageError
 from unmingle.facts import LIPS_RATE
 from unmingle.inference.face_joining import join_by_voice
-from unmingle.inference.faces import LEAST_SEEN, FaceVoices
+from unmingle.inference.faces import FaceVoices
 from unmingle.inference.options import FileOptions
 from unmingle.inference.outputs import Choice
 from unmingle.inference.pipeline import Progress, report
@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
 SEARCH = 0.5  # share of the time that finding the faces takes
 NEAR_S = 0.5  # how far from the time that was asked for a face may be seen
+HIDDEN_S = 1.0  # a face that is not seen for so long is mentioned
 INDEX = "faces.json"
 
 #: All faces; or those of these numbers, from 1, or at (x, y, second), of which several are heard together; or
@@ -130,8 +131,11 @@ def choose_faces(
     voices = [chosen] if together else [[number] for number in chosen]
     found = ", ".join(f"{face.name} is seen {face.seen:.0%} of the time" for face in faces)
     notes = [f"{len(faces)} face{'' if len(faces) == 1 else 's'} found: {found}"]
-    if seldom := [face.name for face in own if face.seen < LEAST_SEEN]:
-        notes.append(f"{' and '.join(seldom)} taken by ear: hardly seen")
+    hidden_s = {face.name: (1 - face.seen) * len(face.mouths) / LIPS_RATE for face in own}
+    if covered := [
+        f"{name} for {seconds:.0f} s" for name, seconds in hidden_s.items() if seconds >= HIDDEN_S
+    ]:
+        notes.append(f"not seen, and taken by ear there, which is a guess: {', '.join(covered)}")
     files = FaceFiles(faces, names, voices, file, suffix)
     return Choice(process, separator, names, spent=0.0 if given else SEARCH, faces=files, notes=notes)
 

@@ -15,7 +15,6 @@ if TYPE_CHECKING:
     from unmingle.video import FaceTrack
 
 PICTURES = Cue("pictures", LIPS_RATE)  # numbers of the pictures of a recording; -1 = none
-LEAST_SEEN = 0.1  # share of the recording, below which a voice is taken by ear
 
 
 class FaceVoices:
