@@ -5,7 +5,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from unmingle.layers.lips import MEAN, SPREAD, LipEncoder
+from unmingle.layers.lips import SPREAD, LipEncoder
 from unmingle.layers.pictures import beside_frames
 from unmingle.layers.stft import STFT
 
@@ -32,9 +32,18 @@ def test_the_first_convolution_is_one_over_space_and_time() -> None:
     network(pictures)
     kernel = network.enter[0].weight[:, None]  # D 1 K H W
     whole = functional.conv3d(
-        (pictures[:, None] - MEAN) / SPREAD, kernel, stride=(1, 2, 2), padding=(2, 3, 3)
+        (pictures - pictures.mean(1, keepdim=True))[:, None] / SPREAD,
+        kernel,
+        stride=(1, 2, 2),
+        padding=(2, 3, 3),
     )
     assert torch.allclose(seen[0], whole[0].transpose(0, 1), atol=1e-5)
+
+
+def test_what_all_pictures_have_in_common_does_not_matter() -> None:
+    network, pictures = encoder(), mouths(2, 5) / 2
+    face = 100 * torch.rand(2, 1, 88, 88, generator=torch.Generator().manual_seed(1))
+    assert torch.allclose(network(pictures), network(pictures + face), atol=1e-4)
 
 
 @pytest.mark.parametrize("pool", [1, 2, 4, 11])

@@ -8,7 +8,7 @@ from torch.nn import functional
 
 from unmingle.facts import LIPS_SIZE
 
-MEAN, SPREAD = 107.0, 42.0  # of the grey of mouths, as lip reading has them
+SPREAD = 42.0  # of the grey of mouths, as lip reading has it
 N_SEEN = 5  # pictures that the first convolution sees at once
 
 
@@ -16,8 +16,10 @@ class LipEncoder(nn.Module):
     """Pictures of one mouth become features: a convolution over space and time, then a ResNet-18 for each
     picture, whose last features are averaged.
 
-    A picture of zeros is none (the face is hidden, or out of the picture): it counts as even grey in the
-    convolution, and a learned vector takes the place of its features.
+    What all pictures have in common is taken away first: it is who the person is, not what is said.
+
+    A picture of zeros is none (the face is hidden, or out of the picture): it counts as the mean of the
+    others in the convolution, and a learned vector takes the place of its features.
 
     In training, statistics of batch norm are those of the batch; in use, those kept from training.
 
@@ -65,7 +67,9 @@ class LipEncoder(nn.Module):
         n_batch, n_pictures = mouths.shape[:2]
         mouths = mouths.float()
         there = mouths.amax((-2, -1)) > 0
-        pictures = (mouths - MEAN) / SPREAD * there[..., None, None]
+        shown = there[..., None, None].to(mouths.dtype)
+        mean = mouths.sum(1, keepdim=True) / shown.sum(1, keepdim=True).clamp(min=1)
+        pictures = (mouths - mean) / SPREAD * shown
         if self.pool > 1:
             pictures = functional.avg_pool2d(pictures, self.pool)
         reach = N_SEEN // 2

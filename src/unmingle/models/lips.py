@@ -8,7 +8,7 @@ from torch.nn import functional
 
 from unmingle.facts import Facts, lips
 from unmingle.layers import crm
-from unmingle.layers.lips import MEAN, LipEncoder
+from unmingle.layers.lips import LipEncoder
 from unmingle.layers.pictures import beside_frames
 from unmingle.models.band_split import BandSplit
 
@@ -156,7 +156,7 @@ class Lips(nn.Module):
 
     def look(self, lips: Tensor, n_frames: int) -> Tensor:
         """Pictures `(B, S, side, side, N)` → a vector for each face and frame of the spectrum."""
-        vectors = self.seen(self.encoder(moving(lips).permute(0, 1, 4, 2, 3).flatten(0, 1)))
+        vectors = self.seen(self.encoder(lips.permute(0, 1, 4, 2, 3).flatten(0, 1)))
         shown = beside_frames(vectors, n_frames, self.hearing.stft, self.facts.sample_rate)
         return shown.reshape(*lips.shape[:2], n_frames, -1)
 
@@ -187,16 +187,6 @@ def averaged(values: Tensor, n_around: int) -> Tensor:
     return functional.avg_pool1d(
         values.flatten(0, -2)[:, None], n_around, 1, n_around // 2, count_include_pad=False
     ).reshape(values.shape)
-
-
-def moving(lips: Tensor) -> Tensor:
-    """Pictures `(B, S, side, side, N)` without what they have in common, which is the person and not what is
-    said; missing ones stay zeros.
-    """
-    lips = lips.float()
-    there = (lips.amax((2, 3), keepdim=True) > 0).to(lips.dtype)
-    mean = lips.sum(-1, keepdim=True) / there.sum(-1, keepdim=True).clamp(min=1)
-    return (lips - mean + MEAN) * there
 
 
 def log_of_sum(values: Tensor, axis: int) -> Tensor:
