@@ -21,9 +21,9 @@ TINY: dict[str, dict[str, Any]] = {
     "deep-clustering": {"hidden": 8, "n_layers": 1, "n_embedding": 3, "dropout": 0.0},
     "dprnn": {"n_filters": 16, "n_features": 8, "hidden": 8, "segment_size": 10, "n_blocks": 1},
     "erb-unet": {"n_points": 16, "channels": (4, 6), "hidden": 8, "frame_hidden": 8},
-    "fasnet": {"frame": 16, "context": 32, "n_filters": 8, "n_features": 8, "hidden": 8, "n_blocks": 1},
+    "fasnet": {"frame": 32, "context": 32, "n_filters": 8, "n_features": 8, "hidden": 8, "n_blocks": 1},
     "fasnet-tac": {
-        "frame": 16,
+        "frame": 32,
         "context": 32,
         "n_filters": 8,
         "n_features": 8,
