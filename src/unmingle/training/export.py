@@ -86,7 +86,7 @@ def export(
         entries = {"format": FORMAT, **{key: header[key] for key in ("model", "config", "facts", "recipe")}}
         onnx.helper.set_model_props(graph, {key: json.dumps(value) for key, value in entries.items()})
         onnx.save(graph, beside)
-        arrays = MICROPHONES if model.facts.n_mics is None else (model.facts.n_mics,)
+        arrays = (model.facts.n_mics,) if model.facts.n_mics else MICROPHONES
         worst = min(agreement_db(model, beside, length, n) for length in LENGTHS for n in arrays)
         if worst < AGREEMENT_DB:
             raise InputError(
@@ -344,12 +344,12 @@ class Step(torch.nn.Module):
         return self.model.forward_stream(*inputs)
 
 
-def agreement_db(model: Any, path: Path, length: int, n_mics: int = 1) -> float:
+def agreement_db(model: Any, path: Path, length: int, n_mics: int | None = None) -> float:
     """Level of PyTorch's estimates over their difference from ONNX Runtime's, on noise of `length` samples at
-    `n_mics` microphones, and random cues [dB].
+    `n_mics` microphones (those that the model takes unless given; 1 if it takes any), and random cues [dB].
     """
     rng = np.random.default_rng(length)
-    mixture = (rng.standard_normal((1, n_mics, length)) * 0.1).astype(np.float32)
+    mixture = (rng.standard_normal((1, n_mics or model.facts.n_mics or 1, length)) * 0.1).astype(np.float32)
     cues = [cue.drawn(1, length, model.facts.sample_rate, seed=length) for cue in model.facts.cues]
     with torch.no_grad():
         expected = model(*map(torch.from_numpy, (mixture, *cues))).numpy()
