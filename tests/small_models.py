@@ -21,6 +21,16 @@ TINY: dict[str, dict[str, Any]] = {
     "deep-clustering": {"hidden": 8, "n_layers": 1, "n_embedding": 3, "dropout": 0.0},
     "dprnn": {"n_filters": 16, "n_features": 8, "hidden": 8, "segment_size": 10, "n_blocks": 1},
     "erb-unet": {"n_points": 16, "channels": (4, 6), "hidden": 8, "frame_hidden": 8},
+    "fasnet": {"frame": 32, "context": 32, "n_filters": 8, "n_features": 8, "hidden": 8, "n_blocks": 1},
+    "fasnet-tac": {
+        "frame": 32,
+        "context": 32,
+        "n_filters": 8,
+        "n_features": 8,
+        "hidden": 8,
+        "tac_hidden": 8,
+        "n_blocks": 2,
+    },
     "lips": {
         "n_features": 16,
         "hidden": 8,
@@ -86,6 +96,15 @@ SMALL: dict[str, dict[str, Any]] = {
     "deep-clustering": {"hidden": 64, "n_layers": 1, "n_embedding": 10, "dropout": 0.0},
     "dprnn": {"n_features": 32, "hidden": 32, "segment_size": 20, "n_blocks": 2},
     "erb-unet": {"n_src": 2},
+    "fasnet": {"context": 64, "n_features": 32, "hidden": 32, "segment_size": 10, "n_blocks": 1},
+    "fasnet-tac": {
+        "context": 64,
+        "n_features": 32,
+        "hidden": 32,
+        "tac_hidden": 32,
+        "segment_size": 10,
+        "n_blocks": 2,
+    },
     "lips": {
         "n_features": 32,
         "hidden": 32,

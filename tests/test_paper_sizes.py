@@ -15,6 +15,7 @@ from unmingle.models import build
         ("deep-clustering", {"n_layers": 2, "hidden": 600}, 18_355_818, 18.4e6),
         ("deep-clustering", {}, 10_630_218, 10.6e6),
         ("dprnn", {"kernel_size": 16, "stride": 8}, 2_609_921, 2.6e6),
+        ("fasnet-tac", {}, 2_759_375, 2.9e6),
         ("looking-to-listen-audio", {}, 12_519_356, 12.5e6),
         ("sepreformer", {"kernel_size": 16, "stride": 4}, 3_907_336, 3.7e6),
         (
@@ -82,3 +83,13 @@ def test_the_conversation_has_as_many_parameters_as_ever() -> None:
         model = build("the-conversation")
     parts = {name: sum(p.numel() for p in part.parameters()) for name, part in model.named_children()}
     assert parts == {"stft": 0, "encoder": 11_183_296, "magnitude": 77_643_585, "phase": 7_494_144}
+
+
+def test_fasnet_has_a_dual_path_network_for_each_of_its_two_stages() -> None:
+    with torch.device("meta"):
+        model, lone = build("fasnet"), build("dprnn")
+    counts = {name: sum(p.numel() for p in part.parameters()) for name, part in model.named_children()}
+    blocks = sum(parameter.numel() for parameter in lone.blocks.parameters())  # 6, as each of the stages has
+    assert counts == {"framing": 0, "encoder": 36_992, "first": 2_694_723, "second": 2_690_563}
+    for stage in (model.first, model.second):
+        assert sum(parameter.numel() for parameter in stage.blocks.parameters()) == blocks == 2_582_784

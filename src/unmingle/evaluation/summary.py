@@ -72,7 +72,8 @@ def summarise(model: Any) -> dict[str, Any]:
         for a parameter that belongs to no layer; what a layer does inside another counts in both);
         `parameters`; `macs_per_second`; `causal`; `latency_ms`, None unless causal; `activations_bytes`: the
         outputs of the innermost layers for 10 s as float32, which is about what training keeps;
-        `receptive_field` [samples], None unless the model declares it; `sample_rate` [Hz].
+        `receptive_field` [samples], None unless the model declares it; `sample_rate` [Hz]; `n_mics`, None
+        where it takes any number: what is counted is then that of one.
     """
     macs, activations_bytes = _count(model)
     facts = model.facts
@@ -95,6 +96,7 @@ def summarise(model: Any) -> dict[str, Any]:
         "activations_bytes": activations_bytes,
         "receptive_field": getattr(model, "receptive_field", None),
         "sample_rate": facts.sample_rate,
+        "n_mics": facts.n_mics,
     }
 
 
@@ -110,9 +112,10 @@ def print_summary(summary: dict[str, Any], name: str) -> None:
         macs = "" if row["macs_per_second"] is None else f"{row['macs_per_second'] / 1e6:,.1f} M"
         table.add_row(indent + row["name"], row["kind"], f"{row['parameters']:,}", macs)
     reach, latency_ms = summary["receptive_field"], summary["latency_ms"]
+    heard = f"{SECONDS} s of audio" + " at one microphone" * (summary["n_mics"] is None)
     lines = {
         "parameters": f"{summary['parameters'] / 1e6:.2f} M",
-        "MACs per second": f"{summary['macs_per_second'] / 1e9:.2f} G, on {SECONDS} s of audio",
+        "MACs per second": f"{summary['macs_per_second'] / 1e9:.2f} G, on {heard}",
         "causal": "yes" if summary["causal"] else "no",
         "latency": "none declared, it needs what follows" if latency_ms is None else f"{latency_ms:.1f} ms",
         "receptive field": "not declared"

@@ -1,10 +1,10 @@
-"""Cutting a long sequence into half-overlapping segments, so that it can be walked within the segments and
-across them.
-"""
+"""Cutting a long sequence into half-overlapping segments, and walking within the segments and across them."""
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn import functional
+
+from unmingle.layers.norms import GlobalLayerNorm
 
 
 def segment(sequence: Tensor, size: int) -> Tensor:
@@ -22,3 +22,32 @@ def overlap_add(segments: Tensor, n_frames: int) -> Tensor:
     """`(B, K, size, D)` → `(B, n_frames, D)`: the inverse of `segment`, times two."""
     first, second = segments.chunk(2, dim=2)
     return (first[:, 1:] + second[:, :-1]).flatten(1, 2)[:, :n_frames]
+
+
+class DualPathBlock(nn.Module):
+    """One walk within the segments and one across them: `(B, K, P, D)` → the same."""
+
+    def __init__(self, n_features: int, hidden: int) -> None:
+        super().__init__()
+        self.within = PathRNN(n_features, hidden)
+        self.across = PathRNN(n_features, hidden)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = x + self.within(x)
+        return x + self.across(x.transpose(1, 2)).transpose(1, 2)
+
+
+class PathRNN(nn.Module):
+    """A bidirectional LSTM along the third axis, back to the input's width, normalised: `(B, K, P, D)` → the
+    same.
+    """
+
+    def __init__(self, n_features: int, hidden: int) -> None:
+        super().__init__()
+        self.lstm = nn.LSTM(n_features, hidden, batch_first=True, bidirectional=True)
+        self.linear = nn.Linear(2 * hidden, n_features)
+        self.norm = GlobalLayerNorm(n_features, channels_last=True)
+
+    def forward(self, x: Tensor) -> Tensor:
+        y, _ = self.lstm(x.flatten(0, 1))
+        return self.norm(self.linear(y).reshape(x.shape))

@@ -10,6 +10,8 @@ from unmingle.models.conv_tasnet import ConvTasNet
 from unmingle.models.deep_clustering import DeepClustering
 from unmingle.models.dprnn import DPRNN
 from unmingle.models.erb_unet import ErbUNet
+from unmingle.models.fasnet import FaSNet
+from unmingle.models.fasnet_tac import FaSNetTAC
 from unmingle.models.lips import Lips
 from unmingle.models.looking_to_listen import LookingToListenAudio
 from unmingle.models.looking_to_listen_av import LookingToListen
@@ -28,6 +30,8 @@ MODELS: dict[str, type[nn.Module]] = {
     "deep-clustering": DeepClustering,
     "dprnn": DPRNN,
     "erb-unet": ErbUNet,
+    "fasnet": FaSNet,
+    "fasnet-tac": FaSNetTAC,
     "lips": Lips,
     "looking-to-listen": LookingToListen,
     "looking-to-listen-audio": LookingToListenAudio,

@@ -4,7 +4,7 @@ import torch
 from torch import Tensor, nn
 
 from unmingle.facts import Facts, task_for
-from unmingle.layers.dual_path import overlap_add, segment
+from unmingle.layers.dual_path import DualPathBlock, overlap_add, segment
 from unmingle.layers.filterbank import LearnedFilterbank
 from unmingle.layers.norms import GlobalLayerNorm
 
@@ -81,32 +81,3 @@ class DPRNN(nn.Module):
         masks = self.mask(torch.tanh(self.gated(x)) * torch.sigmoid(self.gate(x))).float()
         voices = masks.transpose(2, 3) * frames[:, None]  # B S F N
         return self.filterbank.inverse(voices.flatten(0, 1), mixture.shape[-1]).unflatten(0, (-1, self.n_src))
-
-
-class DualPathBlock(nn.Module):
-    """One walk within the segments and one across them: `(B, K, P, D)` → the same."""
-
-    def __init__(self, n_features: int, hidden: int) -> None:
-        super().__init__()
-        self.within = PathRNN(n_features, hidden)
-        self.across = PathRNN(n_features, hidden)
-
-    def forward(self, x: Tensor) -> Tensor:
-        x = x + self.within(x)
-        return x + self.across(x.transpose(1, 2)).transpose(1, 2)
-
-
-class PathRNN(nn.Module):
-    """A bidirectional LSTM along the third axis, back to the input's width, normalised: `(B, K, P, D)` → the
-    same.
-    """
-
-    def __init__(self, n_features: int, hidden: int) -> None:
-        super().__init__()
-        self.lstm = nn.LSTM(n_features, hidden, batch_first=True, bidirectional=True)
-        self.linear = nn.Linear(2 * hidden, n_features)
-        self.norm = GlobalLayerNorm(n_features, channels_last=True)
-
-    def forward(self, x: Tensor) -> Tensor:
-        y, _ = self.lstm(x.flatten(0, 1))
-        return self.norm(self.linear(y).reshape(x.shape))

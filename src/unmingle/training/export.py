@@ -32,6 +32,7 @@ from unmingle.weights_file import (
 
 AGREEMENT_DB = 60.0
 LENGTHS = (1_000, 16_001, 56_789)
+MICROPHONES = (2, 4, 6)  # on which a model for any number of them is compared
 DATA_LICENCES = {
     "esc10": "ESC-10: CC BY 3.0",
     "household": "household noises: CC0 or recorded by us",
@@ -61,7 +62,8 @@ def export(
 
     Raises:
         InputError: not a weights file, a summary without SI-SDRi and SNRi, a model of this name is there and
-            `overwrite` is not set, or ONNX and PyTorch agree to less than 60 dB at one of three lengths.
+            `overwrite` is not set, or ONNX and PyTorch agree to less than 60 dB at one of three lengths
+            and, where it takes any number of microphones, with 2, 4 or 6 of them.
         UsageError: a name that is not plain.
     """
     if not re.fullmatch(r"[\w-]+", name):
@@ -84,7 +86,8 @@ def export(
         entries = {"format": FORMAT, **{key: header[key] for key in ("model", "config", "facts", "recipe")}}
         onnx.helper.set_model_props(graph, {key: json.dumps(value) for key, value in entries.items()})
         onnx.save(graph, beside)
-        worst = min(agreement_db(model, beside, length) for length in LENGTHS)
+        arrays = (model.facts.n_mics,) if model.facts.n_mics else MICROPHONES
+        worst = min(agreement_db(model, beside, length, n) for length in LENGTHS for n in arrays)
         if worst < AGREEMENT_DB:
             raise InputError(
                 f"{weights}: ONNX and PyTorch agree to {worst:.0f} dB only, {AGREEMENT_DB:.0f} dB are asked "
@@ -189,14 +192,15 @@ def describe(header: dict[str, Any]) -> str:
 
 
 def to_onnx(model: Any, path: Path) -> onnx.ModelProto:
-    """Trace the model for any batch and length; values that are float16 exactly are stored so.
+    """Trace the model for any batch and length, and any number of microphones if it takes that; values that
+    are float16 exactly are stored so.
 
     Inputs are `mixture`, then the model's cues, by their names. One that streams becomes a step of its
     stream: `state` is its last input, outputs are `estimates` and `next_state`.
     """
     facts = model.facts
-    network, inputs = model, [torch.randn(2, facts.n_mics or 1, 2_000 * (facts.hop or 10)) * 0.1]
-    axes: dict[str, dict[int, str]] = {"mixture": {0: "B", 2: "T"}}
+    network, inputs = model, [torch.randn(2, facts.n_mics or 3, 2_000 * (facts.hop or 10)) * 0.1]
+    axes: dict[str, dict[int, str]] = {"mixture": {0: "B", 2: "T"} | ({} if facts.n_mics else {1: "C"})}
     for cue in facts.cues:
         inputs.append(torch.from_numpy(cue.drawn(2, inputs[0].shape[-1], facts.sample_rate, seed=0)))
         axes[cue.name] = {0: "B"} | {k + 1: "S" for k, size in enumerate(cue.shape) if size is None}
@@ -340,12 +344,12 @@ class Step(torch.nn.Module):
         return self.model.forward_stream(*inputs)
 
 
-def agreement_db(model: Any, path: Path, length: int) -> float:
-    """Level of PyTorch's estimates over their difference from ONNX Runtime's, on noise of `length` samples,
-    and random cues [dB].
+def agreement_db(model: Any, path: Path, length: int, n_mics: int | None = None) -> float:
+    """Level of PyTorch's estimates over their difference from ONNX Runtime's, on noise of `length` samples at
+    `n_mics` microphones (those that the model takes unless given; 1 if it takes any), and random cues [dB].
     """
     rng = np.random.default_rng(length)
-    mixture = (rng.standard_normal((1, model.facts.n_mics or 1, length)) * 0.1).astype(np.float32)
+    mixture = (rng.standard_normal((1, n_mics or model.facts.n_mics or 1, length)) * 0.1).astype(np.float32)
     cues = [cue.drawn(1, length, model.facts.sample_rate, seed=length) for cue in model.facts.cues]
     with torch.no_grad():
         expected = model(*map(torch.from_numpy, (mixture, *cues))).numpy()
