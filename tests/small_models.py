@@ -21,6 +21,7 @@ TINY: dict[str, dict[str, Any]] = {
     "deep-clustering": {"hidden": 8, "n_layers": 1, "n_embedding": 3, "dropout": 0.0},
     "dprnn": {"n_filters": 16, "n_features": 8, "hidden": 8, "segment_size": 10, "n_blocks": 1},
     "erb-unet": {"n_points": 16, "channels": (4, 6), "hidden": 8, "frame_hidden": 8},
+    "array": {"n_features": 8, "hidden": 8, "n_blocks": 1, "n_more": 1},
     "fasnet": {"frame": 32, "context": 32, "n_filters": 8, "n_features": 8, "hidden": 8, "n_blocks": 1},
     "fasnet-tac": {
         "frame": 32,
@@ -96,6 +97,7 @@ SMALL: dict[str, dict[str, Any]] = {
     "deep-clustering": {"hidden": 64, "n_layers": 1, "n_embedding": 10, "dropout": 0.0},
     "dprnn": {"n_features": 32, "hidden": 32, "segment_size": 20, "n_blocks": 2},
     "erb-unet": {"n_src": 2},
+    "array": {"n_features": 16, "hidden": 16, "n_blocks": 1, "n_more": 1},
     "fasnet": {"context": 64, "n_features": 32, "hidden": 32, "segment_size": 10, "n_blocks": 1},
     "fasnet-tac": {
         "context": 64,

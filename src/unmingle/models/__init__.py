@@ -5,6 +5,7 @@ from typing import Any
 
 from torch import nn
 
+from unmingle.models.array import Array
 from unmingle.models.band_split import BandSplit
 from unmingle.models.conv_tasnet import ConvTasNet
 from unmingle.models.deep_clustering import DeepClustering
@@ -25,6 +26,7 @@ from unmingle.models.unet_b import UNetB
 from unmingle.models.upit import UPIT
 
 MODELS: dict[str, type[nn.Module]] = {
+    "array": Array,
     "band-split": BandSplit,
     "conv-tasnet": ConvTasNet,
     "deep-clustering": DeepClustering,
