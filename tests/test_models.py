@@ -284,7 +284,7 @@ def test_the_declared_latency_of_a_causal_model_is_not_longer_than_it_is(
         ("unet-a", {"n_blocks": 8}, "must be odd"),
         ("unet-a", {"spectrogram": "phase"}, "no spectrogram 'phase'; there are complex, magnitude"),
         ("looking-to-listen", {"n_src": 6}, "n_src is 6; there are 1 to 5 faces"),
-        ("lips", {"n_streams": 1}, "n_streams is 1; a face is to choose among two or more"),
+        ("lips", {"n_streams": 1}, "n_streams is 1; faces are to choose among two or more"),
         ("unet-b", {"n_fft": 256}, "n_fft=256 has 129 bins; their number must be a multiple of 16"),
         ("band-split", {"ahead": 1}, "ahead is 1; only a causal network waits"),
         ("erb-unet", {"n_points": 100}, "must be a multiple of 8"),
