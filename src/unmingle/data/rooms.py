@@ -1,7 +1,7 @@
 """Rooms with several microphones, simulated by pyroomacoustics (`unmingle[rooms]`) and kept."""
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import asdict, dataclass
 from functools import partial
@@ -38,6 +38,9 @@ class Room:
         t60_s: reverberation time that is asked for [s].
         sources, mics: where they are [m]; the first microphone is the reference.
         seed: of the late reflections that are taken.
+
+    Raises:
+        ValueError: something is not in the room, or there is no reverberation time.
     """
 
     size: Point
@@ -45,6 +48,13 @@ class Room:
     sources: tuple[Point, ...]
     mics: tuple[Point, ...]
     seed: int
+
+    def __post_init__(self) -> None:
+        for place in (*self.sources, *self.mics):
+            if not all(0 < value < length for value, length in zip(place, self.size, strict=True)):
+                raise ValueError(f"{place} is not in the room, which is {self.size} m large")
+        if not self.t60_s > 0:
+            raise ValueError(f"t60_s is {self.t60_s}; expected a time above 0")
 
     @property
     def absorption(self) -> float:
@@ -109,8 +119,16 @@ def _closest(points: np.ndarray, others: np.ndarray) -> float:
     return float(distances.min())
 
 
-def _point(values: np.ndarray) -> Point:
-    x, y, z = (float(value) for value in values)
+def point(text: str) -> Point:
+    """Three numbers [m] in a text; ValueError if that is not what stands there."""
+    return _point(text.split())
+
+
+def _point(values: Iterable[str | float]) -> Point:
+    try:
+        x, y, z = (float(value) for value in values)
+    except ValueError:
+        raise ValueError(f"{' '.join(map(str, values))!r}; expected x y z in metres") from None
     return x, y, z
 
 

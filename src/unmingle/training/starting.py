@@ -108,9 +108,10 @@ def build_parts(recipe: Recipe) -> tuple[Any, torch.nn.Module]:
     if names and recipe.data.curriculum:
         raise UsageError("recipe: items with cues are not cut into segments; leave data.curriculum out")
     fewest, most = recipe.data.n_mics or (1, 1)
-    takes = model.facts.n_mics
+    takes: Any = model.facts.n_mics
     if takes is not None and not recipe.data.set and (fewest, most) != (takes, takes):
         numbers = f"{fewest}" if fewest == most else f"{fewest} to {most}"
         remedy = f"set data.n_mics=[{takes},{takes}], or data.set" if takes > 1 else "leave data.n_mics out"
-        raise UsageError(f"recipe: the model takes {takes} microphones, and data.n_mics {numbers}; {remedy}")
+        takes = f"{takes} microphone{'s' if takes > 1 else ''}"
+        raise UsageError(f"recipe: the model takes {takes}, and mixtures are drawn at {numbers}; {remedy}")
     return model, objective
