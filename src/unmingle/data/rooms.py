@@ -9,6 +9,7 @@ from pathlib import Path
 from types import ModuleType
 
 import numpy as np
+from scipy.signal import butter, sosfilt
 
 from unmingle.console import say, track
 from unmingle.data.decoded import Kept
@@ -26,6 +27,7 @@ APART, ARRAY_FROM_WALLS, MIC_FROM_WALLS, MICS_APART = 0.5, 0.7, 0.3, 0.01
 
 LONGEST_S = 0.5  # of a response
 DECAY = 0.75  # a response is cut where it has fallen by this share of 60 dB, if that is earlier
+LOWEST_HZ = 20.0  # all images being positive, they add up to far too much below it
 DENSITY = 32_000  # reflections per second from which on only some are taken
 
 
@@ -171,8 +173,11 @@ def simulate(room: Room, sample_rate: int) -> tuple[np.ndarray, np.ndarray]:
     mics, rng = np.array(room.mics).T, np.random.default_rng(room.seed)
     farthest = np.linalg.norm(np.array(room.sources)[:, None] - np.array(room.mics), axis=-1).max()
     length_s = min(LONGEST_S, DECAY * room.t60_s) + float(farthest) / speed
-    threads = pra.constants.get("num_threads")
-    pra.constants.set("num_threads", 1)  # more of them add in another order
+    # More threads add in another order; its own filter would sound before the sound has arrived.
+    wanted = {"num_threads": 1, "rir_hpf_enable": False}
+    before = {key: pra.constants.get(key) for key in wanted}
+    for key, value in wanted.items():
+        pra.constants.set(key, value)
     try:
         box = pra.ShoeBox(room.size, fs=sample_rate, materials=pra.Material(room.absorption), max_order=0)
         for source in room.sources:
@@ -186,11 +191,14 @@ def simulate(room: Room, sample_rate: int) -> tuple[np.ndarray, np.ndarray]:
             box.visibility[index] = np.ones((len(room.mics), len(levels)), bool)
         box.compute_rir()
     finally:
-        pra.constants.set("num_threads", threads)
+        for key, value in before.items():
+            pra.constants.set(key, value)
     # By microphones, then sources.
     whole = [[_cut(each, delay, len(paths[0])) for each in responses] for responses in box.rir]
-    peak = np.abs(whole).max()
-    return (np.swapaxes(whole, 0, 1) / peak).astype(np.float32), (paths / peak).astype(np.float32)
+    sections = butter(2, LOWEST_HZ, "highpass", fs=sample_rate, output="sos")
+    heard, direct = sosfilt(sections, np.swapaxes(whole, 0, 1)), sosfilt(sections, paths)
+    peak = np.abs(heard).max()
+    return (heard / peak).astype(np.float32), (direct / peak).astype(np.float32)
 
 
 def _images(
@@ -253,7 +261,7 @@ class Rooms(Kept):
             draw_room(np.random.default_rng([seed, index]), n_src=n_src, n_mics=n_mics, t60_s=t60_s)
             for index in range(n_rooms)
         ]
-        settings = [sample_rate, LONGEST_S, DECAY, DENSITY]
+        settings = [sample_rate, LONGEST_S, DECAY, LOWEST_HZ, DENSITY]
         super().__init__(cache, ["rooms", settings, [asdict(plan) for plan in self.plans]])
 
     def _open(self, path: Path) -> np.ndarray:
