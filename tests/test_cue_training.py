@@ -154,13 +154,13 @@ def test_a_set_of_another_number_of_microphones_is_refused(recipe) -> None:  # t
         build_segments(made.data, TonePicker(n_mics=6).facts)
 
 
-def test_a_model_of_several_microphones_is_not_trained_on_drawn_mixtures(recipe, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]
+def test_a_model_of_several_microphones_is_not_trained_on_mixtures_of_one(recipe, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]
     made = read_recipe(recipe(1, None), ["model={name: conv-tasnet}"])
     made.data.set = ""
     with pytest.MonkeyPatch.context() as patch:
         patch.setitem(MODELS, "microphones", Microphones)
         made.model = {"name": "microphones"}
-        with pytest.raises(UsageError, match=r"takes 2 microphones.*set data\.set"):
+        with pytest.raises(UsageError, match=r"takes 2 microphones.*set data\.n_mics=\[2,2\]"):
             train(made, tmp_path / "run", progress=False)
 
 

@@ -164,7 +164,7 @@ def evaluate(
     model: Annotated[
         str,
         typer.Argument(
-            help="A model, weights (.onnx, .safetensors), oracle-…, noisereduce, rnnoise, or mixture."
+            help="A model, weights (.onnx, .safetensors), oracle-…, mvdr, gev, noisereduce, rnnoise, mixture."
         ),
     ],
     set_: Annotated[

@@ -1,4 +1,4 @@
-"""What is decoded of recordings once, into a memory-mapped file."""
+"""What is made once, of recordings or by a simulation, and kept in a memory-mapped file."""
 
 import hashlib
 import json
@@ -14,26 +14,22 @@ from unmingle.data.utterance import Utterance
 from unmingle.results.folders import replacing
 
 
-class Decoded(ABC):
-    """Rows of values of some recordings, one recording after the other in one file.
+class Kept(ABC):
+    """Rows of values of some items, one item after the other in one file.
 
     Attributes:
         suffix: of the file.
-        recordings: what is in it, in order.
 
     Args:
-        recordings: the files.
-        cache: folder for the file. A second one of the same files, sizes and `kind` reads what the first one
-            wrote.
-        kind: what else it depends on.
+        cache: folder for the file. A second one of the same identity reads what the first one wrote.
+        identity: what the values depend on, as plain values.
     """
 
     suffix: ClassVar[str]
 
-    def __init__(self, recordings: list[Utterance], cache: str | Path, kind: Any) -> None:
-        self.recordings = recordings
-        identity = json.dumps([kind, [[str(r.path.resolve()), r.path.stat().st_size] for r in recordings]])
-        stem = Path(cache) / hashlib.sha256(identity.encode()).hexdigest()[:16]
+    def __init__(self, cache: str | Path, identity: Any) -> None:
+        name = hashlib.sha256(json.dumps(identity).encode()).hexdigest()[:16]
+        stem = Path(cache) / name
         path, ends_path = stem.with_suffix(self.suffix), stem.with_suffix(".ends.npy")
         if not ends_path.is_file():
             stem.parent.mkdir(parents=True, exist_ok=True)
@@ -45,7 +41,7 @@ class Decoded(ABC):
 
     @abstractmethod
     def _decode(self) -> Iterator[np.ndarray]:
-        """The rows of each recording."""
+        """The rows of each item."""
 
     @abstractmethod
     def _open(self, path: Path) -> np.ndarray:
@@ -68,6 +64,37 @@ class Decoded(ABC):
         vars(self).update(state)
         self._values = self._open(self._path)
 
+    def __len__(self) -> int:
+        return len(self._stops)
+
+    def length(self, index: int) -> int:
+        """Length of one item [rows]."""
+        return int(self._stops[index] - self._starts[index])
+
+    def rows(self, index: int, start: int = 0, stop: int | None = None) -> np.ndarray:
+        """Rows `start` to `stop` of one item, as they are kept."""
+        begin = int(self._starts[index])
+        stop = self.length(index) if stop is None else min(stop, self.length(index))
+        return self._values[begin + start : begin + stop]
+
+
+class Decoded(Kept):
+    """What was decoded of some recordings.
+
+    Attributes:
+        recordings: what is in it, in order.
+
+    Args:
+        recordings: the files.
+        cache: folder for the file. A second one of the same files, sizes and `kind` reads what the first one
+            wrote.
+        kind: what else it depends on.
+    """
+
+    def __init__(self, recordings: list[Utterance], cache: str | Path, kind: Any) -> None:
+        self.recordings = recordings
+        super().__init__(cache, [kind, [[str(r.path.resolve()), r.path.stat().st_size] for r in recordings]])
+
     def only(self, recordings: list[Utterance]) -> Self:
         """The same file, seen through some of the recordings."""
         place = {recording: index for index, recording in enumerate(self.recordings)}
@@ -75,16 +102,3 @@ class Decoded(ABC):
         part = copy(self)
         part.recordings, part._starts, part._stops = recordings, self._starts[chosen], self._stops[chosen]
         return part
-
-    def __len__(self) -> int:
-        return len(self.recordings)
-
-    def length(self, index: int) -> int:
-        """Length of one recording [rows]."""
-        return int(self._stops[index] - self._starts[index])
-
-    def rows(self, index: int, start: int = 0, stop: int | None = None) -> np.ndarray:
-        """Rows `start` to `stop` of one recording, as they are kept."""
-        begin = int(self._starts[index])
-        stop = self.length(index) if stop is None else min(stop, self.length(index))
-        return self._values[begin + start : begin + stop]

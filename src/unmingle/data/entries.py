@@ -11,6 +11,7 @@ from unmingle.data.corpora import read_channels, read_mono
 from unmingle.data.mixer import TONE, convolve, room
 from unmingle.data.mixture import Mixture
 from unmingle.data.mouths import mouths_of
+from unmingle.data.rooms import Room, simulate
 from unmingle.errors import InputError
 from unmingle.facts import LIPS, LIPS_RATE
 
@@ -61,18 +62,13 @@ class MixedEntry(MixtureEntry):
     room_seed: int = 0
 
     def read(self) -> Mixture:
-        voices, rates = zip(*(read_channels(path) for path in self.sources), strict=True)
-        rate, gains = rates[0], np.array(self.gains, np.float32)[:, None]
-        dry = np.stack([voice.mean(axis=0)[: self.length] for voice in voices])
+        dry, rate = self._voices()
+        gains = np.array(self.gains, np.float32)[:, None]
         sources, noise = dry * gains, np.zeros(self.length, np.float32)
         if self.t60_s:
             noise += (through_room(dry, self.room_seed, rate, self.t60_s) * gains - sources).sum(axis=0)
         if self.noise:
-            try:
-                passage = noise_passage(self.noise, self.noise_start, self.length, rate)
-            except ValueError as error:
-                raise InputError(f"{self.id}: {error}") from None
-            noise += np.float32(self.noise_gain) * passage
+            noise += self._noise(rate)
         speakers = [path.parent.name for path in self.sources]
         item = Mixture.of_sources(sources, noise, rate, self.id, speakers)
         if LIPS in self.cues:
@@ -81,6 +77,44 @@ class MixedEntry(MixtureEntry):
             whole = [np.pad(each, ((0, n_pictures - len(each)), (0, 0), (0, 0))) for each in pictures]
             item.cues = {LIPS: np.stack(whole).transpose(0, 2, 3, 1)}
         return item
+
+    def _voices(self) -> tuple[np.ndarray, int]:
+        """The voices before their gains, `(S, T)`, and their sample rate [Hz]."""
+        voices, rates = zip(*(read_channels(path) for path in self.sources), strict=True)
+        return np.stack([voice.mean(axis=0)[: self.length] for voice in voices]), rates[0]
+
+    def _noise(self, sample_rate: int) -> np.ndarray:
+        """The noise `(T,)`."""
+        try:
+            passage = noise_passage(self.noise, self.noise_start, self.length, sample_rate)
+        except ValueError as error:
+            raise InputError(f"{self.id}: {error}") from None
+        return np.float32(self.noise_gain) * passage
+
+
+@dataclass(frozen=True)
+class RoomEntry(MixedEntry):
+    """A mixture at several microphones that is made when it is read: the room is simulated. A source is a
+    voice as it is, in its room, at the first microphone.
+
+    Attributes:
+        room: in it, as many sources as there are voices, and one more if there is noise.
+    """
+
+    room: Room = field(kw_only=True)
+
+    def read(self) -> Mixture:
+        """As `MixtureEntry.read`; UsageError if pyroomacoustics is not installed."""
+        dry, rate = self._voices()
+        responses, _ = simulate(self.room, rate)
+        sources = np.zeros_like(dry)
+        rest = np.zeros((len(self.room.mics), self.length), np.float32)
+        for row, (voice, gain) in enumerate(zip(dry, self.gains, strict=True)):
+            in_air = np.float32(gain) * convolve(voice, responses[row])
+            sources[row], rest[1:] = in_air[0], rest[1:] + in_air[1:]
+        if self.noise:
+            rest += convolve(self._noise(rate), responses[-1])
+        return Mixture.of_sources(sources, rest, rate, self.id, [path.parent.name for path in self.sources])
 
 
 @dataclass(frozen=True)

@@ -1,7 +1,7 @@
 """Mixer: speech, noise and rooms become mixtures whose sources are known."""
 
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import lru_cache
 
 import numpy as np
@@ -12,6 +12,10 @@ from unmingle.data.corpora import Corpus
 from unmingle.data.mixture import Mixture
 
 TONE = "tone"  # the kind of noise that is made, not recorded
+
+# Which source it is, the noise after the voices, and its samples (T,), to what reaches the microphones (C, T)
+# and what of that is the source's reference (T,).
+Air = Callable[[int, np.ndarray], tuple[np.ndarray, np.ndarray]]
 
 
 def level_db(samples: np.ndarray) -> float:
@@ -72,9 +76,10 @@ def room(rng: np.random.Generator, sample_rate: int, t60_s: float) -> np.ndarray
 
 
 def convolve(samples: np.ndarray, response: np.ndarray) -> np.ndarray:
-    """`samples` through `response`, cut to the length of `samples`."""
-    n_fft = fft.next_fast_len(len(samples) + len(response) - 1, real=True)
-    return fft.irfft(fft.rfft(samples, n_fft) * fft.rfft(response, n_fft), n_fft)[: len(samples)]
+    """`samples` `(T,)` through `response` `(…, R)`, cut to the length of `samples`: `(…, T)`."""
+    n_fft = fft.next_fast_len(len(samples) + response.shape[-1] - 1, real=True)
+    spectrum = fft.rfft(samples, n_fft) * fft.rfft(response, n_fft)
+    return fft.irfft(spectrum, n_fft)[..., : len(samples)]
 
 
 def shares_absent(p_fewer: float | Sequence[float], n_src: int) -> np.ndarray:
@@ -198,13 +203,33 @@ class Mixer:
         return self.n_items
 
     def __getitem__(self, index: int) -> Mixture:
+        return self._draw(index, 1)
+
+    def batch(self, indices: Sequence[int]) -> list[Mixture]:
+        """The items of a batch, all with the same number of microphones."""
+        return [self[index] for index in indices]
+
+    def _air(self, rng: np.random.Generator, n_mics: int) -> Air:
+        """Draw where a mixture's sources are: a room, or none."""
+        in_room = rng.random() < self.p_room
+        t60_s = rng.uniform(*self.t60_s)
+
+        def reaches(row: int, samples: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+            if not in_room or row == self.n_src:
+                return samples[None], samples
+            in_air = convolve(samples, room(rng, self.speech.sample_rate, t60_s))
+            return in_air[None], samples if self.dry else in_air
+
+        return reaches
+
+    def _draw(self, index: int, n_mics: int) -> Mixture:
+        """Item `index`, at so many microphones."""
         if not 0 <= index < self.n_items:
             raise IndexError(index)
         rng = np.random.default_rng([self.seed, index])
         speakers = list(self._speakers.values())[rng.choice(len(self._weights), p=self._weights)]
         files = [int(rng.choice(speakers[k])) for k in rng.choice(len(speakers), self.n_src, replace=False)]
-        in_room = rng.random() < self.p_room
-        t60_s = rng.uniform(*self.t60_s)
+        air = self._air(rng, n_mics)
         absent: set[int] = set()
         if n_absent := int(np.searchsorted(self._p_absent, rng.random(), side="right")):
             first = int(rng.integers(self.n_src))
@@ -212,25 +237,30 @@ class Mixer:
         partial = rng.random() < self.p_partial
         loudest_db = rng.uniform(*self.level_db)
         sources = np.zeros((self.n_src, self.length), dtype=np.float32)
-        noise = np.zeros(self.length, dtype=np.float32)
+        # What is at the microphones besides the sources, which are those at the first one.
+        rest = np.zeros((n_mics, self.length), dtype=np.float32)
         for row, file in enumerate(files):
-            voice = self._voice(file, rng, partial)
-            in_air = convolve(voice, room(rng, self.speech.sample_rate, t60_s)) if in_room else voice
+            in_air, reference = air(row, self._voice(file, rng, partial))
             if row not in absent:
                 gain = gain_to_level(
-                    in_air, loudest_db - (rng.uniform(0, self.difference_db) if row else 0.0)
+                    in_air[0], loudest_db - (rng.uniform(0, self.difference_db) if row else 0.0)
                 )
-                sources[row] = gain * (voice if self.dry else in_air)
-                noise += gain * in_air - sources[row]
+                sources[row] = gain * reference
+                heard = gain * in_air
+                heard[0] -= sources[row]
+                rest += heard
         if self._kinds and rng.random() < self.p_noise:
-            noise += at_level(self._noise(rng), loudest_db - rng.uniform(*self.snr_db))
-        peak = max(np.abs(sources.sum(axis=0) + noise).max(), np.abs(sources).max())
+            in_air, _ = air(self.n_src, self._noise(rng))
+            rest += gain_to_level(in_air[0], loudest_db - rng.uniform(*self.snr_db)) * in_air
+        mixture = rest.copy()
+        mixture[0] += sources.sum(axis=0)
+        peak = max(np.abs(mixture).max(), np.abs(sources).max())
         gain = np.float32(min(1.0, 0.99 / peak)) if peak > 0 else np.float32(1.0)
         names = [
             "" if row in absent else self.speech.recordings[file].speaker for row, file in enumerate(files)
         ]
         rate = self.speech.sample_rate
-        return Mixture.of_sources(sources * gain, noise * gain, rate, f"{index:06d}", names)
+        return Mixture.of_sources(sources * gain, rest * gain, rate, f"{index:06d}", names)
 
     def _cut(self, corpus: Corpus, file: int, length: int, rng: np.random.Generator) -> np.ndarray:
         """A random passage of a file; a shorter file is put at a random place in silence."""

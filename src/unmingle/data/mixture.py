@@ -39,5 +39,9 @@ class Mixture:
         id: str,
         speakers: list[str] | None = None,
     ) -> "Mixture":
-        """The sum, at one microphone, of sources `(S, T)` and noise `(T,)`."""
-        return cls((sources.sum(axis=0) + noise)[None], sources, noise, sample_rate, id, speakers or [])
+        """The sum of sources `(S, T)`, as they are at the first microphone, and what else is there `(T,)`; or
+        is there and at further microphones `(C, T)`.
+        """
+        heard = np.atleast_2d(noise)
+        mixture = np.concatenate([(sources.sum(axis=0) + heard[0])[None], heard[1:]])
+        return cls(mixture, sources, heard[0], sample_rate, id, speakers or [])

@@ -5,10 +5,12 @@ from typing import Annotated, Any
 
 from pydantic import AfterValidator, ConfigDict, Field
 
+from unmingle.data.array_mixer import ArrayMixer
 from unmingle.data.corpora import Corpus, check_splits, read_recordings
 from unmingle.data.face_mixer import FaceMixer
 from unmingle.data.mixer import Mixer
 from unmingle.data.mouths import Mouths
+from unmingle.data.rooms import Rooms
 from unmingle.data.utterance import Utterance
 from unmingle.facts import SAMPLE_RATES
 
@@ -32,6 +34,7 @@ Pair = Annotated[list[Annotated[float, Field(ge=-200, le=200)]], TWO, RISING]  #
 Speeds = Annotated[list[Annotated[float, Field(ge=0.1, le=10)]], TWO, RISING]
 Tones = Annotated[list[Annotated[float, Field(ge=1, le=96_000)]], TWO, RISING]  # [Hz]
 Seconds = Annotated[list[Annotated[float, Field(ge=1e-3, le=100)]], TWO, RISING]  # [s]
+Microphones = Annotated[list[Annotated[int, Field(ge=1, le=16)]], TWO, RISING]
 Stage = Annotated[list[Annotated[float, Field(ge=0, le=100)]], TWO]  # share of the budget, length [s]
 
 
@@ -45,8 +48,12 @@ class DataRecipe:
         noise: CSV file or folder of noises, or none.
         faces: CSV file or folder of videos, of one person each, for a model that takes the cue "lips": they
             are the voices then, and those of `speech`, if it is given, are never seen (see `FaceMixer`).
+        n_mics: fewest and most microphones, for mixtures in simulated rooms (see `ArrayMixer`): a batch has a
+            number between them, all else the most. One microphone unless given.
+        rooms: so many are simulated, once, with reverberation times of `t60_s`. `dry` then makes the direct
+            path of a voice its reference.
         corpora: only these, all if empty.
-        cache: folder for decoded samples.
+        cache: folder for decoded samples and simulated rooms.
         set: mixtures on disk to train on, as `read_set` takes them, instead of drawing them from voices;
             `valid_set` holds those on which the best checkpoint is chosen, `task` says which mixtures of the
             two, `speech_root` where the paths of a CSV start from.
@@ -67,6 +74,8 @@ class DataRecipe:
     noise_root: str | None = None
     faces: str = ""
     faces_root: str | None = None
+    n_mics: Microphones | None = None
+    rooms: Count = 2000
     corpora: list[str] = field(default_factory=list)
     cache: str = ".cache"
     set: str = ""
@@ -147,12 +156,30 @@ class DataRecipe:
             changed: arguments of `Mixer` that do not stand here (`n_items`), or others than those here.
 
         Raises:
-            FileNotFoundError, ValueError: as `voices`, `Corpus` and `Mixer`.
+            FileNotFoundError, ValueError: as `voices`, `Corpus` and `Mixer`; both faces and several
+                microphones are asked for.
+            UsageError: as `Rooms`.
         """
+        if self.faces and self.n_mics:
+            raise ValueError(
+                "data.faces and data.n_mics: who is seen is heard at one microphone; leave one out"
+            )
         voices = self.voices(split)
         only = voices if only is None else only
+        n_rooms, n_mics = changed.pop("n_rooms", self.rooms), changed.pop("n_mics", self.n_mics)
         arguments = {"seed": self.seed, "length_s": self.length_s, **self.drawing(), **changed}
         speech, noise = self.decode(voices, "voices").only(only), self.noises(split)
+        if n_mics:
+            rooms = Rooms(
+                n_rooms,
+                seed=arguments["seed"],
+                n_src=self.n_src + 1,
+                n_mics=n_mics[1],
+                t60_s=arguments["t60_s"],
+                sample_rate=self.sample_rate,
+                cache=self.cache,
+            )
+            return ArrayMixer(speech, noise, rooms=rooms, n_mics=n_mics, **arguments)
         if not self.faces:
             return Mixer(speech, noise, **arguments)
         mouths = Mouths(voices, cache=self.cache).only(only)

@@ -38,6 +38,10 @@ class SegmentDataset:
     def __len__(self) -> int:
         return self.n_items
 
+    def batch(self, indices: Sequence[int]) -> list[Mixture]:
+        """The items of a batch."""
+        return [self[index] for index in indices]
+
     def __getitem__(self, index: int) -> Mixture:
         if not 0 <= index < self.n_items:
             raise IndexError(index)

@@ -18,9 +18,10 @@ import soundfile
 
 from unmingle.console import track
 from unmingle.data.corpora import CORPUS_SUFFIXES
-from unmingle.data.entries import CUES, MixedEntry, MixtureEntry, RecordedEntry
+from unmingle.data.entries import CUES, MixedEntry, MixtureEntry, RecordedEntry, RoomEntry
 from unmingle.data.mixer import TONE
 from unmingle.data.mixture import Mixture
+from unmingle.data.rooms import Room, point
 from unmingle.data.video_corpora import PICTURE_SUFFIXES
 from unmingle.errors import InputError, UsageError
 from unmingle.facts import LIPS
@@ -57,7 +58,9 @@ def read_set(
             - a CSV with the columns `mixture_id`, `samples` and, per voice, `source_1_path`, `source_1_gain`,
               …; for noise `noise_path`,
               `noise_gain` and `noise_start` [samples] (see `noise_passage`); for rooms `room_seed` and
-              `t60_s` [s], where the references stay the dry voices and what a room adds to them is noise;
+              `t60_s` [s], where the references stay the dry voices and what a room adds to them is noise; for
+              several microphones also `room_size`, `source_1_place`, …, `noise_place`, `mic_1_place`, … [m],
+              where the references are the voices in the room at the first microphone;
               `task`, `kind` and `snr_db` [dB] to say what a mixture is;
             - a CSV that LibriMix wrote beside its mixtures (`metadata/mixture_test_mix_clean.csv`), also
               after the corpus was moved as a whole;
@@ -179,7 +182,7 @@ def _csv_row(row: dict[str, str], n_src: int, find: Callable[[str], Path]) -> Mi
     if row.get("snr_db"):
         about["snr_db"] = float(row["snr_db"])
     seen = all(path.suffix.lower() in PICTURE_SUFFIXES for path in paths)
-    return MixedEntry(
+    entry = MixedEntry(
         row["mixture_id"],
         tuple(paths),
         gains,
@@ -192,6 +195,20 @@ def _csv_row(row: dict[str, str], n_src: int, find: Callable[[str], Path]) -> Mi
         about=about,
         cues={LIPS: paths[0]} if seen else {},
     )
+    if not row.get("room_size"):
+        return entry
+    n_mics = len([column for column in row if re.fullmatch(r"mic_\d+_place", column)])
+    if not n_mics:
+        raise ValueError("room_size is given without mic_1_place")
+    places = [f"source_{k}_place" for k in range(1, n_src + 1)] + (["noise_place"] if noise else [])
+    room = Room(
+        point(row["room_size"]),
+        entry.t60_s,
+        tuple(point(row[place]) for place in places),
+        tuple(point(row[f"mic_{k}_place"]) for k in range(1, n_mics + 1)),
+        entry.room_seed,
+    )
+    return RoomEntry(**{**vars(entry), "cues": {}}, room=room)
 
 
 def _librimix_row(row: dict[str, str], n_src: int, path: Path, root: Path) -> MixtureEntry:

@@ -34,6 +34,10 @@ class MixtureDataset(Dataset):
     def __getitem__(self, index: int) -> tuple[int, Mixture]:
         return index, self.mixer[index]
 
+    def __getitems__(self, indices: list[int]) -> list[tuple[int, Mixture]]:
+        """The items of a batch, for which PyTorch's loader asks at once."""
+        return list(zip(indices, self.mixer.batch(indices), strict=True))
+
 
 class ResumableSampler(Sampler[int]):
     """Counts up from `start`, so that a resumed run goes on with the item after the last one seen."""
@@ -165,6 +169,8 @@ def build_mixers(data: DataRecipe) -> tuple[Mixer, Mixer]:
             seed=data.seed + 1,
             n_items=data.n_valid,
             length_s=data.valid_length_s,
+            n_rooms=min(data.rooms, data.n_valid),
+            n_mics=data.n_mics and data.n_mics[1:] * 2,
             **plain | (two if data.faces else {}),
         )
     except (ValueError, FileNotFoundError) as error:

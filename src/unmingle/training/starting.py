@@ -107,7 +107,11 @@ def build_parts(recipe: Recipe) -> tuple[Any, torch.nn.Module]:
         raise UsageError(f"recipe: the model needs the cues {', '.join(sorted(names))}; {remedy}")
     if names and recipe.data.curriculum:
         raise UsageError("recipe: items with cues are not cut into segments; leave data.curriculum out")
-    if model.facts.n_mics not in (None, 1) and not recipe.data.set:
-        n_mics = f"the model takes {model.facts.n_mics} microphones"
-        raise UsageError(f"recipe: {n_mics}, and mixtures that are drawn have one; set data.set")
+    fewest, most = recipe.data.n_mics or (1, 1)
+    takes: Any = model.facts.n_mics
+    if takes is not None and not recipe.data.set and (fewest, most) != (takes, takes):
+        numbers = f"{fewest}" if fewest == most else f"{fewest} to {most}"
+        remedy = f"set data.n_mics=[{takes},{takes}], or data.set" if takes > 1 else "leave data.n_mics out"
+        takes = f"{takes} microphone{'s' if takes > 1 else ''}"
+        raise UsageError(f"recipe: the model takes {takes}, and mixtures are drawn at {numbers}; {remedy}")
     return model, objective
