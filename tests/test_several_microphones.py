@@ -10,10 +10,12 @@ import pytest
 import torch
 from small_models import noise, tiny
 from torch import Tensor
+from torch.nn import functional
 
 from unmingle import load, separate
 from unmingle.layers.filter_and_sum import EPS, ContextFrames, unit
 from unmingle.layers.tac import TAC
+from unmingle.layers.wiener import wiener
 from unmingle.models import MODELS
 from unmingle.runtime.onnx import open_onnxruntime
 from unmingle.runtime.openvino import compile_openvino
@@ -224,3 +226,37 @@ def test_tac_concatenates_each_microphone_with_what_all_have_in_common() -> None
     learned = tac.activation(both @ weights.T + tac.own.bias)
     expected = x + torch.stack([tac.norm(learned[:, mic]) for mic in range(3)], 1)
     assert torch.allclose(tac(x), expected, atol=1e-5)
+
+
+@pytest.mark.parametrize("n_taps", [1, 3])
+def test_the_wiener_filter_is_that_of_least_squares(n_taps: int) -> None:
+    generator = torch.Generator().manual_seed(0)
+    spectra = torch.randn(1, 3, 2, 4, 300, generator=generator)
+    wanted = spectra[:, :2] + 0.5 * torch.randn(1, 2, 2, 4, 300, generator=generator)
+    found, reach = wiener(spectra, wanted, n_taps), n_taps // 2
+    inputs, outputs = (torch.complex(each[0, :, 0], each[0, :, 1]) for each in (spectra, wanted))
+    padded = functional.pad(inputs, (reach, reach))
+    taps = torch.cat([padded[..., tap : tap + 300] for tap in range(n_taps)])
+    for voice in range(2):
+        for bin in range(4):
+            rows = taps[:, bin].T
+            exact = rows @ torch.linalg.lstsq(rows, outputs[voice, bin, :, None]).solution
+            got = torch.complex(found[0, voice, 0, bin], found[0, voice, 1, bin])
+            assert (exact[:, 0] - got).abs().max() < 1e-2 * exact.abs().max()
+
+
+def test_a_filter_of_two_microphones_mends_what_a_mask_left() -> None:
+    generator = torch.Generator().manual_seed(0)
+    voices = torch.randn(1, 2, 2, 5, 400, generator=generator)
+    mixed = torch.stack([voices.sum(1), voices[:, 0] - 0.5 * voices[:, 1]], 1)
+    heard = voices + 0.5 * torch.randn(voices.shape, generator=generator)
+
+    def error(estimate: Tensor) -> float:
+        return float((estimate - voices).square().mean())
+
+    assert error(wiener(mixed, heard)) < error(heard) / 10
+
+
+def test_a_filter_over_an_even_number_of_frames_is_refused() -> None:
+    with pytest.raises(ValueError, match="n_taps is 2; the filter spans an odd number of frames"):
+        tiny("array", n_taps=2)
