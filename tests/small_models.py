@@ -40,7 +40,6 @@ TINY: dict[str, dict[str, Any]] = {
         "pool": 4,
         "n_lips": 8,
         "n_shared": 8,
-        "n_fused": 4,
     },
     "looking-to-listen": {
         "n_channels": 4,
@@ -115,7 +114,6 @@ SMALL: dict[str, dict[str, Any]] = {
         "pool": 4,
         "n_lips": 16,
         "n_shared": 16,
-        "n_fused": 16,
     },
     "looking-to-listen": {
         "n_fft": 256,

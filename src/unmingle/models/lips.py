@@ -14,7 +14,6 @@ from unmingle.models.band_split import BandSplit
 
 AROUND_S = (1.0, 3.0)  # stretches around each frame over which likeness is averaged, too [s]
 N_BALANCED = 10  # times that the assignment is brought to its sums
-SURE = 12.0  # log of the highest odds that an assignment gives
 
 
 class Lips(nn.Module):
@@ -26,7 +25,7 @@ class Lips(nn.Module):
     move together, and a vector is short where there is little to see or to hear. By the products around each
     frame, and over all of the mixture, streams are assigned to faces, each to one at most (optimal transport,
     with a place for streams that no face says and for faces that keep silent): what one face claims another
-    does not get. A BLSTM over the products of each face with each stream has the last word.
+    does not get.
 
     So little of it has to be learnt from pictures that an hour of faces will do.
 
@@ -44,7 +43,6 @@ class Lips(nn.Module):
         pool: pictures are averaged over squares of so many pixels before they go in.
         n_lips: length of the lip encoder's vector.
         n_shared: length of the vectors that are compared.
-        n_fused: units of each direction of the BLSTM.
         dropout: share of the values that are left out in training, before vectors are compared.
 
     References:
@@ -71,7 +69,6 @@ class Lips(nn.Module):
         pool: int = 2,
         n_lips: int = 128,
         n_shared: int = 64,
-        n_fused: int = 32,
         dropout: float = 0.1,
     ) -> None:
         super().__init__()
@@ -94,11 +91,9 @@ class Lips(nn.Module):
         # Log odds that a stream is a face's: of how much they are alike over all of the mixture and around
         # each frame, of how loud the stream is (per factor of 10 in power), and what alternatives are worth.
         self.around = [2 * round(seconds * sample_rate / hop / 2) + 1 for seconds in AROUND_S]
-        self.of_alike = nn.Parameter(torch.tensor([10.0, *(10.0 / len(AROUND_S) for _ in AROUND_S)]))
+        self.of_alike = nn.Parameter(torch.tensor([20.0, *(20.0 / len(AROUND_S) for _ in AROUND_S)]))
         self.of_level = nn.Parameter(torch.tensor(1.0))
         self.of_nobody = nn.Parameter(torch.tensor(1.0))
-        self.fused = nn.LSTM(n_shared + 4, n_fused, batch_first=True, bidirectional=True)
-        self.share = nn.Linear(2 * n_fused, 1)
 
     def forward(self, mixture: Tensor, lips: Tensor) -> Tensor:
         """`(B, 1, T)`, and pictures `(B, S, side, side, N)` of S faces → `(B, S, T)`."""
@@ -119,25 +114,18 @@ class Lips(nn.Module):
         """How much of each stream is each face's, from moment to moment: of faces `(B, S, N, D)`, of streams
         `(B, K, N, D)`, and their spectra `(B, K, 2, F, N)` → `(B, S, K, N)`, 0 … 1.
         """
-        both = seen[:, :, None] * heard[:, None]  # (B, S, K, N, D)
-        alike, power = both.sum(-1), streams.square().sum((2, 3))
-        loudness = power.mean(-1, keepdim=True).add(1e-10).log10()  # (B, K, 1)
-        level = power.add(1e-10).log10() - loudness.amax(1, keepdim=True)
+        alike = torch.einsum("bsnd,bknd->bskn", seen, heard)
+        loudness = streams.square().sum((2, 3)).mean(-1, keepdim=True).add(1e-10).log10()  # (B, K, 1)
         odds = self.of_alike[0] * alike.mean(-1, keepdim=True)
         odds = odds + self.of_level * (loudness - loudness.amax(1, keepdim=True))[:, None]
         for weight, n_around in zip(self.of_alike[1:], self.around, strict=True):
             odds = odds + weight * averaged(alike, n_around)
         assigned = self.assigned(odds.permute(0, 3, 1, 2).flatten(0, 1))  # (B N, S, K)
-        assigned = assigned.reshape(alike.shape[0], -1, *alike.shape[1:3]).permute(0, 2, 3, 1)
-        levels = level[:, None].expand_as(alike)
-        more = alike - alike.mean(2, keepdim=True)
-        features = torch.stack([alike, more, levels, assigned / 4], -1)
-        states, _ = self.fused(torch.cat([8 * both, features], -1).flatten(0, 2))
-        return torch.sigmoid(self.share(states).reshape(alike.shape) + assigned)
+        return assigned.reshape(alike.shape[0], -1, *alike.shape[1:3]).permute(0, 2, 3, 1)
 
     def assigned(self, odds: Tensor) -> Tensor:
-        """Log odds of each pair by itself `(B, S, K)` → those in the best assignment of all, in which a
-        stream is one face's at most, and a face has one stream at most.
+        """Log odds of each pair by itself `(B, S, K)` → shares in the best assignment of all, in which a
+        stream is one face's at most, and a face has one stream at most, 0 … 1.
         """
         # A further row for streams that are nobody's, and a further column for faces that have none.
         inside = functional.pad(torch.ones_like(odds), (0, 1, 0, 1))
@@ -150,9 +138,7 @@ class Lips(nn.Module):
         for _ in range(N_BALANCED):
             of_rows = rows - log_of_sum(padded + of_columns[:, None], 2)
             of_columns = columns - log_of_sum(padded + of_rows[..., None], 1)
-        found = (padded + of_rows[..., None] + of_columns[:, None])[:, :-1, :-1]
-        # log(p / (1 - p)), both ends kept finite.
-        return (found - torch.log1p(-found.clamp(max=-1e-5).exp())).clamp(-SURE, SURE)
+        return (padded + of_rows[..., None] + of_columns[:, None])[:, :-1, :-1].exp().clamp(max=1)
 
     def look(self, lips: Tensor, n_frames: int) -> Tensor:
         """Pictures `(B, S, side, side, N)` → a vector for each face and frame of the spectrum."""
