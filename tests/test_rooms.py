@@ -138,10 +138,24 @@ def test_early_reflections_are_those_of_pyroomacoustics_and_late_ones_as_loud() 
             assert abs(10 * np.log10(late[0] / late[1])) < 1.5
 
 
-@pytest.mark.parametrize("change", [{"sources": ((1.0, 1.0, 2.7),)}, {"t60_s": 0.0}])
-def test_an_impossible_room_is_an_error(change: dict[str, Any]) -> None:
-    with pytest.raises(ValueError, match=r"is not in the room|t60_s is 0"):
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"sources": ((1.0, 1.0, 2.7),)}, r"\(1\.0, 1\.0, 2\.7\) is not in the room"),
+        ({"sources": SMALL.mics[:1]}, "a source and a microphone are less than 0.01 m apart"),
+        ({"size": (4.0, 3.5, 0.3)}, "expected sides of 1 to 100 m"),
+        ({"t60_s": 0.0}, r"t60_s is 0"),
+    ],
+)
+def test_an_impossible_room_is_an_error(change: dict[str, Any], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
         Room(**{**vars(SMALL), **change})
+
+
+def test_a_source_amid_the_microphones_is_simulated() -> None:
+    room = Room(SMALL.size, 0.2, ((2.0, 1.7, 1.5),), ((1.5, 1.7, 1.5), (2.5, 1.7, 1.5)), 1)
+    responses, _ = simulate(room, RATE)
+    assert np.isfinite(responses).all() and (np.abs(responses).max(axis=-1) > 0.5).all()
 
 
 # Rooms that are kept
