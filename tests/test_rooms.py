@@ -1,14 +1,17 @@
 """Several microphones: simulated rooms, mixtures drawn in them, the set of plain numbers, beamformers."""
 
 import csv
+from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import pytest
+import torch
 import yaml
 from scipy.signal import butter, sosfilt
 from test_data import voices  # noqa: F401
+from torch import Tensor, nn
 
 from unmingle.data.array_mixer import ArrayMixer
 from unmingle.data.batch import collate
@@ -20,10 +23,13 @@ from unmingle.data.sets import read_set, write_set
 from unmingle.errors import InputError, UsageError
 from unmingle.evaluation.beamforming import BEAMFORMERS, beamform
 from unmingle.evaluation.systems import system
+from unmingle.facts import Facts
 from unmingle.metrics.ratios import si_sdr
+from unmingle.models import MODELS
 from unmingle.training.batches import MixtureDataset, build_mixers
-from unmingle.training.recipe import read_recipe
+from unmingle.training.recipe import read_recipe, recipe_from_dict
 from unmingle.training.starting import build_parts
+from unmingle.training.trainer import train
 
 pra = pytest.importorskip("pyroomacoustics")
 
@@ -132,10 +138,24 @@ def test_early_reflections_are_those_of_pyroomacoustics_and_late_ones_as_loud() 
             assert abs(10 * np.log10(late[0] / late[1])) < 1.5
 
 
-@pytest.mark.parametrize("change", [{"sources": ((1.0, 1.0, 2.7),)}, {"t60_s": 0.0}])
-def test_an_impossible_room_is_an_error(change: dict[str, Any]) -> None:
-    with pytest.raises(ValueError, match=r"is not in the room|t60_s is 0"):
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"sources": ((1.0, 1.0, 2.7),)}, r"\(1\.0, 1\.0, 2\.7\) is not in the room"),
+        ({"sources": SMALL.mics[:1]}, "a source and a microphone are less than 0.01 m apart"),
+        ({"size": (4.0, 3.5, 0.3)}, "expected sides of 1 to 100 m"),
+        ({"t60_s": 0.0}, r"t60_s is 0"),
+    ],
+)
+def test_an_impossible_room_is_an_error(change: dict[str, Any], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
         Room(**{**vars(SMALL), **change})
+
+
+def test_a_source_amid_the_microphones_is_simulated() -> None:
+    room = Room(SMALL.size, 0.2, ((2.0, 1.7, 1.5),), ((1.5, 1.7, 1.5), (2.5, 1.7, 1.5)), 1)
+    responses, _ = simulate(room, RATE)
+    assert np.isfinite(responses).all() and (np.abs(responses).max(axis=-1) > 0.5).all()
 
 
 # Rooms that are kept
@@ -265,6 +285,41 @@ def test_a_model_of_one_microphone_is_not_trained_on_mixtures_of_several(tmp_pat
     )
     with pytest.raises(UsageError, match=r"takes 1 microphone, .* drawn at 2 to 4; leave data\.n_mics out"):
         build_parts(read_recipe(path, ["data.n_mics=[2,4]", "model.sample_rate=16000"]))
+
+
+class Mean(nn.Module):
+    """Any number of microphones; notes how many it was given."""
+
+    seen: ClassVar[list[int]] = []
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.facts = Facts(RATE, n_src=2, n_mics=None)
+        self.gains = nn.Parameter(torch.ones(2, 1))
+
+    def forward(self, mixture: Tensor) -> Tensor:
+        """`(B, C, T)` → `(B, 2, T)`."""
+        self.seen.append(mixture.shape[1])
+        return mixture.mean(dim=1, keepdim=True) * self.gains
+
+
+def test_a_model_of_any_number_of_microphones_is_trained_on_several_numbers(
+    data: DataRecipe, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(MODELS, "mean", Mean)
+    monkeypatch.setattr(Mean, "seen", [])
+    trainer = {"steps": 12, "batch_size": 2, "validate_every": 12, "device": "cpu", "precision": "32-true"}
+    recipe = recipe_from_dict(
+        {
+            "model": {"name": "mean"},
+            "objective": {"name": "waveform-pit"},
+            "data": asdict(data),
+            "trainer": trainer,
+        },
+        "made",
+    )
+    train(recipe, tmp_path / "run", progress=False)
+    assert set(Mean.seen[:12]) == {2, 3, 4} and set(Mean.seen[12:]) == {4}
 
 
 def test_faces_and_several_microphones_exclude_each_other(data: DataRecipe) -> None:

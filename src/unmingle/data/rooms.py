@@ -25,6 +25,7 @@ HEIGHTS, ARRAY_HEIGHTS = (1.0, 1.9), (0.7, 1.6)
 RADII, SPREADS = (0.03, 0.12), (0.03, 1.0)
 APART, ARRAY_FROM_WALLS, MIC_FROM_WALLS, MICS_APART = 0.5, 0.7, 0.3, 0.01
 
+SIDES = 1.0, 100.0  # of what can be simulated [m]
 LONGEST_S = 0.5  # of a response
 DECAY = 0.75  # a response is cut where it has fallen by this share of 60 dB, if that is earlier
 LOWEST_HZ = 20.0  # all images being positive, they add up to far too much below it
@@ -42,7 +43,8 @@ class Room:
         seed: of the late reflections that are taken.
 
     Raises:
-        ValueError: something is not in the room, or there is no reverberation time.
+        ValueError: something is not in the room, a microphone is where a source is, or the room or its
+            reverberation time is out of range.
     """
 
     size: Point
@@ -52,9 +54,13 @@ class Room:
     seed: int
 
     def __post_init__(self) -> None:
+        if not all(SIDES[0] <= length <= SIDES[1] for length in self.size):
+            raise ValueError(f"a room of {self.size} m; expected sides of {SIDES[0]:g} to {SIDES[1]:g} m")
         for place in (*self.sources, *self.mics):
             if not all(0 < value < length for value, length in zip(place, self.size, strict=True)):
                 raise ValueError(f"{place} is not in the room, which is {self.size} m large")
+        if _closest(np.array(self.sources), np.array(self.mics)) < MICS_APART:
+            raise ValueError(f"a source and a microphone are less than {MICS_APART} m apart")
         if not self.t60_s > 0:
             raise ValueError(f"t60_s is {self.t60_s}; expected a time above 0")
 
@@ -216,7 +222,7 @@ def _images(
         bounces.append(np.abs(walls))
     square = squares[0][:, None, None] + squares[1][:, None] + squares[2]
     density = 4 * np.pi * speed * square / np.prod(room.size)  # of the arrivals, per second
-    taken = np.minimum(1, DENSITY / density)
+    taken = DENSITY / np.maximum(density, DENSITY)
     chosen = np.nonzero((rng.random(square.shape) < taken) & (square < (reach + 1) ** 2))
     order = sum(counts[index] for counts, index in zip(bounces, chosen, strict=True))
     levels = (1 - room.absorption) ** (order / 2) / np.sqrt(taken[chosen])
@@ -270,7 +276,7 @@ class Rooms(Kept):
     def _decode(self) -> Iterator[np.ndarray]:
         _pyroomacoustics()
         say(f"simulating {len(self.plans)} rooms into {self._cache}, once")
-        with ProcessPoolExecutor(os.cpu_count()) as pool:
+        with ProcessPoolExecutor(min(os.cpu_count() or 1, len(self.plans))) as pool:
             made = pool.map(partial(_rows, sample_rate=self.sample_rate), self.plans, chunksize=4)
             yield from track(made, "simulating rooms", len(self.plans))
 
