@@ -1,7 +1,7 @@
 """What separation is worth to a recogniser: word error rates of mixtures, of what is taken out of them, and
 of clean voices before and after.
 
-    python benchmarks/recognition.py --speech data [--first 15] [--recogniser NAME[:FOLDER]]
+    python benchmarks/recognition.py --speech data [--first 10] [--recogniser NAME[:FOLDER]]
 
 Two voices: the mixtures of valid-2mix.csv. The set has no transcripts, so the words are those that the
 recogniser hears in each clean voice; errors are added up before they are divided. One voice: the clean voices
@@ -26,7 +26,7 @@ from unmingle.metrics import MEASURES, Value
 from unmingle.metrics.recognisers import DEFAULT_RECOGNISER, recogniser
 from unmingle.metrics.recognition import word_errors
 
-N_KEPT = 15  # mixtures of the result that the documentation quotes
+N_KEPT = 10  # mixtures of the result that the documentation quotes
 ENHANCER = "hush"
 
 

@@ -42,9 +42,9 @@ def noise(level: float, length: int) -> np.ndarray:
 
 def test_a_clean_voice_has_fewer_word_errors_than_the_same_in_loud_noise(voices: np.ndarray) -> None:
     voice = voices[:1]
-    loud = voice + noise(0.1, voice.shape[1])
+    loud = voice + noise(0.02, voice.shape[1])
     row = measure(voice, voice, loud[0], RATE, ("wer",), transcripts=SAID[:1])
-    assert row["wer"] == row["wer_clean"] < 50
+    assert row["wer"] == row["wer_clean"] < 20
     assert row["wer"] + 30 < row["wer_before"]
     assert row["wer_to_clean"] == 0 < row["wer_to_clean_before"]
     assert row["confidence"] > row["confidence_before"]
@@ -77,8 +77,8 @@ def test_silence_is_heard_as_nothing_and_its_error_rate_is_a_hundred_percent(voi
 
 def test_without_transcripts_the_words_of_the_clean_voices_take_their_place(voices: np.ndarray) -> None:
     row = measure(voices, voices, voices.sum(axis=0), RATE, ("wer",))
-    assert row["wer"] is None
-    assert "wer, wer_clean, transcript_words, wer_before: needs transcripts" in row["missing"]
+    assert row["wer"] is row["wer_clean"] is None
+    assert "needs transcripts" in row["missing"]
     assert row["wer_to_clean"] == 0
     assert row["wer_to_clean_before"] > 30
 
@@ -187,8 +187,8 @@ def test_evaluate_reads_what_is_said_from_the_set(set_with_words: Path, capsys: 
     summary = json.loads(capsys.readouterr().out)
     assert summary["recogniser"] == "pocketsphinx"
     assert summary["wer_percent"]["mean"] < summary["wer_before_percent"]["mean"]
-    assert summary["wer_clean_percent"]["mean"] < 50
-    assert summary["transcript_words"]["mean"] == 47
+    assert summary["wer_clean_percent"]["mean"] < 20
+    assert summary["transcript_words"]["mean"] == 48
     assert main([*arguments, "--measures", "wer", "--recogniser", "siri"]) == 2
     assert capsys.readouterr().err.count("\n") == 1
 

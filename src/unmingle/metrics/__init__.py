@@ -16,7 +16,7 @@ from unmingle.errors import Undefined, UsageError
 from unmingle.metrics.listening import DNSMOS_PARTS, PESQ_RATES, dnsmos, pesq, stoi
 from unmingle.metrics.ratios import best_order, bounded, refuse_rate, sdr_sir_sar, si_sdr, snr
 from unmingle.metrics.recognisers import DEFAULT_RECOGNISER
-from unmingle.metrics.recognition import recognition
+from unmingle.metrics.recognition import recognition_scores
 
 Value = float | Undefined
 
@@ -199,7 +199,7 @@ def _dnsmos(signals: Signals) -> dict[str, Value]:
 
 
 def _wer(signals: Signals) -> dict[str, Value]:
-    return recognition(
+    return recognition_scores(
         signals.estimates,
         signals.references,
         signals.sample_rate,

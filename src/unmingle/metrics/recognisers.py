@@ -88,9 +88,12 @@ def _pocketsphinx(folder: Path | None) -> Recognise:
             "dict": str(_within(folder, "*.dict")),
             "lm": str(_within(folder, "*.lm.bin")),
         }
-    decoder = Decoder(samprate=RATE, loglevel="FATAL", **files)
+    # Half as much work as without bounds, and many times less in noise; clean speech sounds the same to it.
+    bounds = {"maxhmmpf": 3000, "maxwpf": 10}
+    decoder = Decoder(samprate=RATE, loglevel="FATAL", **bounds, **files)
 
     def recognise(samples: np.ndarray) -> Words:
+        decoder.reinit_feat()  # else the words depend on what was heard before
         decoder.start_utt()
         decoder.process_raw(_pcm(samples), no_search=False, full_utt=True)
         decoder.end_utt()

@@ -36,7 +36,7 @@ def error_rate(heard: Sequence[Sequence[str]], said: Sequence[Sequence[str]]) ->
     return 100 * errors / sum(map(len, said))
 
 
-def recognition(
+def recognition_scores(
     estimates: np.ndarray,
     references: np.ndarray,
     sample_rate: int,
