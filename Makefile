@@ -2,7 +2,7 @@
 
 setup:
 	python3 -m venv .venv
-	.venv/bin/pip install -q -c constraints.txt -e '.[train,plot,web,dev]' -e packages/unmingle-classics
+	.venv/bin/pip install -q -c constraints.txt -e '.[train,recognition,plot,web,dev]' -e packages/unmingle-classics
 
 test: setup
 	.venv/bin/python -m pytest

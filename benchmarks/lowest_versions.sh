@@ -9,7 +9,7 @@ cd "$(dirname "${BASH_SOURCE[0]}")/.."
 environment=${1:-.venv-lowest}
 uv venv --quiet --clear --python "${PYTHON:-3.11}" "$environment"
 export VIRTUAL_ENV=$environment
-uv pip install --quiet --resolution lowest-direct '.[train,plot,web]' ./packages/unmingle-classics ${TORCH:+"torch==$TORCH"}
+uv pip install --quiet --resolution lowest-direct '.[train,recognition,plot,web]' ./packages/unmingle-classics ${TORCH:+"torch==$TORCH"}
 # The tests' own needs, which may not raise a version that was just chosen.
 uv pip freeze | grep -v '^unmingle' >"$environment/lowest.txt"
 uv pip install --quiet -c "$environment/lowest.txt" pytest pytest-xdist hypothesis fast_bss_eval playwright httpx

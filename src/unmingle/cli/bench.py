@@ -30,6 +30,13 @@ SampleRate = Annotated[
         min=SAMPLE_RATES[0], max=SAMPLE_RATES[1], help="Resample voices and mixtures to this first [Hz]."
     ),
 ]
+Recogniser = Annotated[
+    str,
+    typer.Option(
+        help="For wer: pocketsphinx, or vosk, faster-whisper, sherpa-onnx with the folder of a model.",
+        metavar="NAME[:FOLDER]",
+    ),
+]
 Backend = Annotated[str, typer.Option(help="auto, openvino, onnxruntime or torch.")]
 
 
@@ -176,8 +183,11 @@ def evaluate(
     first: First = None,
     measures: Annotated[
         str | None,
-        typer.Option(help="Of si-sdr, snr, sdr, pesq, stoi, dnsmos, or all. [default: si-sdr,snr]"),
+        typer.Option(
+            help="Of si-sdr, snr, sdr, pesq, stoi, dnsmos, or all of these; wer. [default: si-sdr,snr]"
+        ),
     ] = None,
+    recogniser: Recogniser = "pocketsphinx",
     sample_rate: SampleRate = None,
     backend: Backend = "auto",
     as_json: Annotated[bool, typer.Option("--json", help="Print the summary as JSON.")] = False,
@@ -185,15 +195,16 @@ def evaluate(
     """Measure a separator on mixtures whose voices are known: SI-SDR, SI-SDRi, SNR and SNRi, or what
     --measures names.
 
-    Of recordings without references, DNSMOS before and after is measured.
+    Of recordings without references, DNSMOS before and after is measured; with --measures wer, how many words
+    per minute a recogniser hears, and how sure it is.
     """
     from unmingle.data.sets import read_plain
     from unmingle.evaluation.evaluate import evaluate as run
     from unmingle.evaluation.evaluate import print_summary, write_rows
-    from unmingle.metrics import REFERENCE_FREE, choose
+    from unmingle.metrics import DEFAULT_REFERENCE_FREE, choose
 
     task = choose_task(set_, task)
-    chosen = choose(",".join(REFERENCE_FREE) if measures is None and read_plain(set_) else measures)
+    chosen = choose(",".join(DEFAULT_REFERENCE_FREE) if measures is None and read_plain(set_) else measures)
     rows, summary = run(
         model,
         set_,
@@ -203,6 +214,7 @@ def evaluate(
         backend=backend,
         measures=chosen,
         sample_rate=sample_rate,
+        recogniser=recogniser,
     )
     if csv is not None:
         write_rows(rows, csv)
@@ -227,6 +239,7 @@ def compare(
     measures: Annotated[
         str | None, typer.Option(help="As for evaluate. [default: si-sdr,sdr,pesq,stoi]")
     ] = None,
+    recogniser: Recogniser = "pocketsphinx",
     peers: Annotated[str | None, typer.Option(help="published: a column with what papers report.")] = None,
     sample_rate: SampleRate = None,
     backend: Backend = "auto",
@@ -256,6 +269,7 @@ def compare(
         first=first,
         sample_rate=sample_rate,
         measures=chosen,
+        recogniser=recogniser,
         published=peers is not None,
         backend=backend,
         resume=resume,

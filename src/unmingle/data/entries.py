@@ -50,6 +50,7 @@ class MixedEntry(MixtureEntry):
         noise_gain, noise_start: of it, the start in samples.
         t60_s: reverberation time of the room [s]; 0 for none. What a room adds to a voice is noise.
         room_seed: the same seed gives the same room.
+        transcripts: what is said in each voice's first `length` samples, if that is known.
     """
 
     sources: tuple[Path, ...]
@@ -60,6 +61,7 @@ class MixedEntry(MixtureEntry):
     noise_start: int = 0
     t60_s: float = 0.0
     room_seed: int = 0
+    transcripts: tuple[str, ...] = ()
 
     def read(self) -> Mixture:
         dry, rate = self._voices()
@@ -71,6 +73,7 @@ class MixedEntry(MixtureEntry):
             noise += self._noise(rate)
         speakers = [path.parent.name for path in self.sources]
         item = Mixture.of_sources(sources, noise, rate, self.id, speakers)
+        item.transcripts = list(self.transcripts)
         if LIPS in self.cues:
             n_pictures = ceil(self.length * LIPS_RATE / rate)
             pictures = [mouths_of(path)[:n_pictures] for path in self.sources]

@@ -61,7 +61,8 @@ def read_set(
               `t60_s` [s], where the references stay the dry voices and what a room adds to them is noise; for
               several microphones also `room_size`, `source_1_place`, …, `noise_place`, `mic_1_place`, … [m],
               where the references are the voices in the room at the first microphone;
-              `task`, `kind` and `snr_db` [dB] to say what a mixture is;
+              `task`, `kind` and `snr_db` [dB] to say what a mixture is; `source_1_text`, … for
+              what is said in it;
             - a CSV that LibriMix wrote beside its mixtures (`metadata/mixture_test_mix_clean.csv`), also
               after the corpus was moved as a whole;
             - a folder with voices (`s1`, `s2`, …; in WHAMR! `s1_anechoic`, …) and one or more of the folders
@@ -181,6 +182,7 @@ def _csv_row(row: dict[str, str], n_src: int, find: Callable[[str], Path]) -> Mi
     about: dict[str, str | float] = {key: row[key] for key in ("task", "kind") if row.get(key)}
     if row.get("snr_db"):
         about["snr_db"] = float(row["snr_db"])
+    texts = tuple(row.get(f"source_{k}_text") or "" for k in range(1, n_src + 1))
     seen = all(path.suffix.lower() in PICTURE_SUFFIXES for path in paths)
     entry = MixedEntry(
         row["mixture_id"],
@@ -192,6 +194,7 @@ def _csv_row(row: dict[str, str], n_src: int, find: Callable[[str], Path]) -> Mi
         int(row.get("noise_start") or 0),
         float(row.get("t60_s") or 0),
         int(row.get("room_seed") or 0),
+        texts if all(texts) else (),
         about=about,
         cues={LIPS: paths[0]} if seen else {},
     )

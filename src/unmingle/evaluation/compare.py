@@ -13,17 +13,25 @@ from unmingle.catalog import fitting
 from unmingle.console import track
 from unmingle.data.sets import read_set
 from unmingle.errors import InputError, UsageError
-from unmingle.evaluation.evaluate import measured_rows, n_speakers, options_text, write_rows
+from unmingle.evaluation.evaluate import (
+    check_recogniser,
+    measured_rows,
+    n_speakers,
+    options_text,
+    write_rows,
+)
 from unmingle.evaluation.oracles import ORACLES
 from unmingle.evaluation.plots import plot_comparison
 from unmingle.evaluation.published import figure, other_published, published_name, read_published
 from unmingle.evaluation.report import breakdowns, markdown, missing_by_model, paired_test, quality
 from unmingle.evaluation.systems import MIXTURE, system
 from unmingle.metrics import MEASURES as ALL_MEASURES
+from unmingle.metrics.recognisers import DEFAULT_RECOGNISER
 from unmingle.results.folders import replacing
 
 MEASURES = ("si-sdr", "sdr", "pesq", "stoi")
-TEXTS = ("model", "weights", "mixture_id", "task", "kind", "missing")  # columns of rows that hold no numbers
+#: columns of rows that hold no numbers
+TEXTS = ("model", "weights", "recogniser", "mixture_id", "task", "kind", "missing")
 
 
 def compare(
@@ -36,6 +44,7 @@ def compare(
     first: int | None = None,
     sample_rate: int | None = None,
     measures: Iterable[str] = MEASURES,
+    recogniser: str = DEFAULT_RECOGNISER,
     published: bool = False,
     backend: str = "auto",
     resume: bool = False,
@@ -53,6 +62,7 @@ def compare(
         sample_rate: to which everything is resampled before it is mixed, separated and measured [Hz]; the
             set's own unless given.
         measures: keys of `unmingle.metrics.MEASURES`; SI-SDR is taken in any case.
+        recogniser: who measures word errors (see `unmingle.metrics.recognisers.recogniser`).
         published: whether a column holds what papers report.
         backend: see `unmingle.runtime.load`.
         resume: what `rows.csv` in `out` holds of the same mixtures and measures at the same rate by the same
@@ -71,6 +81,8 @@ def compare(
     names = list(dict.fromkeys([*(shipped(n_src) if models is None else models), MIXTURE, *ORACLES]))
     for name in names:
         system(name, n_src, backend)
+    check_recogniser(measures, recogniser)
+    heard_by = {"recogniser": recogniser} if "wer" in measures else {}
     try:
         out.mkdir(parents=True, exist_ok=True)
     except OSError as error:
@@ -83,6 +95,7 @@ def compare(
         "model",
         "weights",
         "sample_rate",
+        *heard_by,
         "mixture_id",
         *entries[0].about,
         "seconds",
@@ -100,13 +113,15 @@ def compare(
                 "model": name,
                 "weights": one.separator.card.sha256 if one.separator else __version__,
                 "sample_rate": sample_rate,
+                **heard_by,
             }
             kept = [row for row in earlier if of["weights"] and of.items() <= row.items()]
             if [row["mixture_id"] for row in kept] == [entry.id for entry in entries]:
                 yield from kept
             else:
                 yield from (
-                    {**of, **row} for row in measured_rows(one, entries, measures, sample_rate, mixtures)
+                    {**of, **row}
+                    for row in measured_rows(one, entries, measures, sample_rate, mixtures, recogniser)
                 )
 
     for row in track(each(), f"comparing {len(names)} on {set_path.name}", len(names) * len(entries)):
@@ -136,6 +151,7 @@ def compare(
         "--first": first,
         "--sample-rate": sample_rate,
         "--measures": ",".join(measures) if measures != MEASURES else None,
+        "--recogniser": recogniser if recogniser != DEFAULT_RECOGNISER else None,
         "--peers": "published" if published else None,
     }
     backends = ", ".join(dict.fromkeys(row["backend"] for row in table if row["backend"])) or "no model"

@@ -23,6 +23,8 @@ from unmingle.errors import InputError, UsageError
 from unmingle.evaluation.oracles import ORACLES
 from unmingle.evaluation.systems import System, system
 from unmingle.metrics import DEFAULT, MEASURES, REFERENCE_FREE, Value, measure, of_mixture
+from unmingle.metrics.recognisers import DEFAULT_RECOGNISER
+from unmingle.metrics.recognisers import recogniser as load_recogniser
 from unmingle.results.folders import replacing
 
 
@@ -32,6 +34,7 @@ def measured_rows(
     measures: Iterable[str],
     sample_rate: int | None,
     mixtures: dict[str, dict[str, Value]],
+    recogniser: str = DEFAULT_RECOGNISER,
 ) -> Iterator[dict[str, Any]]:
     """Separate mixtures, one after the other, and measure the estimates.
 
@@ -41,6 +44,7 @@ def measured_rows(
         sample_rate: to resample everything to beforehand [Hz]; None leaves the set's own.
         mixtures: the scores of the mixtures themselves, by their ids; filled here, so that systems on the
             same set share them.
+        recogniser: who measures word errors (see `unmingle.metrics.recognisers.recogniser`).
 
     Yields:
         Rows: `mixture_id`, the columns of the set (`MixtureEntry.about`), `seconds`, `separation_s` (None if
@@ -57,7 +61,12 @@ def measured_rows(
         separation_s = time.perf_counter() - began
         if entry.id not in mixtures:
             mixtures[entry.id] = of_mixture(
-                item.mixture[0], item.sources, item.sample_rate, measures, transcripts=item.transcripts
+                item.mixture[0],
+                item.sources,
+                item.sample_rate,
+                measures,
+                transcripts=item.transcripts,
+                recogniser=recogniser,
             )
         yield {
             "mixture_id": entry.id,
@@ -71,6 +80,7 @@ def measured_rows(
                 item.sample_rate,
                 measures,
                 transcripts=item.transcripts,
+                recogniser=recogniser,
                 before=mixtures[entry.id],
                 ordered=ordered,
             ),
@@ -102,6 +112,7 @@ def evaluate(
     backend: str = "auto",
     measures: Iterable[str] = DEFAULT,
     sample_rate: int | None = None,
+    recogniser: str = DEFAULT_RECOGNISER,
 ) -> tuple[list[dict[str, Any]], dict[str, Any]]:
     """Separate every mixture of a set and measure the estimates.
 
@@ -112,7 +123,7 @@ def evaluate(
             taken.
         first: only so many mixtures.
         backend: see `unmingle.runtime.load`.
-        measures, sample_rate: see `measured_rows`.
+        measures, sample_rate, recogniser: see `measured_rows`.
 
     Returns:
         The rows (see `measured_rows`) and the summary: mean, median, 5th percentile and number of missing
@@ -130,10 +141,11 @@ def evaluate(
             f"{set_path}: recordings without references; leave oracles and --task out, "
             f"and measure {', '.join(REFERENCE_FREE)} alone"
         )
+    check_recogniser(measures, recogniser)
     chosen = system(model, 1 if plain else n_speakers(entries), backend)
     rows = list(
         track(
-            measured_rows(chosen, entries, measures, sample_rate, {}),
+            measured_rows(chosen, entries, measures, sample_rate, {}, recogniser),
             f"evaluating {chosen.name}",
             len(entries),
         )
@@ -149,12 +161,20 @@ def evaluate(
             {"--speech": speech, "--task": task, "--first": first, "--sample-rate": sample_rate}
         ),
     }
+    if "wer" in measures:
+        summary["recogniser"] = recogniser
     if len(choices := tasks(set_path)) > 1:
         summary["task"] = task or choices[0]
     for name in measures:
         for column, score in MEASURES[name].columns.items():
-            summary[score.key(column)] = statistics(rows, column)
+            summary[score.key(column)] = statistics(rows, column, score.weight)
     return rows, {**summary, "missing": missing(rows)}
+
+
+def check_recogniser(measures: tuple[str, ...], recogniser: str) -> None:
+    """Load the recogniser if word errors are measured, so that what is wrong with it is said at once."""
+    if "wer" in measures:
+        load_recogniser(recogniser)
 
 
 def options_text(given: dict[str, Any]) -> str:
@@ -169,16 +189,17 @@ def n_speakers(entries: list[MixtureEntry]) -> int:
     return len(entries[0].read().sources)
 
 
-def statistics(rows: list[dict[str, Any]], column: str) -> dict[str, Any]:
+def statistics(rows: list[dict[str, Any]], column: str, weight: str = "") -> dict[str, Any]:
     """Mean, median and 5th percentile of the values that there are (None if there are none), and how many are
-    missing.
+    missing; the mean weighs rows by another column, if one is named.
     """
-    values = np.array([row[column] for row in rows if row[column] is not None])
+    kept = [row for row in rows if row[column] is not None]
+    values = np.array([row[column] for row in kept])
     n_missing = len(rows) - len(values)
     if not len(values):
         return {"mean": None, "median": None, "p5": None, "missing": n_missing}
     return {
-        "mean": float(values.mean()),
+        "mean": float(np.average(values, weights=[row[weight] for row in kept] if weight else None)),
         "median": float(np.median(values)),
         "p5": float(np.percentile(values, 5)),
         "missing": n_missing,

@@ -43,7 +43,7 @@ def quality(rows: list[dict[str, Any]]) -> dict[str, Any]:
     gains = [row["si_sdri"] for row in rows if row["si_sdri"] is not None]
     half = float(stats.t.ppf(0.975, len(gains) - 1) * stats.sem(gains)) if len(gains) > 1 else None
     all_of_them = {
-        score.key(column): statistics(rows, column)
+        score.key(column): statistics(rows, column, score.weight)
         for column, score in compared_columns().items()
         if column in rows[0]
     }

@@ -15,6 +15,8 @@ import numpy as np
 from unmingle.errors import Undefined, UsageError
 from unmingle.metrics.listening import DNSMOS_PARTS, PESQ_RATES, dnsmos, pesq, stoi
 from unmingle.metrics.ratios import best_order, bounded, refuse_rate, sdr_sir_sar, si_sdr, snr
+from unmingle.metrics.recognisers import DEFAULT_RECOGNISER
+from unmingle.metrics.recognition import recognition_scores
 
 Value = float | Undefined
 
@@ -28,12 +30,14 @@ class Signals:
         references: `(S, T)`; `(0, T)` where none are known.
         sample_rate: [Hz].
         transcripts: what is said in each reference; empty where that is not known.
+        recogniser: who measures word errors (see `unmingle.metrics.recognisers.recogniser`).
     """
 
     estimates: np.ndarray
     references: np.ndarray
     sample_rate: int
     transcripts: Sequence[str] = ()
+    recogniser: str = DEFAULT_RECOGNISER
 
     def mean(self, score: Callable[[int], float]) -> Value:
         """Mean of the sources' scores; undefined if that of any source is, with the reason."""
@@ -59,22 +63,25 @@ class Score:
 
     Attributes:
         title: its name in tables.
-        unit: "dB" or none.
+        unit: "dB", "%" or none.
         higher_is_better: False for an error; improvements are positive in either case.
         beside: what else is reported: the "improvement" over the mixture in the place of the estimates (its
             name ends in i), the mixture's own score ("before"), or nothing.
         sample_rates: at which it is defined [Hz]; none for any.
         in_comparison: whether `compare` has a column for it, or for its improvement if there is one.
         digits: decimals in that column.
+        weight: the column of counts by which a mean over mixtures weighs them, so that errors are added up
+            before they are divided; none counts all alike.
     """
 
     title: str
-    unit: Literal["", "dB"] = ""
+    unit: Literal["", "dB", "%"] = ""
     higher_is_better: bool = True
     beside: Literal["", "improvement", "before"] = ""
     sample_rates: tuple[int, ...] = ()
     in_comparison: bool = True
     digits: int = 2
+    weight: str = ""
 
     @property
     def heading(self) -> str:
@@ -83,7 +90,7 @@ class Score:
 
     def key(self, column: str) -> str:
         """The name of its column in a summary, which ends in the unit."""
-        return f"{column}_{self.unit.lower()}" if self.unit else column
+        return f"{column}_{'percent' if self.unit == '%' else self.unit.lower()}" if self.unit else column
 
 
 @dataclass(frozen=True)
@@ -95,12 +102,14 @@ class Measure:
         scores: by the names that `compute` returns.
         needs: attributes of `Signals` without which nothing is defined.
         packages: what computes it, imported by these names.
+        extra: what brings them: unmingle[extra].
     """
 
     compute: Callable[[Signals], dict[str, Value]]
     scores: dict[str, Score]
     needs: tuple[str, ...] = ("references",)
     packages: tuple[str, ...] = ()
+    extra: str = "train"
 
     @cached_property
     def columns(self) -> dict[str, Score]:
@@ -189,6 +198,20 @@ def _dnsmos(signals: Signals) -> dict[str, Value]:
     return {f"dnsmos_{part}": float(np.mean([score[part] for score in scores])) for part in DNSMOS_PARTS}
 
 
+def _wer(signals: Signals) -> dict[str, Value]:
+    return recognition_scores(
+        signals.estimates,
+        signals.references,
+        signals.sample_rate,
+        signals.transcripts,
+        signals.recogniser,
+    )
+
+
+def _word_error_rate(title: str, beside: Literal["", "before"], weight: str) -> Score:
+    return Score(title, "%", higher_is_better=False, beside=beside, digits=1, weight=weight)
+
+
 #: by the names that `--measures` takes
 MEASURES = {
     "si-sdr": Measure(
@@ -224,27 +247,48 @@ MEASURES = {
         needs=(),
         packages=("speechmos", "onnxruntime"),
     ),
+    "wer": Measure(
+        _wer,
+        {
+            "wer": _word_error_rate("WER", "before", "transcript_words"),
+            "wer_clean": _word_error_rate("WER of the clean reference", "", "transcript_words"),
+            "transcript_words": Score("words of the transcripts", in_comparison=False),
+            "wer_to_clean": _word_error_rate(
+                "WER against the clean reference's words", "before", "clean_words"
+            ),
+            "clean_words": Score("words of the clean reference", in_comparison=False),
+            "words_per_minute": Score("words per minute", beside="before", in_comparison=False),
+            "confidence": Score("confidence", beside="before", in_comparison=False),
+        },
+        needs=(),
+        packages=("rapidfuzz",),
+        extra="recognition",
+    ),
 }
 DEFAULT = ("si-sdr", "snr")
 #: the measures for recordings without references
 REFERENCE_FREE = tuple(name for name, each in MEASURES.items() if not each.needs)
+DEFAULT_REFERENCE_FREE = ("dnsmos",)
+#: what "all" stands for: what unmingle[train] measures
+ALL = tuple(name for name, each in MEASURES.items() if each.extra == "train")
 
 
 def choose(text: str | None) -> tuple[str, ...]:
-    """Read "si-sdr,pesq" or "all"; the default measures if there is no text.
+    """Read "si-sdr,pesq" or "all" (`ALL`); the default measures if there is no text.
 
     Raises:
         UsageError: no such measure, or the package that computes it is not installed.
     """
-    asked = ",".join(DEFAULT) if text is None else ",".join(MEASURES) if text == "all" else text
+    asked = ",".join(DEFAULT) if text is None else ",".join(ALL) if text == "all" else text
     names = tuple(dict.fromkeys(asked.split(",")))
     for name in names:
         if name not in MEASURES:
             raise UsageError(f"--measures {name}: unknown; choose from {', '.join(MEASURES)}, or all")
         for package in ("scipy", *MEASURES[name].packages):
             if not find_spec(package):
+                extra = "train" if package == "scipy" else MEASURES[name].extra
                 raise UsageError(
-                    f"measuring {name} needs the package {package}: pip install 'unmingle[train]'"
+                    f"measuring {name} needs the package {package}: pip install 'unmingle[{extra}]'"
                 )
     return names
 
@@ -257,6 +301,7 @@ def measure(
     measures: Iterable[str] = DEFAULT,
     *,
     transcripts: Sequence[str] = (),
+    recogniser: str = DEFAULT_RECOGNISER,
     before: dict[str, Value] | None = None,
     ordered: bool = False,
 ) -> dict[str, Any]:
@@ -268,6 +313,7 @@ def measure(
         sample_rate: [Hz].
         measures: keys of `MEASURES`.
         transcripts: of the references.
+        recogniser: see `Signals`.
         before: what `of_mixture` returned for this mixture, if it is known already.
         ordered: every estimate belongs to the reference in its place.
 
@@ -278,9 +324,11 @@ def measure(
     measures = tuple(measures)
     free = len(references) and not ordered
     in_order = estimates[best_order(estimates, references)] if free else estimates
-    signals = Signals(in_order, references, sample_rate, transcripts)
+    signals = Signals(in_order, references, sample_rate, transcripts, recogniser)
     if before is None:
-        before = of_mixture(mixture, references, sample_rate, measures, transcripts=transcripts)
+        before = of_mixture(
+            mixture, references, sample_rate, measures, transcripts=transcripts, recogniser=recogniser
+        )
     values: dict[str, Value] = {}
     for name in measures:
         values |= MEASURES[name].row(MEASURES[name].values(signals), before)
@@ -302,12 +350,13 @@ def of_mixture(
     measures: Iterable[str],
     *,
     transcripts: Sequence[str] = (),
+    recogniser: str = DEFAULT_RECOGNISER,
 ) -> dict[str, Value]:
     """The scores of the mixture itself in the place of every estimate, for the measures that report them or
     an improvement; arguments as of `measure`.
     """
     estimates = np.stack([mixture] * max(len(references), 1))
-    signals = Signals(estimates, references, sample_rate, transcripts)
+    signals = Signals(estimates, references, sample_rate, transcripts, recogniser)
     values: dict[str, Value] = {}
     for name in measures:
         if MEASURES[name].needs_mixture:

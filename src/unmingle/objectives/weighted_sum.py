@@ -14,6 +14,7 @@ from unmingle.objectives.multi_resolution import MultiResolutionSTFT
 from unmingle.objectives.noise_huber import NoiseHuber
 from unmingle.objectives.pit import WaveformPIT, best_permutation, given_order, si_sdr_improvement
 from unmingle.objectives.projection import ProjectionLoss
+from unmingle.objectives.recogniser import Recogniser
 from unmingle.objectives.si_sdr import pairwise_si_sdr
 from unmingle.objectives.squares import MSE, NoiseWeightedMSE
 from unmingle.objectives.ssim import SSIM
@@ -46,6 +47,7 @@ TERMS: dict[str, type[nn.Module]] = {
     "noise-huber": NoiseHuber,
     "noise-weighted-mse": NoiseWeightedMSE,
     "projection": ProjectionLoss,
+    "recogniser": Recogniser,
     "ssim": SSIM,
     "stoi": STOI,
     "waveform": Waveform,
