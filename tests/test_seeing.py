@@ -78,6 +78,15 @@ def test_weights_for_one_face_serve_three() -> None:
     assert differ(alone, three(mixture, faces)) < 1e-5
 
 
+def shares(alike: Tensor, hidden: Tensor | None = None, power: Tensor | None = None) -> Tensor:
+    """What `lips` makes of likeness `(B, S, K)`, of faces that are all seen and streams of one level unless
+    given.
+    """
+    hidden = torch.zeros_like(alike[:, :, 0]) if hidden is None else hidden
+    power = torch.ones_like(alike[:, 0]) if power is None else power
+    return tiny("lips", n_streams=alike.shape[2]).shares(alike, hidden, power)
+
+
 @pytest.mark.parametrize("order", [[1, 0], [2, 0, 1]])
 def test_lips_take_any_number_of_faces_in_any_order(order: list[int]) -> None:
     model, mixture = seeing("lips", n_streams=3), noise(2, 1, LENGTH)
@@ -89,16 +98,27 @@ def test_lips_take_any_number_of_faces_in_any_order(order: list[int]) -> None:
 
 
 def test_what_one_face_claims_another_does_not_get() -> None:
-    odds = torch.tensor([[[8.0, 0.0], [3.0, 2.0]]])
-    alone, together = tiny("lips").assigned(odds[:, 1:]), tiny("lips").assigned(odds)[:, 1:]
+    alike = torch.tensor([[[0.5, 0.1], [0.4, 0.3]]])
+    alone, together = shares(alike[:, 1:])[0], shares(alike)[0, 1:]
     assert alone.argmax() == 0 and together.argmax() == 1
+
+
+def test_a_face_that_is_like_no_stream_is_silent_and_one_that_is_not_seen_gets_what_is_left() -> None:
+    alike = torch.tensor([[[0.5, 0.0], [0.05, 0.02]]])
+    still, hidden = shares(alike)[0, 1], shares(alike, torch.tensor([[0.0, 1.0]]))[0, 1]
+    assert still.max() < 0.1 and hidden[0] < 0.1 and hidden[1] > 0.4
+
+
+def test_a_stream_that_is_hardly_there_is_not_taken() -> None:
+    alike = torch.tensor([[[0.4, 0.42]]])
+    assert shares(alike).argmax() == 1 and shares(alike, power=torch.tensor([[1.0, 1e-4]])).argmax() == 0
 
 
 @pytest.mark.parametrize("n_streams", [2, 3])
 def test_a_stream_goes_to_one_face_and_a_face_has_one_stream(n_streams: int) -> None:
-    odds = 3 * torch.randn(20, 3, n_streams, generator=torch.Generator().manual_seed(0))
-    shares = tiny("lips", n_streams=n_streams).assigned(odds)
-    assert shares.sum(1).max() < 1.05 and shares.sum(2).max() < 1.05
+    alike = 0.2 * torch.randn(20, 3, n_streams, generator=torch.Generator().manual_seed(0))
+    found = shares(alike)
+    assert found.sum(1).max() < 1.05 and found.sum(2).max() < 1.05
 
 
 @pytest.mark.parametrize("backend", ["onnxruntime", "openvino"])

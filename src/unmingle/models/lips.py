@@ -1,4 +1,4 @@
-"""Lips: the band-split network hears streams, and the lips of all faces say whose they are, and when."""
+"""Lips: the band-split network hears streams, and the lips of all faces say whose they are."""
 
 import math
 
@@ -7,12 +7,14 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from unmingle.facts import Facts, lips
-from unmingle.layers import crm
 from unmingle.layers.lips import LipEncoder
 from unmingle.layers.pictures import beside_frames
 from unmingle.models.band_split import BandSplit
 
-AROUND_S = (1.0, 3.0)  # stretches around each frame over which likeness is averaged, too [s]
+# Log odds that a stream is a face's: of how much they are alike; of how loud the stream is, per factor of 10
+# in power; and what it is worth that a stream is nobody's or a face silent, and as much to a face that is not
+# seen.
+OF_ALIKE, OF_LEVEL, OF_NOBODY = 40.0, 1.0, 8.0
 N_BALANCED = 10  # times that the assignment is brought to its sums
 
 
@@ -22,10 +24,9 @@ class Lips(nn.Module):
     The hearing half is a `BandSplit`, which knows voices from hundreds of speakers, and splits the mixture
     into `n_streams` without knowing whose they are. Of the lips of each face, and of each stream's levels in
     its bands, convolutions over time make a vector per frame; the inner product of two is high where they
-    move together, and a vector is short where there is little to see or to hear. By the products around each
-    frame, and over all of the mixture, streams are assigned to faces, each to one at most (optimal transport,
-    with a place for streams that no face says and for faces that keep silent): what one face claims another
-    does not get.
+    move together, and a vector is short where there is little to see or to hear. By their mean over all of
+    the mixture, streams are assigned to faces, each to one at most (optimal transport, with a place for
+    streams that no face says and for faces that keep silent): what one face claims another does not get.
 
     So little of it has to be learnt from pictures that an hour of faces will do.
 
@@ -88,48 +89,35 @@ class Lips(nn.Module):
         self.encoder = LipEncoder(width=width, pool=pool, n_features=n_lips)
         self.seen = Temporal(n_lips, n_shared, (1, 2), dropout)
         self.heard = Temporal(self.hearing.n_bands, n_shared, (1, 3, 9), dropout)
-        # Log odds that a stream is a face's: of how much they are alike over all of the mixture and around
-        # each frame, of how loud the stream is (per factor of 10 in power), and what alternatives are worth.
-        self.around = [2 * round(seconds * sample_rate / hop / 2) + 1 for seconds in AROUND_S]
-        self.of_alike = nn.Parameter(torch.tensor([20.0, *(20.0 / len(AROUND_S) for _ in AROUND_S)]))
-        self.of_level = nn.Parameter(torch.tensor(1.0))
-        self.of_nobody = nn.Parameter(torch.tensor(1.0))
 
     def forward(self, mixture: Tensor, lips: Tensor) -> Tensor:
         """`(B, 1, T)`, and pictures `(B, S, side, side, N)` of S faces → `(B, S, T)`."""
-        hearing = self.hearing
-        spectrum, compressed = hearing.compressed(mixture[:, 0], 0.5)
-        vectors = hearing.encode(compressed)
-        for block in hearing.blocks:
-            vectors = block(vectors)
-        masks = hearing.decode(vectors)  # (B, K, 2, F, N)
         with torch.autocast(mixture.device.type, enabled=False):
-            streams = crm.apply(masks.float(), spectrum[:, None])
-            shares = self.shares(self.look(lips, streams.shape[-1]), self.voice(streams), streams)
-            spectra = torch.einsum("bskn,bkcfn->bscfn", shares, streams)
-            voices = hearing.stft.inverse(spectra.flatten(0, 1), mixture.shape[-1])
-            return voices.reshape(*lips.shape[:2], mixture.shape[-1])
+            streams = self.streams(mixture)
+            heard = self.voice_of(streams)
+            seen = self.look(lips, heard.shape[2])
+            alike = torch.einsum("bsnd,bknd->bsk", seen, heard) / seen.shape[2]
+            hidden = (lips.amax((2, 3, 4)) <= 0).to(alike.dtype)
+            return torch.matmul(self.shares(alike, hidden, streams.square().mean(-1)), streams)
 
-    def shares(self, seen: Tensor, heard: Tensor, streams: Tensor) -> Tensor:
-        """How much of each stream is each face's, from moment to moment: of faces `(B, S, N, D)`, of streams
-        `(B, K, N, D)`, and their spectra `(B, K, 2, F, N)` → `(B, S, K, N)`, 0 … 1.
-        """
-        alike = torch.einsum("bsnd,bknd->bskn", seen, heard)
-        loudness = streams.square().sum((2, 3)).mean(-1, keepdim=True).add(1e-10).log10()  # (B, K, 1)
-        odds = self.of_alike[0] * alike.mean(-1, keepdim=True)
-        odds = odds + self.of_level * (loudness - loudness.amax(1, keepdim=True))[:, None]
-        for weight, n_around in zip(self.of_alike[1:], self.around, strict=True):
-            odds = odds + weight * averaged(alike, n_around)
-        assigned = self.assigned(odds.permute(0, 3, 1, 2).flatten(0, 1))  # (B N, S, K)
-        return assigned.reshape(alike.shape[0], -1, *alike.shape[1:3]).permute(0, 2, 3, 1)
+    def shares(self, alike: Tensor, hidden: Tensor, power: Tensor) -> Tensor:
+        """How much of each stream is each face's, 0 … 1, in the best assignment of all, in which a stream is
+        one face's at most, and a face has one stream at most.
 
-    def assigned(self, odds: Tensor) -> Tensor:
-        """Log odds of each pair by itself `(B, S, K)` → shares in the best assignment of all, in which a
-        stream is one face's at most, and a face has one stream at most, 0 … 1.
+        Args:
+            alike: of faces and streams, mean inner products of their vectors `(B, S, K)`.
+            hidden: 1 where a face is not seen at all, else 0 `(B, S)`.
+            power: of streams `(B, K)`.
+
+        Returns:
+            `(B, S, K)`.
         """
+        bels = (power + 1e-12).log10()
+        faint = bels - bels.amax(1, keepdim=True)
+        odds = OF_ALIKE * alike + OF_LEVEL * faint[:, None] + OF_NOBODY * hidden[..., None]
         # A further row for streams that are nobody's, and a further column for faces that have none.
         inside = functional.pad(torch.ones_like(odds), (0, 1, 0, 1))
-        padded = functional.pad(odds, (0, 1, 0, 1)) + self.of_nobody * (1 - inside)
+        padded = functional.pad(odds, (0, 1, 0, 1)) + OF_NOBODY * (1 - inside)
         # Logarithms of what rows and columns sum to: 1, but the further ones as many as there are others.
         rows = functional.pad(torch.zeros_like(odds[:, :, 0]), (0, 1), value=math.log(self.hearing.n_src))
         n_faces = torch.ones_like(odds[:, :, 0]).sum(1, keepdim=True)
@@ -146,33 +134,23 @@ class Lips(nn.Module):
         shown = beside_frames(vectors, n_frames, self.hearing.stft, self.facts.sample_rate)
         return shown.reshape(*lips.shape[:2], n_frames, -1)
 
-    def voice(self, spectra: Tensor) -> Tensor:
-        """Spectra `(B, K, 2, F, N)` → a vector for each and each frame `(B, K, N, D)`."""
-        hearing = self.hearing
-        n_batch, n_streams, _, _, n_frames = spectra.shape
-        power = spectra.float().square().sum(2)[:, :, hearing.bins]
-        power = power.reshape(-1, hearing.n_bands, hearing.width, n_frames) * hearing.valid[:, 0, :, None]
-        levels = (power.sum(2) + 1e-7).log()
-        levels = levels - levels.mean((1, 2), keepdim=True)
-        return self.heard(levels.transpose(1, 2) / 4).reshape(n_batch, n_streams, n_frames, -1)
-
     def streams(self, mixture: Tensor) -> Tensor:
         """What it hears, before it sees: `(B, 1, T)` → `(B, K, T)`."""
         streams: Tensor = self.hearing(mixture)
         return streams
 
     def voice_of(self, samples: Tensor) -> Tensor:
-        """The vectors of voices `(B, K, T)`: `(B, K, N, D)`."""
+        """Voices `(B, K, T)` → a vector for each and each frame `(B, K, N, D)`."""
+        hearing = self.hearing
         with torch.autocast(samples.device.type, enabled=False):
-            spectra = self.hearing.stft(samples.float().flatten(0, 1))
-        return self.voice(spectra.unflatten(0, samples.shape[:2]))
-
-
-def averaged(values: Tensor, n_around: int) -> Tensor:
-    """Means of `n_around` frames around each, fewer at the ends: `(…, N)` → same."""
-    return functional.avg_pool1d(
-        values.flatten(0, -2)[:, None], n_around, 1, n_around // 2, count_include_pad=False
-    ).reshape(values.shape)
+            spectra = hearing.stft(samples.float().flatten(0, 1))
+        n_frames = spectra.shape[-1]
+        power = spectra.square().sum(1)[:, hearing.bins]  # (B K, bands width, N)
+        power = power.reshape(-1, hearing.n_bands, hearing.width, n_frames) * hearing.valid[:, 0, :, None]
+        levels = (power.sum(2) + 1e-7).log()
+        levels = levels - levels.mean((1, 2), keepdim=True)
+        vectors = self.heard(levels.transpose(1, 2) / 4)
+        return vectors.reshape(-1, samples.shape[1], n_frames, self.heard.leave.out_features)
 
 
 def log_of_sum(values: Tensor, axis: int) -> Tensor:
