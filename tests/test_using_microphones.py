@@ -378,9 +378,13 @@ def test_channels_of_the_same_voices_are_mixed_and_said_to_be_microphones(
     assert any(f"{n_mics} channels hold the same voices: with --mics all" in note for note in result.notes)
 
 
-def test_a_stereo_call_is_not_said_to_be_microphones(tmp_path: Path) -> None:
+@pytest.mark.parametrize("options", [{}, {"mics": "all"}])
+def test_a_stereo_call_is_still_recognised_and_not_said_to_be_microphones(
+    options: dict, tmp_path: Path
+) -> None:
     sides = np.stack([spans(voice(110, 500, 12, 1), (0, 5), (8, 12)), spans(voice(230, 2000, 12, 2), (4, 9))])
-    result = separate_file(written(tmp_path, sides), tmp_path / "out", model=IDENTITY)
+    model = Hears() if options else IDENTITY
+    result = separate_file(written(tmp_path, sides), tmp_path / "out", model=model, **options)
     assert any("stereo call" in note for note in result.notes)
     assert not any("same voices" in note for note in result.notes)
 

@@ -248,7 +248,7 @@ def _process(
             total = None if reader.n_samples is None else max(reader.n_samples, n_read) / rate
             done_s = n_read / rate
             report(progress, done_s if total is None else share * total + (1 - share) * done_s, total)
-            if pick is None and reader.n_channels == 2:
+            if options.channel == "mix" and reader.n_channels == 2:
                 stereo.feed(block)
             if mixed and reader.n_channels <= MOST_MICS:
                 like.feed(block)
