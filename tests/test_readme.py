@@ -13,6 +13,7 @@ import soundfile
 import typer
 from videos import drawn_face, film
 
+from unmingle.catalog import fitting
 from unmingle.cli import app, main
 from unmingle.media.writer import AudioWriter
 
@@ -67,6 +68,8 @@ def recordings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         writer.write(np.tile(voices.sum(axis=0)[None], 51))
     with AudioWriter(tmp_path / "call.wav", sample_rate=16_000, n_channels=2) as writer:
         writer.write(voices)
+    with AudioWriter(tmp_path / "meeting-4ch.wav", sample_rate=16_000, n_channels=4) as writer:
+        writer.write(np.stack([voices[0] + np.roll(voices[1], k) for k in range(4)]))
     soundfile.write(tmp_path / "anna.wav", voices[0], 16_000)
     face = drawn_face(width=320)
     film(tmp_path / "interview.mp4", [face] * 50, np.arange(50) / 25, voices.sum(axis=0)[None])
@@ -78,7 +81,7 @@ def recordings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def test_the_documented_shell_examples_run(page: Path, recordings: Path) -> None:
     for line in shell_lines(page):
         _, command, *arguments = shlex.split(line)
-        if command not in RUNS:
+        if command not in RUNS or ("--mics" in arguments and not fitting(several_mics=True)):
             continue
         if arguments[-2:-1] == ["<"]:
             with Path(arguments[-1]).open("rb") as file:

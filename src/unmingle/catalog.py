@@ -149,9 +149,10 @@ def fitting(
     *,
     streaming: bool = False,
     cue: str | None = None,
+    several_mics: bool = False,
 ) -> list[Card]:
-    """The cards of models for that task and number of speakers, which need just that cue (none unless given);
-    the defaults first, that of fewer voices before that of more.
+    """The cards of models for that task and number of speakers, which need just that cue (none unless given),
+    of any number of microphones or of one; the defaults first, that of fewer voices before that of more.
     """
     needed = {cue} - {None}
     found = [
@@ -161,6 +162,7 @@ def fitting(
         and card.facts.serves(speakers)
         and (card.facts.state or not streaming)
         and {each.name for each in card.facts.cues} == needed
+        and card.facts.n_mics == (None if several_mics else 1)
     ]
     return sorted(
         found,
@@ -168,11 +170,11 @@ def fitting(
     )
 
 
-def offered(task: Task | None = None, speakers: int | None = None) -> str:
+def offered(task: Task | None = None, speakers: int | None = None, *, several_mics: bool = False) -> str:
     """Names of the models that fit, for messages."""
     names = [
         card.name if card.facts.task == "enhance" else f"{card.name} ({count_text(card.facts)} speakers)"
-        for card in sorted(fitting(task, speakers), key=lambda card: card.name)
+        for card in sorted(fitting(task, speakers, several_mics=several_mics), key=lambda card: card.name)
     ]
     return ", ".join(names) or "none in this package"
 
@@ -189,6 +191,7 @@ def resolve(
     speakers: int | None = None,
     streaming: bool = False,
     cue: str | None = None,
+    several_mics: bool = False,
 ) -> Path:
     """Choose a model: the file of its weights. This is the only place where that is done.
 
@@ -199,6 +202,8 @@ def resolve(
         speakers: how many voices it must return; any unless given.
         streaming: it must separate samples as they come.
         cue: what it must need besides the mixture, by the cue's name; nothing unless given.
+        several_mics: it must take several microphones; the default is one that takes any number. Otherwise
+            the default takes one.
 
     Raises:
         UsageError: there is no such model, or none that fits; the message lists what exists.
@@ -207,6 +212,11 @@ def resolve(
         if found := fitting(task, speakers, cue=cue):
             return found[0].path
         raise UsageError(f"no model that is installed needs {cue}; give the weights of one that does")
+    if name is None and several_mics:
+        if found := fitting(task or "separate", speakers, several_mics=True):
+            return found[0].path
+        remedy = "give the weights of one that does, or leave the microphones out"
+        raise UsageError(f"no model that is installed takes any number of microphones; {remedy}")
     if name is None:
         found = fitting(task or "separate", speakers, streaming=streaming)
         if not found:
@@ -224,7 +234,8 @@ def resolve(
         return found[0].path
     by_name = {card.name: card for card in cards()}
     if str(name) in by_name:
-        check(by_name[str(name)].facts, str(name), task=task, speakers=speakers, streaming=streaming)
+        facts = by_name[str(name)].facts
+        check(facts, str(name), task=task, speakers=speakers, streaming=streaming, several_mics=several_mics)
         return by_name[str(name)].path
     for model in not_installed():
         if model.name == str(name):
@@ -248,6 +259,7 @@ def check(
     task: Task | None = None,
     speakers: int | None = None,
     streaming: bool = False,
+    several_mics: bool = False,
 ) -> None:
     """UsageError if a model of that name does not fit; the message says what to choose instead."""
     if task is not None and facts.task != task:
@@ -257,6 +269,10 @@ def check(
         own = count_text(facts)
         remedy = f"ask for {own} speakers, or choose from: {offered()}"
         raise UsageError(f"model {name} separates {own} speakers, not {speakers}; {remedy}")
+    if several_mics and facts.n_mics == 1:
+        names = offered(task, several_mics=True)
+        remedy = f"leave the microphones out, or choose a model for several: {names}"
+        raise UsageError(f"model {name} takes one microphone, not several; {remedy}")
     if streaming and not facts.state:
         names = ", ".join(card.name for card in fitting(streaming=True)) or "none in this package"
         why = (

@@ -14,7 +14,7 @@ from typer.core import TyperGroup
 
 from unmingle import __version__
 from unmingle.cli import avspeech, bench
-from unmingle.cli.options import file_options, list_sources, wanted_faces
+from unmingle.cli.options import file_options, list_sources, mic_numbers, wanted_faces
 from unmingle.cli.processing import explain, one_by_one, stopping_cleanly
 from unmingle.console import say
 from unmingle.errors import UsageError
@@ -88,6 +88,20 @@ def separate(
     ] = None,
     format: Format = "wav",
     channel: Channel = "mix",
+    mics: Annotated[
+        str | None,
+        typer.Option(
+            help="Use the channels as microphones of one scene: all, or the numbers of two or more, such as "
+            "1,3. [default: channels are mixed]"
+        ),
+    ] = None,
+    reference_mic: Annotated[
+        int | None,
+        typer.Option(
+            min=1,
+            help="Number of the microphone at which the voices are estimated. [default: the best signal]",
+        ),
+    ] = None,
     start: Start = None,
     end: End = None,
     target: Annotated[
@@ -122,6 +136,7 @@ def separate(
     """Separate recordings of people who talk, also at once: one file per person, as long as the input and in
     step with it, and who spoke when. With --faces, one per person who is seen, told apart by their lips.
     """
+    from unmingle.catalog import resolve
     from unmingle.inference.choosing import as_lip_reader, number_of_people
     from unmingle.inference.faces import only_faces
     from unmingle.inference.options import FileOptions
@@ -130,6 +145,7 @@ def separate(
 
     options = file_options(format, channel, start, end)
     options |= {"rest": rest, "plot": plot, "overwrite": overwrite, "track": track, "strict": strict}
+    options |= {"mics": mic_numbers(mics), "reference_mic": reference_mic}
     FileOptions(**options)  # what is wrong with them is wrong for every file
     sources = list_sources(inputs, out)
     number_of_people(speakers or "auto")  # as above
@@ -137,12 +153,15 @@ def separate(
         raise UsageError(f"--leakage {leakage:g}: out of range; choose 0 (silence) to 1")
     options |= {"out": out, "speakers": speakers, "leakage": leakage}
     if wanted := wanted_faces(faces, face, face_at):
-        only_faces(speakers, None, target)
+        only_faces(speakers, None, target, mics)
         options |= {"faces": wanted, "video": video, "model": as_lip_reader(model)}
     elif video:
         raise UsageError("--video makes copies for faces; add --faces")
     else:
-        options["model"] = load(model, task="separate") if model else None
+        several = mics is not None
+        options["model"] = load(model, task="separate", several_mics=several) if model else None
+        if several and not model:
+            resolve(task="separate", several_mics=True)  # there must be one
     if target:
         options["targets"] = dict(zip(output_stems(target), target, strict=True))
     raise typer.Exit(one_by_one(sources, "separate", as_json, **options))

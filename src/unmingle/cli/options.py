@@ -41,6 +41,16 @@ def seconds(option: str, text: str | None) -> float | None:
     return sum(float(part) * 60**power for power, part in enumerate(reversed(parts)))
 
 
+def mic_numbers(text: str | None) -> str | list[int] | None:
+    """Read "all" or "1,3" as `FileOptions` has it; UsageError if it is neither."""
+    if text is None or text == "all":
+        return text
+    parts = [part.strip() for part in text.split(",")]
+    if not all(part.isdecimal() for part in parts):
+        raise UsageError(f"--mics {text}: unknown; write all, or numbers of channels such as 1,3")
+    return [int(part) for part in parts]
+
+
 def wanted_faces(
     every: bool, numbers: list[int] | None, points: list[str] | None
 ) -> bool | list[int | tuple[float, float, float]]:

@@ -10,6 +10,7 @@ from unmingle.inference.choosing import Model, as_enhancer, as_lip_reader, as_se
 from unmingle.inference.conversation import listen, voice_in
 from unmingle.inference.faces import FaceVoices, only_faces
 from unmingle.inference.pipeline import BLOCK_S, Enhancement, Process, Progress, Separation, report
+from unmingle.media.microphones import Channels, Mics, check_mics, find_mics
 from unmingle.media.recording import as_channels, as_whole, at_microphones
 
 if TYPE_CHECKING:
@@ -26,6 +27,8 @@ def separate(
     targets: Mapping[str, Any] | None = None,
     leakage: float = 0.0,
     faces: Sequence["FaceTrack"] | None = None,
+    mics: Mics | None = None,
+    reference_mic: int | None = None,
 ) -> np.ndarray:
     """Separate an array into one row per person, in the level that each has in the mixture.
 
@@ -49,23 +52,35 @@ def separate(
             left there). Outputs that are returned as they are do not change.
         faces: people who are seen while this sounds, such as `unmingle.video.find_faces` returns: their
             voices are told apart by sight. `model` is then one whose cue is their lips.
+        mics: use the channels as microphones of one scene: "all", or the numbers of two or more, from 1;
+            silent ones are left out. `model` is then one that takes several.
+        reference_mic: number of the microphone at which the voices are estimated; that of the best signal
+            unless given.
 
     Returns:
         `(n_src, T)` float32; with `targets` or `faces`, one row for each, silent where the person is absent.
 
     Raises:
-        InputError: no samples, not finite, a shape that is no recording, or a sample rate out of range.
-        UsageError: no such model, or no such number of speakers; or `faces` are given with what is for
+        InputError: no samples, not finite, a shape that is no recording, or a sample rate out of range; or
+            `mics` are given, and less than two microphones are not silent.
+        UsageError: no such model, microphone or number of speakers; or `faces` are given with what is for
             separating by ear.
         Cancelled: by `progress`.
     """
     channels, sample_rate = as_channels(samples), as_whole(sample_rate, "sample_rate")
     if faces is not None:
-        only_faces(speakers, cues, targets)
+        only_faces(speakers, cues, targets, mics)
         reader = as_lip_reader(model)
         mixture = at_microphones(channels, reader.facts.n_mics)
         return _through(FaceVoices(reader, faces, sample_rate), mixture, sample_rate, progress)
-    separator, as_it_is = as_separator(model, speakers, cues)
+    check_mics(mics, reference_mic)
+    separator, as_it_is = as_separator(model, speakers, cues, several_mics=mics is not None)
+    if mics is not None:
+        wanted_mics = find_mics(mics, reference_mic, len(channels), "samples")
+        like = Channels(len(channels), sample_rate)
+        for start in range(0, channels.shape[1], BLOCK_S * sample_rate):
+            like.feed(channels[:, start : start + BLOCK_S * sample_rate])
+        channels = channels[like.choose(*wanted_mics, "samples").order]
     mixture = at_microphones(channels, separator.facts.n_mics)
     wanted = None
     if targets is not None:

@@ -21,7 +21,10 @@ STREAMS = 2  # of a separator that returns as many voices as it is told, where t
 
 
 def as_separator(
-    model: Model, speakers: Speakers | None, cues: Mapping[str, Any] | None = None
+    model: Model,
+    speakers: Speakers | None,
+    cues: Mapping[str, Any] | None = None,
+    several_mics: bool = False,
 ) -> tuple[SeparatorLike, bool]:
     """The separator that `model` names or is, the default unless given; and whether its outputs are the
     voices.
@@ -30,18 +33,22 @@ def as_separator(
     they are streams, on which people are found.
 
     Raises:
-        UsageError: there is none, it is for another task, `speakers` is no number of people, or the cues are
-            not those that it takes.
+        UsageError: there is none, it is for another task, `speakers` is no number of people, the cues are
+            not those that it takes, or it takes one microphone where there are several.
     """
     separator = opened(model)
     fewest, most = number_of_people("auto" if speakers is None else speakers)
+    if separator is None and several_mics:
+        default_of_several = load(task="separate", several_mics=True)
+        default_of_several.facts.arranged(cues)
+        return default_of_several, False
     if separator is None:
         more = partial(load, task="separate", speakers=N_MORE)
         default = PerChunk(load(task="separate"), more, N_MORE, fewest)
         default.facts.arranged(cues)
         return default, False
     facts = separator.facts
-    check(facts, name_of(separator), task="separate")
+    check(facts, name_of(separator), task="separate", several_mics=several_mics)
     given = facts.arranged(cues)
     if facts.cues and facts.n_src is None:
         n_src = next(len(given[cue.name]) for cue in facts.cues if None in cue.shape)
@@ -76,12 +83,14 @@ def number_of_people(speakers: Speakers) -> tuple[int, int]:
     return fewest, most
 
 
-def as_enhancer(model: Model) -> SeparatorLike:
-    """The enhancer that `model` names or is, the default one if it is None; UsageError if it is none."""
+def as_enhancer(model: Model, several_mics: bool = False) -> SeparatorLike:
+    """The enhancer that `model` names or is, the default one if it is None; UsageError if it is none, or
+    takes one microphone where there are several.
+    """
     enhancer = opened(model)
     if enhancer is None:
-        return load(task="enhance")
-    check(enhancer.facts, name_of(enhancer), task="enhance")
+        return load(task="enhance", several_mics=several_mics)
+    check(enhancer.facts, name_of(enhancer), task="enhance", several_mics=several_mics)
     return enhancer
 
 

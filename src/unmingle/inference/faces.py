@@ -104,8 +104,8 @@ def lips(mouths: np.ndarray, pictures: np.ndarray) -> np.ndarray:
     return values
 
 
-def only_faces(speakers: Any, cues: Any, targets: Any) -> None:
+def only_faces(speakers: Any, cues: Any, targets: Any, mics: Any) -> None:
     """UsageError if people are told apart by something else too."""
-    given = {"speakers": speakers, "cues": cues, "targets": targets}
+    given = {"speakers": speakers, "cues": cues, "targets": targets, "mics": mics}
     if wrong := [name for name, value in given.items() if value is not None]:
         raise UsageError(f"faces and {' and '.join(wrong)} exclude one another; give either")

@@ -19,6 +19,7 @@ from unmingle.inference.faces import only_faces
 from unmingle.inference.options import FileOptions
 from unmingle.inference.outputs import Choice, Outputs, output_stems, plural
 from unmingle.inference.pipeline import BLOCK_S, Enhancement, Progress, Separation, report
+from unmingle.media.microphones import MOST_MICS, Channels, Microphones, find_mics
 from unmingle.media.recording import StereoCall, at_microphones, pick_channel
 from unmingle.results.rttm import Segment
 
@@ -27,6 +28,9 @@ FIRST_PASS = 0.9  # share of the time that it takes where there are two
 STEREO_CALL = (
     "each channel seems to hold a voice of its own, as in a stereo call: the channels themselves are the "
     "better separation"
+)
+SAME_VOICES = (
+    "channels hold the same voices: with --mics all they are microphones, which are separated together"
 )
 
 
@@ -122,12 +126,12 @@ def separate_file(
     Raises:
         InputError: the input cannot be read, or the outputs cannot be written; with `faces`, also if it is no
             video or nobody is seen.
-        UsageError: no such model, format, channel, track, number of speakers, passage or face.
+        UsageError: no such model, format, channel, microphone, track, number of speakers, passage or face.
         Cancelled: by `progress`; nothing is left behind.
     """
     chosen = FileOptions(**options)
     if faces is not False:
-        only_faces(speakers, cues, targets)
+        only_faces(speakers, cues, targets, chosen.mics)
         by_sight = as_lip_reader(model)
 
         def see(_: Any, reader: Any) -> Choice:
@@ -136,7 +140,7 @@ def separate_file(
         return _process(source, Path(out), see, by_sight.facts.n_mics, chosen, progress, stem)
     if video:
         raise UsageError("a video for each output is made of faces; ask for them, or leave the video out")
-    separator, as_it_is = as_separator(model, speakers, cues)
+    separator, as_it_is = as_separator(model, speakers, cues, several_mics=chosen.mics is not None)
     if taken := RESERVED & set(targets or ()):
         raise UsageError(
             f"a target is called {taken.pop()}, as another file of the results; rename its sample"
@@ -192,12 +196,13 @@ def enhance_file(
         UsageError: no such model, format, channel, track or passage, or `keep` is out of range.
         Cancelled: by `progress`; nothing is left behind.
     """
-    enhancer = as_enhancer(model)
+    chosen = FileOptions(**options)
+    enhancer = as_enhancer(model, several_mics=chosen.mics is not None)
 
     def choose(_: Any, reader: Any) -> Choice:
         return Choice(Enhancement(enhancer, reader.sample_rate, keep, cues), enhancer, ["voice"])
 
-    return _process(source, Path(out), choose, enhancer.facts.n_mics, FileOptions(**options), progress, stem)
+    return _process(source, Path(out), choose, enhancer.facts.n_mics, chosen, progress, stem)
 
 
 def _process(
@@ -215,8 +220,12 @@ def _process(
     began = time.perf_counter()
     with ExitStack() as stack:
         reader = stack.enter_context(_open(source, options))
-        rate, pick = reader.sample_rate, pick_channel(options.channel, reader.n_channels, reader.name)
-        name = reader.name
+        rate, name = reader.sample_rate, reader.name
+        pick, microphones = pick_channel(options.channel, reader.n_channels, name), None
+        if options.mics is not None:
+            microphones = _microphones(reader, options, progress)
+            pick = microphones.order
+            reader = stack.enter_context(_open(reader.file, options))
         folder = out / (stem or output_stems([name])[0])
         n_read = 0
 
@@ -233,26 +242,34 @@ def _process(
             n_read = 0
             reader = stack.enter_context(_open(reader.file, options))
         outputs = stack.enter_context(Outputs(folder, choice, rate, options))
-        stereo = StereoCall(rate)
+        stereo, like = StereoCall(rate), Channels(reader.n_channels, rate)
+        mixed = pick is None and reader.n_channels > 1 and n_mics == 1
         for block in reader.blocks(BLOCK_S * rate):
             total = None if reader.n_samples is None else max(reader.n_samples, n_read) / rate
             done_s = n_read / rate
             report(progress, done_s if total is None else share * total + (1 - share) * done_s, total)
-            if pick is None and reader.n_channels == 2:
+            if options.channel == "mix" and reader.n_channels == 2:
                 stereo.feed(block)
+            if mixed and reader.n_channels <= MOST_MICS:
+                like.feed(block)
             mixture = at_microphones(block, n_mics, pick, name)
             outputs.write(mixture, choice.process.feed(mixture))
             n_read += block.shape[1]
         outputs.write(np.zeros((1, 0), np.float32), choice.process.flush())
         outputs.finish()
         report(progress, n_read / rate, n_read / rate)
-    mixed = pick is None and reader.n_channels > 1 and n_mics == 1
+    doubts = []
+    if choice.process.n_src > 1 and stereo.recognised():
+        doubts.append(STEREO_CALL)
+    elif choice.process.n_src > 1 and choice.faces is None and like.same_voices():
+        doubts.append(f"{reader.n_channels} {SAME_VOICES}")
     notes = [
         *reader.warnings,
+        *(microphones.notes if microphones else ()),
         *choice.notes,
         *([f"{plural(outputs.n_voiced, 'person')} found"] if outputs.segments is not None else ()),
         *([f"{reader.n_channels} channels were mixed to mono"] if mixed else ()),
-        *([STEREO_CALL] if choice.process.n_src > 1 and stereo.recognised() else ()),
+        *doubts,
         *outputs.notes(),
     ]
     return FileResult(
@@ -274,6 +291,17 @@ def _process(
         videos=outputs.videos or None,
         notes=notes,
     )
+
+
+def _microphones(reader: Any, options: FileOptions, progress: Progress | None) -> Microphones:
+    """Go through a recording once for which of its channels are used, and which of them comes first."""
+    n_channels, rate = reader.n_channels, reader.sample_rate
+    wanted = find_mics(options.mics or "all", options.reference_mic, n_channels, reader.name)
+    like = Channels(n_channels, rate)
+    for block in reader.blocks(BLOCK_S * rate):
+        report(progress, 0.0, None if reader.n_samples is None else reader.n_samples / rate)
+        like.feed(block)
+    return like.choose(*wanted, reader.name)
 
 
 def _open(source: str | Path | BinaryIO, options: FileOptions) -> Any:

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from importlib.util import find_spec
 
 from unmingle.errors import UsageError
+from unmingle.media.microphones import Mics, check_mics
 
 
 @dataclass(frozen=True)
@@ -14,6 +15,9 @@ class FileOptions:
     Attributes:
         format: of the outputs: "wav" (32-bit float), "flac", "mp3", "m4a" or "opus".
         channel: "mix" for all channels, or the number of the one channel to take, from 1.
+        mics: use the channels as microphones of one scene: "all", or the numbers of two or more, from 1.
+        reference_mic: number of the microphone at which the voices are estimated; unless given, that of the
+            best signal: whose loud frames lie farthest above its quiet ones, and which is not clipped.
         start_s, end_s: passage [s].
         rest: also write `rest.wav`: the mixture minus all outputs.
         plot: also draw `spectrogram.png`, `timeline.png` where people are told apart, and
@@ -24,11 +28,13 @@ class FileOptions:
         strict: damage in the middle of the file is an error.
 
     Raises:
-        UsageError: no such format, channel or passage, or matplotlib is not installed.
+        UsageError: no such format, channel, microphones or passage, or matplotlib is not installed.
     """
 
     format: str = "wav"
     channel: str | int = "mix"
+    mics: Mics | None = None
+    reference_mic: int | None = None
     start_s: float | None = None
     end_s: float | None = None
     rest: bool = False
@@ -44,5 +50,8 @@ class FileOptions:
             raise UsageError(f"no format {self.format!r}; choose from {', '.join(FORMATS)}")
         if self.channel != "mix" and not (str(self.channel).isdecimal() and int(self.channel) > 0):
             raise UsageError(f"no channel {self.channel!r}; choose mix, or a number from 1")
+        check_mics(self.mics, self.reference_mic)
+        if self.mics is not None and self.channel != "mix":
+            raise UsageError("one channel and several microphones exclude one another; give either")
         if self.plot and not find_spec("matplotlib"):
             raise UsageError("a picture needs matplotlib: pip install 'unmingle[plot]'")

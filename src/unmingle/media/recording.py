@@ -87,7 +87,7 @@ def as_channels(samples: Any) -> np.ndarray:
         )
     if not array.size:
         raise InputError("no samples to separate; give at least one")
-    if array.ndim == 2 and array.shape[0] > array.shape[1] and array.shape[1] <= 8:
+    if array.ndim == 2 and array.shape[0] > array.shape[1] and array.shape[1] <= 16:
         raise InputError(
             f"samples of shape {array.shape} look like (T, channels); give (channels, T), that is samples.T"
         )
@@ -104,16 +104,16 @@ def as_channels(samples: Any) -> np.ndarray:
 
 
 def at_microphones(
-    block: np.ndarray, n_mics: int | None, pick: int | None = None, name: str = "samples"
+    block: np.ndarray, n_mics: int | None, pick: list[int] | None = None, name: str = "samples"
 ) -> np.ndarray:
-    """The channels `(C, T)` that a separator gets: the one of index `pick`, or for a single microphone the
-    mean of all. This is the only place where channels are mixed.
+    """The channels `(C, T)` that a separator gets: those of the indices `pick`, in that order, or for a
+    single microphone the mean of all. This is the only place where channels are mixed.
 
     Raises:
         InputError: another number of channels than the separator has microphones.
     """
     if pick is not None:
-        block = block[pick : pick + 1]
+        block = block[pick]
     elif n_mics == 1 and len(block) > 1:
         block = block.mean(axis=0, keepdims=True)
     if n_mics not in (None, len(block)):
@@ -123,12 +123,12 @@ def at_microphones(
     return block
 
 
-def pick_channel(channel: str | int, n_channels: int, name: str) -> int | None:
-    """Index of the channel to separate, from its number; None = all, mixed."""
+def pick_channel(channel: str | int, n_channels: int, name: str) -> list[int] | None:
+    """Index of the channel to separate, from its number, in a list; None = all, mixed."""
     if channel == "mix":
         return None
     if str(channel).isdecimal() and 1 <= int(channel) <= n_channels:
-        return int(channel) - 1
+        return [int(channel) - 1]
     raise UsageError(f"{name}: no channel {channel!r}; choose mix or a number from 1 to {n_channels}")
 
 

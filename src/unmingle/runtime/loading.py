@@ -25,12 +25,13 @@ def load(
     speakers: int | None = None,
     streaming: bool = False,
     cue: str | None = None,
+    several_mics: bool = False,
     backend: str = "auto",
 ) -> Separator:
     """Make a separator ready to run.
 
     Args:
-        name, task, speakers, streaming, cue: see `unmingle.catalog.resolve`, which chooses.
+        name, task, speakers, streaming, cue, several_mics: see `unmingle.catalog.resolve`, which chooses.
         backend: "openvino", "onnxruntime" or "torch"; "auto" takes the first of them that is installed.
 
     Raises:
@@ -40,10 +41,11 @@ def load(
     """
     if backend not in ("auto", *BACKENDS):
         raise UsageError(f"no backend {backend!r}; choose auto, {', '.join(BACKENDS)}")
-    path = resolve(name, task=task, speakers=speakers, streaming=streaming, cue=cue)
+    wanted: Any = {"task": task, "streaming": streaming, "several_mics": several_mics}
+    path = resolve(name, **wanted, speakers=speakers, cue=cue)
     catalogued = any(card.path == path for card in cards())
     separator = _catalogued(path, backend) if catalogued else _open(path, backend)
-    check(separator.facts, separator.name, task=task, streaming=streaming)
+    check(separator.facts, separator.name, **wanted)
     return separator if speakers is None else separator.for_speakers(speakers)
 
 
