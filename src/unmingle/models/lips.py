@@ -14,7 +14,8 @@ from unmingle.models.band_split import BandSplit
 # Log odds that a stream is a face's: of how much they are alike; of how loud the stream is, per factor of 10
 # in power; and what it is worth that a stream is nobody's or a face silent, and as much to a face that is not
 # seen.
-OF_ALIKE, OF_LEVEL, OF_NOBODY = 40.0, 1.0, 8.0
+OF_ALIKE, OF_LEVEL, OF_NOBODY = 40.0, 1.0, 4.0
+LEVEL = 0.05  # root mean square of a mixture, −26 dB
 N_BALANCED = 10  # times that the assignment is brought to its sums
 
 
@@ -94,7 +95,9 @@ class Lips(nn.Module):
         """`(B, 1, T)`, and pictures `(B, S, side, side, N)` of S faces → `(B, S, T)`."""
         with torch.autocast(mixture.device.type, enabled=False):
             streams = self.streams(mixture)
-            heard = self.voice_of(streams)
+            # What is heard is compared at the level of mixtures in training.
+            power = mixture.square().mean((1, 2), keepdim=True) + 1e-12
+            heard = self.voice_of(streams * (LEVEL / power.sqrt()))
             seen = self.look(lips, heard.shape[2])
             alike = torch.einsum("bsnd,bknd->bsk", seen, heard) / seen.shape[2]
             hidden = (lips.amax((2, 3, 4)) <= 0).to(alike.dtype)
