@@ -40,6 +40,7 @@ TINY: dict[str, dict[str, Any]] = {
         "pool": 4,
         "n_lips": 8,
         "n_shared": 8,
+        "dropout": 0.0,
     },
     "looking-to-listen": {
         "n_channels": 4,

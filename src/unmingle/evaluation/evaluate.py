@@ -139,7 +139,7 @@ def evaluate(
     if plain and (model in ORACLES or task is not None or not set(measures) <= set(REFERENCE_FREE)):
         raise UsageError(
             f"{set_path}: recordings without references; leave oracles and --task out, "
-            f"and measure {', '.join(REFERENCE_FREE)} alone"
+            f"and measure {' and '.join(REFERENCE_FREE)} alone"
         )
     check_recogniser(measures, recogniser)
     chosen = system(model, 1 if plain else n_speakers(entries), backend)
