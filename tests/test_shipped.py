@@ -95,7 +95,7 @@ def test_a_card_tells_the_truth_about_size_and_facts(card: Card) -> None:
 
 def test_a_plain_install_holds_the_defaults_the_streaming_one_and_the_counter_in_15_mb() -> None:
     own = [card for card in cards() if card.path.parent == WEIGHTS]
-    assert {card.name for card in own} == {"duet", "hush", "hush-live", "lips", "one-and-rest", "trio"}
+    assert {card.name for card in own} == {"array", "duet", "hush", "hush-live", "lips", "one-and-rest", "trio"}
     assert sum(card.size_bytes for card in own) <= 15_000_000
 
 
@@ -134,6 +134,7 @@ def test_the_table_of_models_fits_80_columns_and_marks_the_defaults() -> None:
     lines = model_table(cards(), not_installed()).split("\n")
     assert max(map(len, lines)) <= 80
     assert [line.split()[1:3] for line in lines if line.startswith("* ") and "default" not in line] == [
+        ["array", "2"],
         ["duet", "(band-split)"],
         ["lips", "any"],
         ["trio", "(band-split)"],
@@ -141,8 +142,9 @@ def test_the_table_of_models_fits_80_columns_and_marks_the_defaults() -> None:
     ]
 
 
-def test_each_task_has_one_default_and_faces_and_three_voices_have_their_own() -> None:
+def test_each_task_has_one_default_and_faces_microphones_and_three_voices_have_their_own() -> None:
     assert [(card.facts.task, card.name) for card in cards() if card.default] == [
+        ("separate", "array"),
         ("separate", "duet"),
         ("enhance", "hush"),
         ("separate", "lips"),
