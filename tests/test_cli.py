@@ -161,8 +161,8 @@ def test_an_unknown_model_or_number_of_speakers_lists_what_exists(capsys: Captur
     write("talk.wav")
     main(["separate", "talk.wav", "--model", "nobody"])
     said = capsys.readouterr().err
-    by_ear = [card.name for card in cards() if card.facts.task == "separate" and not card.facts.cues]
-    assert all(name in said for name in by_ear)
+    told_nothing = [card for card in cards() if card.facts.task == "separate" and not card.facts.cues]
+    assert all(card.name in said for card in told_nothing if card.facts.n_mics == 1)
     assert "hush" not in said  # which enhances
     main(["separate", "talk.wav", "--speakers", "17"])
     assert "give 1 to 8, or a range such as 2-4" in capsys.readouterr().err

@@ -260,7 +260,7 @@ def test_a_set_is_resampled_as_a_whole(folder: Path) -> None:
 
 
 def test_what_ships_for_so_many_speakers_is_compared_by_itself() -> None:
-    assert shipped(2)[0] == next(card.name for card in cards() if card.default)
+    assert shipped(2)[0] == next(card.name for card in cards() if card.default and card.facts.n_mics == 1)
     assert shipped(17) == []
 
 

@@ -93,10 +93,18 @@ def test_a_card_tells_the_truth_about_size_and_facts(card: Card) -> None:
     assert "not stated" not in card.licence["data"]
 
 
-def test_a_plain_install_holds_the_defaults_the_streaming_one_and_the_counter_in_15_mb() -> None:
+def test_a_plain_install_holds_the_defaults_the_streaming_one_and_the_counter_in_16_mb() -> None:
     own = [card for card in cards() if card.path.parent == WEIGHTS]
-    assert {card.name for card in own} == {"array", "duet", "hush", "hush-live", "lips", "one-and-rest", "trio"}
-    assert sum(card.size_bytes for card in own) <= 15_000_000
+    assert {card.name for card in own} == {
+        "array",
+        "duet",
+        "hush",
+        "hush-live",
+        "lips",
+        "one-and-rest",
+        "trio",
+    }
+    assert sum(card.size_bytes for card in own) <= 16_000_000
 
 
 def test_the_tracked_tree_stays_below_64_mib() -> None:
