@@ -274,3 +274,13 @@ def test_a_set_that_does_not_fit_the_recipe_is_refused(tmp_path: Path) -> None:
         build_segments(DataRecipe(set=folder, valid_set=folder, sample_rate=8000))
     with pytest.raises(UsageError, match=r"data.sample_rate is 16000, but 8000 in"):
         build_segments(DataRecipe(set=folder, valid_set=folder, n_src=3))
+
+
+def test_the_set_of_several_microphones_has_sixty_mixtures_of_two_validation_voices_each() -> None:
+    with (Path(__file__).parents[1] / "benchmarks/valid-mics.csv").open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert len(rows) == 60
+    for row in rows:
+        speakers = [Path(row[f"source_{k}_path"]).parent.name for k in (1, 2)]
+        assert speakers[0] != speakers[1] and int(row["samples"]) <= 6 * 16_000
+        assert all(row[f"mic_{k}_place"] for k in range(1, 7))

@@ -1,29 +1,26 @@
 """Several microphones from the shell and from Python: which are used, which comes first, what is said."""
 
 import json
-from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pytest
 import soundfile
 import soxr
+from meetings import RATE, SECONDS, Hears, meeting, written
 from small_models import tiny
-from test_microphones import Weighs
-from test_separation import IDENTITY, noise, spans, voice
+from test_separation import IDENTITY, noise, voice
 
 from unmingle import catalog, separate, separate_file
 from unmingle.catalog import Card, fitting
 from unmingle.cli import main
 from unmingle.errors import InputError, UsageError
+from unmingle.facts import MOST_MICS
 from unmingle.inference.files import FileResult
 from unmingle.inference.options import FileOptions
-from unmingle.media.microphones import MOST_MICS, Channels
+from unmingle.media.microphones import Channels
 from unmingle.training.export import export
 from unmingle.weights_file import float16_state, save_weights
-
-RATE = 16_000
-SECONDS = 12
 
 #: What `export` reads of a weights file's header.
 RECIPE = {"data": {"set": "arrays", "corpora": []}}
@@ -41,37 +38,9 @@ def array(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder / "out" / "mine.onnx"
 
 
-def meeting(n_mics: int, noises: list[float] | None = None) -> np.ndarray:
-    """Two voices in turns that overlap, at microphones `(C, T)` that hear them earlier or later."""
-    one = spans(voice(110, 500, SECONDS, 1), (0, 6))
-    two = spans(voice(230, 2000, SECONDS, 2), (4, 11))
-    levels = noises or [0.001] * n_mics
-    heard = [
-        np.roll(one, k) + np.roll(two, 5 - k) + level * noise(len(one), k) for k, level in enumerate(levels)
-    ]
-    return np.stack(heard).astype(np.float32)
-
-
-def written(folder: Path, channels: np.ndarray, rate: int = RATE) -> Path:
-    soundfile.write(folder / "meeting.wav", channels.T, rate, "FLOAT")
-    return folder / "meeting.wav"
-
-
 def read(result: FileResult) -> np.ndarray:
     files = (*result.outputs, result.rest) if result.rest else result.outputs
     return np.stack([soundfile.read(path, dtype="float32")[0] for path in files])
-
-
-class Hears(Weighs):
-    """Toy for any number of microphones that returns the first, in two halves, and keeps all it was given."""
-
-    def __init__(self) -> None:
-        super().__init__(None, 1)
-        self.heard: list[np.ndarray] = []
-
-    def __call__(self, mixture: np.ndarray) -> np.ndarray:
-        self.heard.append(mixture)
-        return np.stack([0.5 * mixture[0], 0.5 * mixture[0]])
 
 
 # What is written.
@@ -316,19 +285,6 @@ def test_microphones_whose_clocks_drift_are_separated_in_step_with_the_reference
 # Which model.
 
 
-@pytest.fixture
-def installed(array: Path, monkeypatch: pytest.MonkeyPatch):
-    """The small `array` among the installed weights, and a default as its card says."""
-
-    def install(default: bool) -> None:
-        known = catalog.cards()
-        card = Card.read(array.with_suffix(".yaml"))
-        mine = Card(**{**vars(card), "default": default})
-        monkeypatch.setattr(catalog, "cards", lambda: [mine, *known])
-
-    return install
-
-
 def without_arrays() -> list[Card]:
     return [card for card in catalog.cards() if card.facts.n_mics == 1]
 
@@ -342,77 +298,17 @@ def test_where_no_model_for_several_microphones_is_installed_it_says_so(
         separate(meeting(2), RATE, mics="all")
 
 
-def test_several_microphones_go_through_the_model_for_several(
-    installed: Callable[[bool], None], array: Path, tmp_path: Path
-) -> None:
-    installed(True)
-    path = written(tmp_path, meeting(3))
-    result = separate_file(path, tmp_path / "out", mics="all")
-    assert result.model == "mine" and result.segments is not None
+def test_several_microphones_go_through_the_model_for_several(tmp_path: Path) -> None:
+    result = separate_file(written(tmp_path, meeting(3)), tmp_path / "out", mics="all")
+    assert result.model == "array" and result.segments is not None
 
 
-@pytest.mark.parametrize("default", [True, False])
-def test_a_model_for_several_is_never_chosen_where_none_are_given(
-    installed: Callable[[bool], None], default: bool
-) -> None:
-    before = catalog.resolve(), catalog.resolve(task="separate", speakers=2), fitting("separate", 2)
-    installed(default)
-    after = catalog.resolve(), catalog.resolve(task="separate", speakers=2), fitting("separate", 2)
-    assert after == before and after[0].stem == "duet"
+def test_a_model_for_several_is_never_chosen_where_none_are_given() -> None:
+    assert catalog.resolve().stem == catalog.resolve(task="separate", speakers=2).stem == "duet"
+    assert "array" not in {card.name for card in fitting("separate", 2)}
+    assert [card.name for card in fitting("separate", 2, several_mics=True)] == ["array"]
 
 
 def test_a_toy_of_one_microphone_is_refused_several() -> None:
     with pytest.raises(UsageError, match="model Fake takes one microphone, not several; leave"):
         separate(meeting(2), RATE, model=IDENTITY, mics="all")
-
-
-# What is said where they are not asked for.
-
-
-@pytest.mark.parametrize("n_mics", [2, 4, MOST_MICS])
-def test_channels_of_the_same_voices_are_mixed_and_said_to_be_microphones(
-    n_mics: int, tmp_path: Path
-) -> None:
-    result = separate_file(written(tmp_path, meeting(n_mics)), tmp_path / "out", model=IDENTITY)
-    assert f"{n_mics} channels were mixed to mono" in result.notes
-    assert any(f"{n_mics} channels hold the same voices: with --mics all" in note for note in result.notes)
-
-
-@pytest.mark.parametrize("options", [{}, {"mics": "all"}])
-def test_a_stereo_call_is_still_recognised_and_not_said_to_be_microphones(
-    options: dict, tmp_path: Path
-) -> None:
-    sides = np.stack([spans(voice(110, 500, 12, 1), (0, 5), (8, 12)), spans(voice(230, 2000, 12, 2), (4, 9))])
-    model = Hears() if options else IDENTITY
-    result = separate_file(written(tmp_path, sides), tmp_path / "out", model=model, **options)
-    assert any("stereo call" in note for note in result.notes)
-    assert not any("same voices" in note for note in result.notes)
-
-
-@pytest.mark.parametrize("make", ["copies", "noise", "too many", "one dead"])
-def test_other_channels_are_not_said_to_be_microphones(make: str, tmp_path: Path) -> None:
-    one = meeting(1)
-    channels = {
-        "copies": np.concatenate([one, one]),
-        "noise": np.stack([noise(SECONDS * RATE, 1), noise(SECONDS * RATE, 2)]),
-        "too many": meeting(MOST_MICS + 1),
-        "one dead": np.concatenate([one, 0 * one]),
-    }[make]
-    result = separate_file(written(tmp_path, channels), tmp_path / "out", model=IDENTITY)
-    assert not any("same voices" in note for note in result.notes)
-
-
-# What is kept.
-
-
-def test_what_is_kept_of_the_channels_does_not_grow_with_the_recording() -> None:
-    like, mixture = Channels(8, RATE), meeting(8)
-    like.feed(mixture)
-
-    def kept() -> int:
-        return sum(value.nbytes for value in vars(like).values() if isinstance(value, np.ndarray))
-
-    before = kept()
-    for _ in range(10):
-        like.feed(mixture)
-    assert kept() == before < 20_000

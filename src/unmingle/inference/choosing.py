@@ -38,13 +38,13 @@ def as_separator(
     """
     separator = opened(model)
     fewest, most = number_of_people("auto" if speakers is None else speakers)
-    if separator is None and several_mics:
-        default_of_several = load(task="separate", several_mics=True)
-        default_of_several.facts.arranged(cues)
-        return default_of_several, False
     if separator is None:
-        more = partial(load, task="separate", speakers=N_MORE)
-        default = PerChunk(load(task="separate"), more, N_MORE, fewest)
+        default: SeparatorLike
+        if several_mics:
+            default = load(task="separate", several_mics=True)
+        else:
+            more = partial(load, task="separate", speakers=N_MORE)
+            default = PerChunk(load(task="separate"), more, N_MORE, fewest)
         default.facts.arranged(cues)
         return default, False
     facts = separator.facts

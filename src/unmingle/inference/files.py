@@ -10,7 +10,7 @@ from typing import Any, BinaryIO
 import numpy as np
 
 from unmingle.errors import UsageError
-from unmingle.facts import Speakers
+from unmingle.facts import MOST_MICS, Speakers
 from unmingle.inference.choosing import Model, as_enhancer, as_lip_reader, as_separator, name_of
 from unmingle.inference.conversation import PeopleTracks, listen, voice_in
 from unmingle.inference.diarization import Voice
@@ -19,7 +19,7 @@ from unmingle.inference.faces import only_faces
 from unmingle.inference.options import FileOptions
 from unmingle.inference.outputs import Choice, Outputs, output_stems, plural
 from unmingle.inference.pipeline import BLOCK_S, Enhancement, Progress, Separation, report
-from unmingle.media.microphones import MOST_MICS, Channels, Microphones, find_mics
+from unmingle.media.microphones import Channels, Microphones, find_mics
 from unmingle.media.recording import StereoCall, at_microphones, pick_channel
 from unmingle.results.rttm import Segment
 

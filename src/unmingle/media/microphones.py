@@ -7,11 +7,11 @@ from typing import Any
 import numpy as np
 
 from unmingle.errors import InputError, UsageError
+from unmingle.facts import MOST_MICS
 from unmingle.media.recording import as_whole
 
 Mics = str | Sequence[int]  # "all", or numbers from 1
 
-MOST_MICS = 16
 FRAME_S = 0.05
 LOWEST_DB, HIGHEST_DB = -90, 20  # of a frame's level; what is beyond counts as these
 LOUD, QUIET = 0.95, 0.1  # shares of the frames that are below the loud and the quiet level

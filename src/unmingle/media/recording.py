@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from unmingle.errors import InputError, UsageError
+from unmingle.facts import MOST_MICS
 
 AUDIO_SUFFIXES = (
     *(
@@ -87,7 +88,7 @@ def as_channels(samples: Any) -> np.ndarray:
         )
     if not array.size:
         raise InputError("no samples to separate; give at least one")
-    if array.ndim == 2 and array.shape[0] > array.shape[1] and array.shape[1] <= 16:
+    if array.ndim == 2 and array.shape[0] > array.shape[1] and array.shape[1] <= MOST_MICS:
         raise InputError(
             f"samples of shape {array.shape} look like (T, channels); give (channels, T), that is samples.T"
         )
