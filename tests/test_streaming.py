@@ -192,6 +192,7 @@ def test_a_causal_model_separates_through_chunks_too(separator: Separator) -> No
         ("band-split", {**CAUSAL_BANDS, "n_src": 1, "hop": 128}),
         ("band-split", {**CAUSAL_BANDS, "ahead": 5}),
         ("erb-unet", ERB),
+        ("erb-unet", {**ERB, "ahead": 4}),
         ("erb-unet", {**ERB, "n_src": 1, "hop": 128}),
     ],
 )

@@ -2,7 +2,9 @@
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional
 
+from unmingle.layers import crm
 from unmingle.layers.stft import STFT
 from unmingle.layers.stream_state import StreamState
 
@@ -13,18 +15,20 @@ class MaskedSTFT(nn.Module):
     Attributes:
         stft: transforms the mixture, and the estimates back.
         n_src: number of sources.
+        ahead: frames after a window that a causal one waits for before it masks that window.
     """
 
     stft: STFT
     n_src: int
+    ahead: int = 0
 
     def estimate(self, samples: Tensor, *past: StreamState) -> Tensor:
-        """`(B, T)` → spectra of the sources `(B, S, 2, F, N)`."""
+        """`(B, T)` → spectra of the sources `(B, S, 2, F, N)`, `ahead` frames late."""
         raise NotImplementedError
 
     def forward(self, mixture: Tensor) -> Tensor:
         """`(B, 1, T)` → `(B, S, T)`."""
-        estimates = self.estimate(mixture[:, 0])
+        estimates = self.estimate(functional.pad(mixture[:, 0], (0, self.ahead * self.stft.hop)))
         with torch.autocast(mixture.device.type, enabled=False):
             return self.stft.inverse(estimates.flatten(0, 1), mixture.shape[-1]).unflatten(
                 0, (-1, self.n_src)
@@ -51,3 +55,18 @@ class MaskedSTFT(nn.Module):
             magnitude = (spectrum.square().sum(1, keepdim=True) + 1e-8).sqrt()
             parts = torch.cat([spectrum * magnitude ** (exponent - 1), magnitude**exponent], 1)
         return spectrum, parts
+
+    def masked(self, masks: Tensor, spectrum: Tensor, *past: StreamState) -> Tensor:
+        """Each frame of the spectrum `(B, 2, F, N)` under the masks `(B, S, 2, F, N)` of `ahead` frames
+        later: `(B, S, 2, F, N)`, `ahead` frames fewer unless in a stream.
+        """
+        if self.ahead:
+            n_frames = masks.shape[-1]
+            if past:
+                spectrum = torch.cat([past[0].read(*spectrum.shape[1:3], self.ahead), spectrum], -1)
+                past[0].write(spectrum[..., n_frames:])
+                spectrum = spectrum[..., :n_frames]
+            else:
+                spectrum, masks = spectrum[..., : n_frames - self.ahead], masks[..., self.ahead :]
+        with torch.autocast(masks.device.type, enabled=False):
+            return crm.apply(masks, spectrum[:, None])

@@ -7,7 +7,6 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from unmingle.facts import Facts, task_for
-from unmingle.layers import crm
 from unmingle.layers.masked_stft import MaskedSTFT
 from unmingle.layers.recurrent import Recurrent
 from unmingle.layers.stft import STFT
@@ -118,17 +117,11 @@ class BandSplit(MaskedSTFT):
             self.facts = replace(self.facts, causal=True, latency=latency, hop=hop, state=state)
 
     def estimate(self, samples: Tensor, *past: StreamState) -> Tensor:
-        if not past:
-            samples = functional.pad(samples, (0, self.ahead * self.stft.hop))
         spectrum, compressed = self.compressed(samples, 0.5, *past)
         vectors = self.encode(compressed)
         for block in self.blocks:
             vectors = block(vectors, *past)
-        masks = self.decode(vectors)
-        if self.ahead:
-            spectrum, masks = self._delayed(spectrum, masks, *past)
-        with torch.autocast(samples.device.type, enabled=False):
-            return crm.apply(masks, spectrum[:, None])
+        return self.masked(self.decode(vectors), spectrum, *past)
 
     def encode(self, compressed: Tensor) -> Tensor:
         """A spectrogram `(B, 3, F, N)` → a vector per band and frame `(B, bands, N, D)`."""
@@ -153,17 +146,6 @@ class BandSplit(MaskedSTFT):
             1, 3, 4, 0, 5, 2
         )
         return masks.flatten(3, 4)[:, :, :, self.place]
-
-    def _delayed(self, spectrum: Tensor, masks: Tensor, *past: StreamState) -> tuple[Tensor, Tensor]:
-        """Every frame of the spectrum `(B, 2, F, N)` beside the mask `(B, S, 2, F, N)` of `ahead` frames
-        later.
-        """
-        n_frames = masks.shape[-1]
-        if not past:
-            return spectrum[..., : n_frames - self.ahead], masks[..., self.ahead :]
-        longer = torch.cat([past[0].read(*spectrum.shape[1:3], self.ahead), spectrum], -1)
-        past[0].write(longer[..., n_frames:])
-        return longer[..., :n_frames], masks
 
 
 class Block(nn.Module):

@@ -9,7 +9,6 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from unmingle.facts import Facts, task_for
-from unmingle.layers import crm
 from unmingle.layers.masked_stft import MaskedSTFT
 from unmingle.layers.recurrent import Recurrent
 from unmingle.layers.stft import STFT
@@ -29,7 +28,8 @@ class ErbUNet(MaskedSTFT):
     3), each halving the points → LSTM over time in every point that is left, the same for all; LSTM over time
     of all of them together, squeezed; each normalised before and added after → transposed convolutions of one
     frame, each doubling the points → a complex mask per source at every point, interpolated to the bins →
-    inverse STFT. With one source it is an enhancer. It is causal and streams, a hop at a time.
+    inverse STFT. With one source it is an enhancer. It is causal and streams, a hop at a time; with `ahead`,
+    it hears a little of what comes.
 
     Differs from the papers: the shape is that of convolutional recurrent networks, ERB points and the
     recurrence that all bands share are GTCRN's; convolutions are dense, because those of single channels save
@@ -45,6 +45,7 @@ class ErbUNet(MaskedSTFT):
         time_kernel: frames that they see, the present one and those before it.
         hidden: units of the LSTM in every point that is left.
         frame_hidden: units of the LSTM over whole frames, whose input is squeezed to as many.
+        ahead: frames after the window that it waits for, `hop` samples of latency each.
 
     Raises:
         ValueError: `n_points` cannot be halved that often, or is more than the STFT has bins.
@@ -71,6 +72,7 @@ class ErbUNet(MaskedSTFT):
         time_kernel: int = 3,
         hidden: int = 48,
         frame_hidden: int = 128,
+        ahead: int = 0,
     ) -> None:
         super().__init__()
         if n_points % 2 ** len(channels):
@@ -78,7 +80,7 @@ class ErbUNet(MaskedSTFT):
                 f"n_points is {n_points}; it must be a multiple of {2 ** len(channels)} to be halved by "
                 f"{len(channels)} convolutions"
             )
-        self.n_src = n_src
+        self.n_src, self.ahead = n_src, ahead
         self.stft = STFT(n_fft=n_fft, hop=hop)
         weights = erb_weights(n_points, self.stft.n_bins, sample_rate)
         self.register_buffer("gather", weights.T / weights.sum(1), persistent=False)
@@ -101,12 +103,13 @@ class ErbUNet(MaskedSTFT):
         state += (time_kernel - 1) * sum(
             n * size for n, size in zip([3, *channels], sizes[:-1], strict=False)
         )
+        state += ahead * 2 * self.stft.n_bins
         self.facts = Facts(
             sample_rate=sample_rate,
             task=task_for(n_src),
             n_src=n_src,
             causal=True,
-            latency=n_fft - 1,
+            latency=n_fft - 1 + ahead * hop,
             hop=hop,
             state=state,
         )
@@ -128,7 +131,7 @@ class ErbUNet(MaskedSTFT):
         masks = self.mask(features).float()
         with torch.autocast(samples.device.type, enabled=False):
             masks = (masks @ self.spread).unflatten(1, (self.n_src, 2)).transpose(3, 4)  # B S 2 F N
-            return crm.apply(masks, spectrum[:, None])
+        return self.masked(masks, spectrum, *past)
 
 
 class Down(nn.Module):
