@@ -240,6 +240,7 @@ causal_models = pytest.mark.parametrize(
         ("conv-tasnet", {"norm": "cLN"}, 16 * 100),
         ("tasnet", {"causal": True}, 40 * 50),
         ("upit", {"causal": True}, 128 * 20 + 1),
+        ("upit", {"causal": True, "ahead": 3}, 128 * 20 + 1),
         ("band-split", {"causal": True, "attention": False}, 256 * 6 + 1),
         ("band-split", {"causal": True, "attention": False, "ahead": 2}, 256 * 6 + 1),
         ("erb-unet", {}, 256 * 6 + 1),
@@ -265,7 +266,7 @@ def test_the_declared_latency_of_a_causal_model_is_not_longer_than_it_is(
 ) -> None:
     model, mixture = tiny(name, **arguments), noise(1, 1, 4000)
     changed = mixture.clone()
-    changed[..., now + model.facts.latency - (name in ("band-split", "erb-unet"))] += (
+    changed[..., now + model.facts.latency - (name in ("band-split", "erb-unet", "upit"))] += (
         100  # a stream waits for a whole window, whose first sample has no weight
     )
     assert not torch.equal(model(changed)[..., now], model(mixture)[..., now])
@@ -289,6 +290,7 @@ def test_the_declared_latency_of_a_causal_model_is_not_longer_than_it_is(
         ("lips", {"n_streams": 1}, "n_streams is 1; faces are to choose among two or more"),
         ("unet-b", {"n_fft": 256}, "n_fft=256 has 129 bins; their number must be a multiple of 16"),
         ("band-split", {"ahead": 1}, "ahead is 1; only a causal network waits"),
+        ("upit", {"ahead": 1}, "ahead is 1; only a causal network waits"),
         ("erb-unet", {"n_points": 100}, "must be a multiple of 8"),
         ("erb-unet", {"n_points": 264}, "264 points of the ERB scale do not fit in 257 bins"),
         ("dprnn", {"n_filter": 8}, "dprnn has no argument n_filter; it has n_src"),

@@ -35,6 +35,7 @@ CAUSAL_BANDS: dict[str, Any] = {
     "hidden": 8,
     "n_blocks": 2,
 }
+SPECTRAL: dict[str, Any] = {"causal": True, "hidden": 8, "n_layers": 2}
 ERB: dict[str, Any] = {
     "n_src": 2,
     "n_points": 32,
@@ -46,7 +47,7 @@ CAUSAL_CONV: dict[str, Any] = {"norm": "cLN", **SIZE}
 BACKENDS = ("torch", "onnxruntime", "openvino")
 
 
-@pytest.fixture(scope="module", params=["conv-tasnet", "band-split", "erb-unet"])
+@pytest.fixture(scope="module", params=["conv-tasnet", "band-split", "erb-unet", "upit"])
 def weights(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """An untrained causal model, exported, with its PyTorch weights beside it."""
     folder = tmp_path_factory.mktemp("weights")
@@ -55,6 +56,7 @@ def weights(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFac
         "conv-tasnet": {**CAUSAL_CONV, "kernel_size": 16},
         "band-split": CAUSAL_BANDS,
         "erb-unet": ERB,
+        "upit": SPECTRAL,
     }
     model = build(request.param, **arguments[request.param])
     recipe = {"data": {"corpora": [], "speech": "none"}}
@@ -129,7 +131,7 @@ def test_what_comes_out_depends_on_the_input_as_late_as_the_latency_and_no_later
     separator: Separator,
 ) -> None:
     # Samples at the start of a window that have no weight in it.
-    unheard = int(separator.card.model in ("band-split", "erb-unet"))
+    unheard = int(separator.card.model in ("band-split", "erb-unet", "upit"))
     mixture, now = noise(5 * separator.facts.hop + 800), 3 * separator.facts.hop + unheard
     stream = unmingle.Stream(separator)
     expected = streamed(stream, mixture, [])
@@ -191,6 +193,8 @@ def test_a_causal_model_separates_through_chunks_too(separator: Separator) -> No
         ("band-split", CAUSAL_BANDS),
         ("band-split", {**CAUSAL_BANDS, "n_src": 1, "hop": 128}),
         ("band-split", {**CAUSAL_BANDS, "ahead": 5}),
+        ("upit", SPECTRAL),
+        ("upit", {**SPECTRAL, "ahead": 4}),
         ("erb-unet", ERB),
         ("erb-unet", {**ERB, "ahead": 4}),
         ("erb-unet", {**ERB, "n_src": 1, "hop": 128}),

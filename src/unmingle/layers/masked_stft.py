@@ -30,9 +30,9 @@ class MaskedSTFT(nn.Module):
         """`(B, 1, T)` → `(B, S, T)`."""
         estimates = self.estimate(functional.pad(mixture[:, 0], (0, self.ahead * self.stft.hop)))
         with torch.autocast(mixture.device.type, enabled=False):
-            return self.stft.inverse(estimates.flatten(0, 1), mixture.shape[-1]).unflatten(
-                0, (-1, self.n_src)
-            )
+            samples = self.stft.inverse(estimates.flatten(0, 1), mixture.shape[-1])
+        # Shapes are the mixture's, which an export keeps open.
+        return samples.reshape(mixture.shape[0], self.n_src, mixture.shape[-1])
 
     def forward_stream(self, samples: Tensor, state: Tensor) -> tuple[Tensor, Tensor]:
         """The next `(B, 1, T)`, T a multiple of the hop, and the state `(B, n)` → `(B, S, T)`, late by `n_fft
@@ -56,17 +56,23 @@ class MaskedSTFT(nn.Module):
             parts = torch.cat([spectrum * magnitude ** (exponent - 1), magnitude**exponent], 1)
         return spectrum, parts
 
-    def masked(self, masks: Tensor, spectrum: Tensor, *past: StreamState) -> Tensor:
-        """Each frame of the spectrum `(B, 2, F, N)` under the masks `(B, S, 2, F, N)` of `ahead` frames
-        later: `(B, S, 2, F, N)`, `ahead` frames fewer unless in a stream.
+    def delayed(self, masks: Tensor, spectrum: Tensor, *past: StreamState) -> tuple[Tensor, Tensor]:
+        """Masks `(…, F, N)`, and the frames of the spectrum `(B, 2, F, N)` that they are for, `ahead` frames
+        earlier; without a stream `ahead` frames fewer of either.
         """
-        if self.ahead:
-            n_frames = masks.shape[-1]
-            if past:
-                spectrum = torch.cat([past[0].read(*spectrum.shape[1:3], self.ahead), spectrum], -1)
-                past[0].write(spectrum[..., n_frames:])
-                spectrum = spectrum[..., :n_frames]
-            else:
-                spectrum, masks = spectrum[..., : n_frames - self.ahead], masks[..., self.ahead :]
+        if not self.ahead:
+            return masks, spectrum
+        n_frames = masks.shape[-1]
+        if not past:
+            return masks[..., self.ahead :], spectrum[..., : n_frames - self.ahead]
+        longer = torch.cat([past[0].read(*spectrum.shape[1:3], self.ahead), spectrum], -1)
+        past[0].write(longer[..., n_frames:])
+        return masks, longer[..., :n_frames]
+
+    def masked(self, masks: Tensor, spectrum: Tensor, *past: StreamState) -> Tensor:
+        """Each frame of the spectrum `(B, 2, F, N)` under the complex masks `(B, S, 2, F, N)` for it:
+        `(B, S, 2, F, N)`.
+        """
+        masks, spectrum = self.delayed(masks, spectrum, *past)
         with torch.autocast(masks.device.type, enabled=False):
             return crm.apply(masks, spectrum[:, None])

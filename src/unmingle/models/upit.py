@@ -1,17 +1,22 @@
 """Recurrent masks on a spectrogram, trained with utterance-level permutations: uPIT-LSTM and uPIT-BLSTM."""
 
+from dataclasses import replace
+
 import torch
 from torch import Tensor, nn
+from torch.nn import functional
 
 from unmingle.facts import Facts, task_for
+from unmingle.layers.masked_stft import MaskedSTFT
 from unmingle.layers.masks import MASKS
-from unmingle.layers.norms import NORMS
+from unmingle.layers.norms import NORMS, CumulativeLayerNorm
 from unmingle.layers.stft import STFT
+from unmingle.layers.stream_state import StreamState
 
 ACTIVATIONS = ("relu", "sigmoid", "softmax")
 
 
-class UPIT(nn.Module):
+class UPIT(MaskedSTFT):
     """Magnitudes of the mixture in, one mask per voice out, the mixture's phase kept.
 
     |STFT| → recurrent layers over time → one linear layer to `n_src` masks → masks on the mixture's STFT →
@@ -32,7 +37,8 @@ class UPIT(nn.Module):
         n_src: voices to find.
         sample_rate: [Hz].
         n_fft: window of the STFT, 32 ms at 8 kHz; frames overlap by half [samples].
-        causal: recurrent layers run forward only.
+        causal: recurrent layers run forward only; it streams then, a hop at a time.
+        ahead: frames after the window that a causal one waits for, half a window of latency each.
         hidden: units of each direction of the recurrent layers.
         n_layers: number of them.
         dropout: between the recurrent layers.
@@ -51,6 +57,7 @@ class UPIT(nn.Module):
         sample_rate: int = 8_000,
         n_fft: int = 256,
         causal: bool = False,
+        ahead: int = 0,
         hidden: int = 896,
         n_layers: int = 3,
         dropout: float = 0.5,
@@ -59,19 +66,23 @@ class UPIT(nn.Module):
         super().__init__()
         if mask not in ACTIVATIONS:
             raise ValueError(f"no mask {mask!r}; there are {', '.join(ACTIVATIONS)}")
-        # The last frame that a sample lies in ends n_fft − 1 samples later, but the window is 0 at the first
-        # sample of a frame.
+        if ahead and not causal:
+            raise ValueError(f"ahead is {ahead}; only a causal network waits for what comes: set causal")
+        self.n_src, self.activation, self.ahead = n_src, mask, ahead
+        self.stft = STFT(n_fft=n_fft, hop=n_fft // 2)
         self.facts = Facts(
             sample_rate=sample_rate,
             task=task_for(n_src),
             n_src=n_src,
-            causal=causal,
-            latency=n_fft - 2 if causal else 0,
             chunk=10 * sample_rate,
             batch=4,
         )
-        self.n_src, self.activation = n_src, mask
-        self.stft = STFT(n_fft=n_fft, hop=n_fft // 2)
+        if causal:
+            hop = self.stft.hop
+            state = (1 + n_src) * (n_fft - hop) + 2 * n_layers * hidden + ahead * 2 * self.stft.n_bins
+            state += CumulativeLayerNorm.n_kept
+            latency = n_fft - 1 + ahead * hop
+            self.facts = replace(self.facts, causal=True, latency=latency, hop=hop, state=state)
         self.norm = NORMS["cLN" if causal else "gLN"](self.stft.n_bins)
         self.recurrent = nn.LSTM(
             self.stft.n_bins,
@@ -83,27 +94,31 @@ class UPIT(nn.Module):
         )
         self.mask = nn.Linear(hidden if causal else 2 * hidden, n_src * self.stft.n_bins)
 
-    def forward(self, mixture: Tensor) -> Tensor:
-        """`(B, 1, T)` → `(B, S, T)`."""
-        spectrum = self._spectrum(mixture)
-        voices = self._masks(spectrum)[:, :, None] * spectrum[:, None]  # B S 2 F N
-        with torch.autocast(mixture.device.type, enabled=False):
-            samples = self.stft.inverse(voices.flatten(0, 1), mixture.shape[-1])
-        return samples.reshape(mixture.shape[0], self.n_src, mixture.shape[-1])
+    def estimate(self, samples: Tensor, *past: StreamState) -> Tensor:
+        spectrum = self._spectrum(samples, *past)
+        masks, spectrum = self.delayed(self._masks(spectrum, *past), spectrum, *past)
+        return masks[:, :, None] * spectrum[:, None]  # B S 2 F N
 
     def masks(self, mixture: Tensor) -> Tensor:
         """`(B, 1, T)` → `(B, S, F, N)`, to be laid on the STFT `self.stft` of the mixture."""
-        return self._masks(self._spectrum(mixture))
+        spectrum = self._spectrum(functional.pad(mixture[:, 0], (0, self.ahead * self.stft.hop)))
+        return self._masks(spectrum)[..., self.ahead :]
 
-    def _spectrum(self, mixture: Tensor) -> Tensor:
-        with torch.autocast(mixture.device.type, enabled=False):
-            return self.stft(mixture[:, 0].float())
+    def _spectrum(self, samples: Tensor, *past: StreamState) -> Tensor:
+        with torch.autocast(samples.device.type, enabled=False):
+            return self.stft(samples.float(), *past)
 
-    def _masks(self, spectrum: Tensor) -> Tensor:
+    def _masks(self, spectrum: Tensor, *past: StreamState) -> Tensor:
         n_batch, _, n_bins, n_frames = spectrum.shape
         with torch.autocast(spectrum.device.type, enabled=False):
-            features = self.norm((spectrum.square().sum(1) + 1e-8).sqrt())
-        states, _ = self.recurrent(features.transpose(1, 2))
+            features = self.norm((spectrum.square().sum(1) + 1e-8).sqrt(), *past)
+        if past:
+            kept = (self.recurrent.num_layers, self.recurrent.hidden_size)
+            before = past[0].read(2, *kept).permute(1, 2, 0, 3)  # 2 layers B H
+            states, after = self.recurrent(features.transpose(1, 2), (before[0], before[1]))
+            past[0].write(torch.stack(after).permute(2, 0, 1, 3))
+        else:
+            states, _ = self.recurrent(features.transpose(1, 2))
         # Shapes are those of the spectrum, never of what a recurrent layer returns: that would freeze the
         # length in an export.
         raw = self.mask(states).float().reshape(n_batch, n_frames, self.n_src, n_bins).permute(0, 2, 3, 1)
