@@ -102,8 +102,9 @@ def separate(
                 report(progress, 0.9 * start / sample_rate, length / sample_rate)
                 yield mixture[:, start : start + block]
 
-        people = {"targets": wanted, "leakage": leakage, "purpose": purpose}
-        process = listen(separator, blocks(), sample_rate, speakers or "auto", **people)
+        process = listen(
+            separator, blocks(), sample_rate, speakers or "auto", wanted, leakage=leakage, purpose=purpose
+        )
         progress = None
     return _through(process, mixture, sample_rate, progress)
 
@@ -136,7 +137,8 @@ def enhance(
     channels, sample_rate = as_channels(samples), as_whole(sample_rate, "sample_rate")
     enhancer = as_enhancer(model)
     mixture = at_microphones(channels, enhancer.facts.n_mics)
-    return _through(Enhancement(enhancer, sample_rate, keep, cues), mixture, sample_rate, progress)[0]
+    process = Enhancement(enhancer, sample_rate, keep, cues, purpose)
+    return _through(process, mixture, sample_rate, progress)[0]
 
 
 def _through(

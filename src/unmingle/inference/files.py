@@ -156,8 +156,9 @@ def separate_file(
             process = Separation(separator, sample_rate, cues)
         else:
             above = folder_above(Path(out))
-            people = {"targets": wanted, "leakage": leakage, "purpose": chosen.purpose}
-            process = listen(separator, blocks, sample_rate, speakers or "auto", folder=above, **people)
+            process = listen(
+                separator, blocks, sample_rate, speakers or "auto", wanted, above, leakage, chosen.purpose
+            )
         names = list(wanted) if wanted is not None else [f"speaker-{k + 1}" for k in range(process.n_src)]
         return Choice(process, separator, names, wanted is not None)
 
@@ -203,7 +204,8 @@ def enhance_file(
     enhancer = as_enhancer(model, several_mics=chosen.mics is not None)
 
     def choose(_: Any, reader: Any) -> Choice:
-        return Choice(Enhancement(enhancer, reader.sample_rate, keep, cues), enhancer, ["voice"])
+        process = Enhancement(enhancer, reader.sample_rate, keep, cues, chosen.purpose)
+        return Choice(process, enhancer, ["voice"])
 
     return _process(source, Path(out), choose, enhancer.facts.n_mics, chosen, progress, stem)
 
