@@ -5,10 +5,10 @@ of clean voices before and after.
 
 Two voices: the mixtures of valid-2mix.csv, as they are, through the default separator alone, and as
 `separate(…, speakers=2)` returns them for a listener and for a recogniser. The set has no transcripts, so the
-words are those that the recogniser hears in each clean voice; errors are added up before they are divided. One
-voice: the clean voices of the same mixtures alone, as they are, through `hush` and through
-`separate(…, speakers="auto")`, for either purpose. Where that returns several tracks, the words of all but the
-best count as inserted.
+words are those that the recogniser hears in each clean voice; errors are added up before they are divided.
+One voice: the clean voices of the same mixtures alone, as they are, through `hush` and through
+`separate(…, speakers="auto")`, for either purpose. Where that returns several tracks, the words of all but
+the best count as inserted.
 """
 
 import argparse

@@ -219,7 +219,7 @@ def present_and_alone(labels: np.ndarray, people: list[int]) -> tuple[np.ndarray
     """How much each person speaks, and how much nobody else does at the same time, frame by frame: int `(S,
     n)` → two `(P, n)`, 0 to 1.
     """
-    present = widened(belonging(labels, people).any(axis=0))
+    present = widened(np.asarray(belonging(labels, people).any(axis=0)))
     return smoothed(present.astype(float)), smoothed((present & (present.sum(axis=0) == 1)).astype(float))
 
 
