@@ -20,7 +20,7 @@ from unmingle.inference.chunking import SeparatorLike
 from unmingle.inference.diarization import Diarization, People, Voice, voice_of
 from unmingle.inference.per_chunk import PerChunk
 from unmingle.inference.pipeline import Separation
-from unmingle.inference.purpose import Purpose, for_recognition, given_back
+from unmingle.inference.purpose import Purpose, for_recognition
 from unmingle.inference.voice_activity import FRAME_S, RATE, runs
 from unmingle.media.recording import as_channels
 from unmingle.results.rttm import Segment
@@ -171,7 +171,7 @@ class PeopleTracks:
         all_gates = (1 - self._leakage) * shares(labels, people)
         if self._leakage:
             all_gates += self._leakage * smoothed(belonging(last_ones, people).astype(float))
-        presence = present_and_alone(labels, people) if self._gives_back else None
+        all_alone = alone(labels, people) if self._gives_back else None
         for p, k in enumerate(people):
             if k not in self._chosen:
                 continue
@@ -179,9 +179,9 @@ class PeopleTracks:
             for stream, gate in zip(streams, all_gates[:, p], strict=True):
                 if gate.any():
                     track += (np.interp(at, frames, gate) * stream).astype(np.float32)
-            if presence is not None:
-                present, alone = (np.interp(at, frames, gate[p]) for gate in presence)
-                track[:] = given_back(track, samples[0, : len(at)], present, alone)
+            if all_alone is not None:
+                share = np.interp(at, frames, all_alone[p])
+                track[:] = (1 - share) * track + share * samples[0, : len(at)]
         return tracks
 
     def flush(self) -> np.ndarray:
@@ -215,12 +215,10 @@ def shares(labels: np.ndarray, people: list[int]) -> np.ndarray:
     return gates / gates.sum(axis=1, keepdims=True).clip(1)
 
 
-def present_and_alone(labels: np.ndarray, people: list[int]) -> tuple[np.ndarray, np.ndarray]:
-    """How much each person speaks, and how much nobody else does at the same time, frame by frame: int `(S,
-    n)` → two `(P, n)`, 0 to 1.
-    """
+def alone(labels: np.ndarray, people: list[int]) -> np.ndarray:
+    """How much each person speaks and nobody else does, frame by frame: int `(S, n)` → `(P, n)`, 0 to 1."""
     present = widened(np.asarray(belonging(labels, people).any(axis=0)))
-    return smoothed(present.astype(float)), smoothed((present & (present.sum(axis=0) == 1)).astype(float))
+    return smoothed((present & (present.sum(axis=0) == 1)).astype(float))
 
 
 def belonging(labels: np.ndarray, people: list[int]) -> np.ndarray:

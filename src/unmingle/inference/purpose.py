@@ -16,8 +16,6 @@ Purpose = Literal["listening", "recognition"]
 PURPOSES: tuple[Purpose, ...] = get_args(Purpose)
 RECOGNITION: Purpose = "recognition"
 
-#: Share of what a network takes from a voice that is given back where others speak at the same time.
-GIVEN_BACK = 0.1
 #: How far below the voice [dB] what an enhancer removes is all given back, and how far it is not at all.
 CLEAN_DB, NOISY_DB = -25.0, -10.0
 FRAME_S, AROUND = 0.1, 50  # in which that is measured: frames before and after
@@ -39,18 +37,6 @@ def for_recognition(purpose: Purpose, faces: Any = None, cues: Any = None) -> bo
             f"for recognition, it must be heard who speaks alone, and {wrong[0]} do not say; {remedy}"
         )
     return purpose == RECOGNITION
-
-
-def given_back(track: np.ndarray, mixture: np.ndarray, present: np.ndarray, alone: np.ndarray) -> np.ndarray:
-    """A person's track with the recording in it: all of it where they speak alone, a little where others do
-    too.
-
-    Args:
-        track, mixture: `(T,)`.
-        present, alone: how much the person speaks, and speaks alone, 0 to 1 `(T,)`.
-    """
-    several = track + GIVEN_BACK * present * (mixture - track)
-    return several + alone * (mixture - several)
 
 
 class NoiseGivenBack:
