@@ -46,7 +46,7 @@ def test_where_two_speak_at_once_each_is_still_separated(tracks: np.ndarray) -> 
     assert np.mean(changed**2) < 1e-2 * np.mean(mixture[at] ** 2)
 
 
-def test_what_is_given_back_stands_in_the_mixture_once_more(tmp_path: Path) -> None:
+def test_tracks_for_a_recogniser_and_the_rest_are_the_mixture(tmp_path: Path) -> None:
     soundfile.write(tmp_path / "talk.wav", talk(), RATE, "FLOAT")
     result = separate_file(tmp_path / "talk.wav", tmp_path / "out", rest=True, purpose="recognition")
     assert result.rest is not None
@@ -66,6 +66,13 @@ def test_a_target_who_speaks_alone_gets_the_recording_and_an_absent_one_nothing(
     samples = {"second": second, "first": first}
     rows = separate(first, RATE, targets=samples, purpose="recognition")
     assert not rows[0].any() and np.array_equal(rows[1], first)
+
+
+def test_of_several_microphones_the_reference_is_given_back() -> None:
+    voice, _ = voices()
+    channels = np.stack([np.roll(voice, k) for k in range(3)])
+    rows = separate(channels, RATE, mics="all", reference_mic=2, purpose="recognition")
+    assert np.array_equal(rows, channels[1:2])
 
 
 def test_nobody_is_alone_where_another_begins() -> None:
@@ -128,7 +135,7 @@ def test_what_is_to_stay_of_the_noise_stays_for_a_recogniser_too() -> None:
 
 
 def test_the_more_noise_the_less_is_given_back() -> None:
-    shares = share_given_back(np.ones(5), 10.0 ** np.array([-9, -2.6, -1.75, -0.9, 2]))
+    shares = share_given_back(np.ones(5), 10.0 ** np.array([-9, -2.81, -2.3, -1.79, 2]))
     assert np.allclose(shares, [1, 1, 0.5, 0, 0])
 
 

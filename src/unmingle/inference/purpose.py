@@ -17,7 +17,7 @@ PURPOSES: tuple[Purpose, ...] = get_args(Purpose)
 RECOGNITION: Purpose = "recognition"
 
 #: How far below the voice [dB] what an enhancer removes is all given back, and how far it is not at all.
-CLEAN_DB, NOISY_DB = -25.0, -10.0
+CLEAN_DB, NOISY_DB = -28.0, -18.0
 FRAME_S, AROUND = 0.1, 50  # in which that is measured: frames before and after
 
 
