@@ -3,10 +3,12 @@ of clean voices before and after.
 
     python benchmarks/recognition.py --speech data [--first 10] [--recogniser NAME[:FOLDER]]
 
-Two voices: the mixtures of valid-2mix.csv. The set has no transcripts, so the words are those that the
-recogniser hears in each clean voice; errors are added up before they are divided. One voice: the clean voices
-of the same mixtures alone, as they are, through `hush` and through `separate(…, speakers="auto")`. Where that
-returns several tracks, the words of all but the best count as inserted.
+Two voices: the mixtures of valid-2mix.csv, as they are, through the default separator alone, and as
+`separate(…, speakers=2)` returns them for a listener and for a recogniser. The set has no transcripts, so the
+words are those that the recogniser hears in each clean voice; errors are added up before they are divided.
+One voice: the clean voices of the same mixtures alone, as they are, through `hush` and through
+`separate(…, speakers="auto")`, for either purpose. Where that returns several tracks, the words of all but
+the best count as inserted.
 """
 
 import argparse
@@ -19,9 +21,11 @@ import report
 import unmingle
 from unmingle.catalog import fitting
 from unmingle.console import track
+from unmingle.data.mixture import Mixture
 from unmingle.data.sets import read_set
 from unmingle.evaluation.evaluate import measured_rows, statistics
-from unmingle.evaluation.systems import MIXTURE, system
+from unmingle.evaluation.systems import MIXTURE, System, system
+from unmingle.inference.purpose import PURPOSES, RECOGNITION, Purpose
 from unmingle.metrics import MEASURES, Value
 from unmingle.metrics.recognisers import DEFAULT_RECOGNISER, recogniser
 from unmingle.metrics.recognition import word_errors
@@ -50,17 +54,23 @@ def main() -> None:
     default = fitting("separate", 2)[0].name
     mixtures: dict[str, dict[str, Value]] = {}
     two_voices = []
-    for name in (MIXTURE, default, "oracle-irm"):
+    systems = [system(name, 2) for name in (MIXTURE, default)]
+    systems += [System(f"separate, for {purpose}", separated_for(purpose)) for purpose in PURPOSES]
+    for each in [*systems, system("oracle-irm", 2)]:
         rows = list(
             track(
-                measured_rows(system(name, 2), entries, ("wer",), None, mixtures, options.recogniser),
-                f"recognising what {name} returns",
+                measured_rows(each, entries, ("wer",), None, mixtures, options.recogniser),
+                f"recognising what {each.name} returns",
                 len(entries),
             )
         )
         found = statistics(rows, "wer_to_clean", score.weight)
         two_voices.append(
-            {"two voices": name, "WER [%]": f"{found['mean']:.1f}", "median [%]": f"{found['median']:.1f}"}
+            {
+                "two voices": each.name,
+                "WER [%]": f"{found['mean']:.1f}",
+                "median [%]": f"{found['median']:.1f}",
+            }
             | {"words": f"{sum(row['clean_words'] or 0 for row in rows):.0f}", "mixtures": len(rows)}
         )
     two_voices.append(
@@ -76,12 +86,23 @@ def main() -> None:
     report.publish("recognition", parts, keep=keep)
 
 
+def separated_for(purpose: Purpose) -> Callable[[Mixture], np.ndarray]:
+    """What the package makes of a mixture of two voices."""
+    return lambda item: unmingle.separate(item.mixture[:1], item.sample_rate, 2, purpose=purpose)
+
+
 def one_voice(name: str, mixtures: list) -> list[dict[str, str]]:
     """The table of clean voices, processed: what a tool costs where there was nothing to do."""
     paths: dict[str, Callable[[np.ndarray, int], np.ndarray]] = {
         "as it is (by definition)": lambda voice, rate: voice[None],
         ENHANCER: lambda voice, rate: unmingle.enhance(voice, rate, model=ENHANCER)[None],
         "separate, speakers auto": lambda voice, rate: unmingle.separate(voice, rate, speakers="auto"),
+        f"{ENHANCER}, for {RECOGNITION}": lambda voice, rate: unmingle.enhance(
+            voice, rate, model=ENHANCER, purpose=RECOGNITION
+        )[None],
+        f"separate, speakers auto, for {RECOGNITION}": lambda voice, rate: unmingle.separate(
+            voice, rate, speakers="auto", purpose=RECOGNITION
+        ),
     }
     recognise = recogniser(name)
     rows = []

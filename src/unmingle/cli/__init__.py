@@ -69,6 +69,12 @@ AsJson = Annotated[bool, typer.Option("--json", help="Print what was done as JSO
 Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace earlier results.")]
 Track = Annotated[int | None, typer.Option(min=1, help="Number of the audio track. [default: the first]")]
 Strict = Annotated[bool, typer.Option("--strict", help="Stop at damage in the middle of a file.")]
+For = Annotated[
+    str,
+    typer.Option(
+        "--for", help="listening, or recognition: leave as much of the recording as a recogniser can bear."
+    ),
+]
 
 
 @app.command(epilog="Example: unmingle separate talk.mp3 meetings/ --out voices --format flac")
@@ -126,6 +132,7 @@ def separate(
         float,
         typer.Option(help="How much of the others stays where a person is silent, 0 (silence) to 1."),
     ] = 0.0,
+    purpose: For = "listening",
     rest: Annotated[bool, typer.Option("--rest", help="Also write what no voice has.")] = False,
     plot: Plot = False,
     as_json: AsJson = False,
@@ -141,9 +148,10 @@ def separate(
     from unmingle.inference.faces import only_faces
     from unmingle.inference.options import FileOptions
     from unmingle.inference.outputs import output_stems
+    from unmingle.inference.purpose import for_recognition
     from unmingle.runtime.loading import load
 
-    options = file_options(format, channel, start, end)
+    options = file_options(format, channel, start, end, purpose)
     options |= {"rest": rest, "plot": plot, "overwrite": overwrite, "track": track, "strict": strict}
     options |= {"mics": mic_numbers(mics), "reference_mic": reference_mic}
     FileOptions(**options)  # what is wrong with them is wrong for every file
@@ -154,6 +162,7 @@ def separate(
     options |= {"out": out, "speakers": speakers, "leakage": leakage}
     if wanted := wanted_faces(faces, face, face_at):
         only_faces(speakers, None, target, mics)
+        for_recognition(options["purpose"], wanted)
         options |= {"faces": wanted, "video": video, "model": as_lip_reader(model)}
     elif video:
         raise UsageError("--video makes copies for faces; add --faces")
@@ -184,6 +193,7 @@ def enhance(
     channel: Channel = "mix",
     start: Start = None,
     end: End = None,
+    purpose: For = "listening",
     rest: Annotated[bool, typer.Option("--rest", help="Also write what was removed.")] = False,
     plot: Plot = False,
     as_json: AsJson = False,
@@ -198,7 +208,7 @@ def enhance(
     if not 0 <= keep <= 1:
         remedy = "give the share of the noise that stays, from 0 (none) to 1 (all)"
         raise UsageError(f"--keep {keep:g}: out of range; {remedy}")
-    options = file_options(format, channel, start, end)
+    options = file_options(format, channel, start, end, purpose)
     options |= {"rest": rest, "plot": plot, "overwrite": overwrite, "track": track, "strict": strict}
     FileOptions(**options)  # what is wrong with them is wrong for every file
     sources = list_sources(inputs, out)

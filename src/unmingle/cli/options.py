@@ -7,8 +7,11 @@ from typing import Any, BinaryIO
 from unmingle.errors import UsageError
 
 
-def file_options(format: str, channel: str, start: str | None, end: str | None) -> dict[str, Any]:
+def file_options(
+    format: str, channel: str, start: str | None, end: str | None, purpose: str
+) -> dict[str, Any]:
     """The options that are text, as `FileOptions` has them; UsageError names the one that is wrong."""
+    from unmingle.inference.purpose import PURPOSES
     from unmingle.media.writer import FORMATS
 
     start_s, end_s, format = seconds("--start", start), seconds("--end", end), format.lower()
@@ -18,7 +21,10 @@ def file_options(format: str, channel: str, start: str | None, end: str | None) 
         raise UsageError(f"--format {format}: unknown; choose from {', '.join(FORMATS)}")
     if channel != "mix" and not (channel.isdecimal() and int(channel) > 0):
         raise UsageError(f"--channel {channel}: unknown; choose mix, or a number from 1")
-    return {"format": format, "channel": channel, "start_s": start_s, "end_s": end_s}
+    if purpose not in PURPOSES:
+        raise UsageError(f"--for {purpose}: unknown; choose from {', '.join(PURPOSES)}")
+    passage = {"start_s": start_s, "end_s": end_s}
+    return {"format": format, "channel": channel, "purpose": purpose, **passage}
 
 
 def seconds(option: str, text: str | None) -> float | None:

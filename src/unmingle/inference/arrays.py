@@ -10,6 +10,7 @@ from unmingle.inference.choosing import Model, as_enhancer, as_lip_reader, as_se
 from unmingle.inference.conversation import listen, voice_in
 from unmingle.inference.faces import FaceVoices, only_faces
 from unmingle.inference.pipeline import BLOCK_S, Enhancement, Process, Progress, Separation, report
+from unmingle.inference.purpose import Purpose, for_recognition
 from unmingle.media.microphones import Channels, Mics, check_mics, find_mics
 from unmingle.media.recording import as_channels, as_whole, at_microphones
 
@@ -29,6 +30,7 @@ def separate(
     faces: Sequence["FaceTrack"] | None = None,
     mics: Mics | None = None,
     reference_mic: int | None = None,
+    purpose: Purpose = "listening",
 ) -> np.ndarray:
     """Separate an array into one row per person, in the level that each has in the mixture.
 
@@ -56,6 +58,9 @@ def separate(
             silent ones are left out. `model` is then one that takes several.
         reference_mic: number of the microphone at which the voices are estimated; that of the best signal
             unless given.
+        purpose: "recognition" makes tracks for a recogniser of speech: the recording itself where one person
+            speaks alone, some of it where several do. People are then also found where a model is named for
+            their number.
 
     Returns:
         `(n_src, T)` float32; with `targets` or `faces`, one row for each, silent where the person is absent.
@@ -63,11 +68,12 @@ def separate(
     Raises:
         InputError: no samples, not finite, a shape that is no recording, or a sample rate out of range; or
             `mics` are given, and less than two microphones are not silent.
-        UsageError: no such model, microphone or number of speakers; or `faces` are given with what is for
-            separating by ear.
+        UsageError: no such model, microphone, number of speakers or purpose; or `faces` are given with what
+            is for separating by ear.
         Cancelled: by `progress`.
     """
     channels, sample_rate = as_channels(samples), as_whole(sample_rate, "sample_rate")
+    recognition = for_recognition(purpose, faces, cues)
     if faces is not None:
         only_faces(speakers, cues, targets, mics)
         reader = as_lip_reader(model)
@@ -86,7 +92,7 @@ def separate(
     if targets is not None:
         wanted = {name: voice_in(sample, sample_rate, name) for name, sample in targets.items()}
     process: Process
-    if as_it_is and wanted is None:
+    if as_it_is and wanted is None and not recognition:
         process = Separation(separator, sample_rate, cues)
     else:
         length, block = mixture.shape[1], BLOCK_S * sample_rate
@@ -96,7 +102,9 @@ def separate(
                 report(progress, 0.9 * start / sample_rate, length / sample_rate)
                 yield mixture[:, start : start + block]
 
-        process = listen(separator, blocks(), sample_rate, speakers or "auto", wanted, leakage=leakage)
+        process = listen(
+            separator, blocks(), sample_rate, speakers or "auto", wanted, leakage=leakage, purpose=purpose
+        )
         progress = None
     return _through(process, mixture, sample_rate, progress)
 
@@ -108,6 +116,7 @@ def enhance(
     keep: float = 0.0,
     progress: Progress | None = None,
     cues: Mapping[str, Any] | None = None,
+    purpose: Purpose = "listening",
 ) -> np.ndarray:
     """Take the voice of an array out of its noise, in the level that it has there.
 
@@ -116,18 +125,20 @@ def enhance(
         model: as for `load`, one that enhances; or an enhancer: one that was loaded, or any callable whose
             `facts` declare that task.
         keep: share of the noise that stays, 0 to 1; a little of it sounds more natural than silence.
+        purpose: "recognition" gives a recogniser of speech the recording itself where it is not noisy.
 
     Returns:
         `(T,)` float32.
 
     Raises:
         InputError, Cancelled: as `separate`.
-        UsageError: no such model, or none that enhances, or `keep` is out of range.
+        UsageError: no such model or purpose, or none that enhances, or `keep` is out of range.
     """
     channels, sample_rate = as_channels(samples), as_whole(sample_rate, "sample_rate")
     enhancer = as_enhancer(model)
     mixture = at_microphones(channels, enhancer.facts.n_mics)
-    return _through(Enhancement(enhancer, sample_rate, keep, cues), mixture, sample_rate, progress)[0]
+    process = Enhancement(enhancer, sample_rate, keep, cues, purpose)
+    return _through(process, mixture, sample_rate, progress)[0]
 
 
 def _through(

@@ -20,6 +20,7 @@ from unmingle.inference.chunking import SeparatorLike
 from unmingle.inference.diarization import Diarization, People, Voice, voice_of
 from unmingle.inference.per_chunk import PerChunk
 from unmingle.inference.pipeline import Separation
+from unmingle.inference.purpose import Purpose, for_recognition
 from unmingle.inference.voice_activity import FRAME_S, RATE, runs
 from unmingle.media.recording import as_channels
 from unmingle.results.rttm import Segment
@@ -95,7 +96,11 @@ class Listening:
         self._diarization.feed(streams)
 
     def finish(
-        self, speakers: Speakers = "auto", targets: Targets | None = None, leakage: float = 0.0
+        self,
+        speakers: Speakers = "auto",
+        targets: Targets | None = None,
+        leakage: float = 0.0,
+        purpose: Purpose = "listening",
     ) -> "PeopleTracks":
         """Find the people, and make their tracks; or only those of the `targets`, in their order."""
         self._hear(self._separation.flush(), last=True)
@@ -107,11 +112,12 @@ class Listening:
             if targets is not None
             else [*range(max(fewest, len(people.voices), 1))]
         )
-        return PeopleTracks(self._streams, people, chosen, self._rate, leakage)
+        return PeopleTracks(self._streams, people, chosen, self._rate, leakage, purpose)
 
 
 class PeopleTracks:
-    """The second pass, a `Process`: what is fed is only counted, the tracks come from the streams.
+    """The second pass, a `Process`: the tracks come from the streams; what is fed is only counted, or for a
+    recogniser given back where it can be.
 
     Args:
         streams: `(T, S)` float32, which it closes.
@@ -120,6 +126,7 @@ class PeopleTracks:
         sample_rate: [Hz].
         leakage: how much of a stream stays with the person who spoke on it last, also where they are silent,
             0 to 1.
+        purpose: see `unmingle.inference.purpose`.
 
     Attributes:
         n_src: number of tracks.
@@ -133,29 +140,25 @@ class PeopleTracks:
         chosen: list[int | None],
         sample_rate: int,
         leakage: float = 0.0,
+        purpose: Purpose = "listening",
     ) -> None:
         self.people, labels = people, people.labels
         self._streams, self._labels, self._chosen, self._rate = streams, labels, chosen, sample_rate
         self._leakage, self._last = leakage, last_speakers(labels) if leakage else labels
-        self.n_src, self._n_done = len(chosen), 0
+        self.n_src, self._n_done, self._gives_back = len(chosen), 0, for_recognition(purpose)
         streams.seek(0)
 
     def feed(self, samples: np.ndarray) -> np.ndarray:
         """Take `(C, t)` of the mixture; return the tracks `(n_src, t)` of as many samples."""
-        return self._next(samples.shape[1])
-
-    def flush(self) -> np.ndarray:
-        """Nothing is left."""
-        self._streams.close()
-        return np.zeros((self.n_src, 0), np.float32)
-
-    def _next(self, n: int) -> np.ndarray:
-        n_streams = len(self._labels)
-        read = np.frombuffer(self._streams.read(4 * n * n_streams), "<f4").reshape(-1, n_streams).T
+        n, n_streams = samples.shape[1], len(self._labels)
+        streams = np.frombuffer(self._streams.read(4 * n * n_streams), "<f4").reshape(-1, n_streams).T
         tracks = np.zeros((self.n_src, n), np.float32)
-        at = (self._n_done + np.arange(read.shape[1])) / self._rate / FRAME_S - 0.5  # in frames
+        at = (self._n_done + np.arange(streams.shape[1])) / self._rate / FRAME_S - 0.5  # in frames
         self._n_done += n
-        if not read.shape[1] or not self._labels.shape[1]:
+        if self._gives_back and len(self.people.voices) == 1:
+            tracks[[k == 0 for k in self._chosen]] = samples[0]
+            return tracks
+        if not streams.shape[1] or not self._labels.shape[1]:
             return tracks
         margin = BEFORE + AFTER
         first, last = max(0, int(at[0]) - margin), int(at[-1]) + margin + 2
@@ -168,12 +171,23 @@ class PeopleTracks:
         all_gates = (1 - self._leakage) * shares(labels, people)
         if self._leakage:
             all_gates += self._leakage * smoothed(belonging(last_ones, people).astype(float))
-        for stream, gates in zip(read, all_gates, strict=True):
-            for k, gate in zip(people, gates, strict=True):
-                if k in self._chosen and gate.any():
-                    track = tracks[self._chosen.index(k)]
-                    track[: len(at)] += (np.interp(at, frames, gate) * stream).astype(np.float32)
+        all_alone = alone(labels, people) if self._gives_back else None
+        for p, k in enumerate(people):
+            if k not in self._chosen:
+                continue
+            track = tracks[self._chosen.index(k), : len(at)]
+            for stream, gate in zip(streams, all_gates[:, p], strict=True):
+                if gate.any():
+                    track += (np.interp(at, frames, gate) * stream).astype(np.float32)
+            if all_alone is not None:
+                share = np.interp(at, frames, all_alone[p])
+                track[:] = (1 - share) * track + share * samples[0, : len(at)]
         return tracks
+
+    def flush(self) -> np.ndarray:
+        """Nothing is left."""
+        self._streams.close()
+        return np.zeros((self.n_src, 0), np.float32)
 
     def segments(self, names: list[str]) -> list[Segment]:
         """Who spoke when, in order of their beginnings; `names` of the tracks."""
@@ -199,6 +213,12 @@ def shares(labels: np.ndarray, people: list[int]) -> np.ndarray:
     # A stretch is longer than it was detected, but never where another speaks on that stream.
     gates = smoothed((around & ~(own.any(axis=1, keepdims=True) & ~own)).astype(float))
     return gates / gates.sum(axis=1, keepdims=True).clip(1)
+
+
+def alone(labels: np.ndarray, people: list[int]) -> np.ndarray:
+    """How much each person speaks and nobody else does, frame by frame: int `(S, n)` → `(P, n)`, 0 to 1."""
+    present = widened(np.asarray(belonging(labels, people).any(axis=0)))
+    return smoothed((present & (present.sum(axis=0) == 1)).astype(float))
 
 
 def belonging(labels: np.ndarray, people: list[int]) -> np.ndarray:
@@ -239,17 +259,19 @@ def listen(
     targets: Targets | None = None,
     folder: Path | None = None,
     leakage: float = 0.0,
+    purpose: Purpose = "listening",
 ) -> PeopleTracks:
     """Go through a recording, `(C, t)` at a time, and return the tracks of the people in it, or of the
     targets among them.
 
     Raises:
-        UsageError: `leakage` is out of range.
+        UsageError: `leakage` is out of range, or there is no such purpose.
     """
     if not isinstance(leakage, int | float) or not 0 <= leakage <= 1:
         remedy = "give how much of the others stays in a person's pauses, from 0 (least) to 1 (all)"
         raise UsageError(f"leakage is {leakage!r:.80}; {remedy}")
+    for_recognition(purpose)
     listening = Listening(separator, sample_rate, folder)
     for block in blocks:
         listening.feed(block)
-    return listening.finish(speakers, targets, leakage)
+    return listening.finish(speakers, targets, leakage, purpose)

@@ -19,6 +19,7 @@ from unmingle.inference.faces import only_faces
 from unmingle.inference.options import FileOptions
 from unmingle.inference.outputs import Choice, Outputs, output_stems, plural
 from unmingle.inference.pipeline import BLOCK_S, Enhancement, Progress, Separation, report
+from unmingle.inference.purpose import for_recognition
 from unmingle.media.microphones import Channels, Microphones, find_mics
 from unmingle.media.recording import StereoCall, at_microphones, pick_channel
 from unmingle.results.rttm import Segment
@@ -130,6 +131,7 @@ def separate_file(
         Cancelled: by `progress`; nothing is left behind.
     """
     chosen = FileOptions(**options)
+    recognition = for_recognition(chosen.purpose, faces, cues)
     if faces is not False:
         only_faces(speakers, cues, targets, chosen.mics)
         by_sight = as_lip_reader(model)
@@ -150,11 +152,13 @@ def separate_file(
     def choose(blocks: Iterator[np.ndarray], reader: Any) -> Choice:
         process: Separation | PeopleTracks
         sample_rate = reader.sample_rate
-        if as_it_is and wanted is None:
+        if as_it_is and wanted is None and not recognition:
             process = Separation(separator, sample_rate, cues)
         else:
             above = folder_above(Path(out))
-            process = listen(separator, blocks, sample_rate, speakers or "auto", wanted, above, leakage)
+            process = listen(
+                separator, blocks, sample_rate, speakers or "auto", wanted, above, leakage, chosen.purpose
+            )
         names = list(wanted) if wanted is not None else [f"speaker-{k + 1}" for k in range(process.n_src)]
         return Choice(process, separator, names, wanted is not None)
 
@@ -200,7 +204,8 @@ def enhance_file(
     enhancer = as_enhancer(model, several_mics=chosen.mics is not None)
 
     def choose(_: Any, reader: Any) -> Choice:
-        return Choice(Enhancement(enhancer, reader.sample_rate, keep, cues), enhancer, ["voice"])
+        process = Enhancement(enhancer, reader.sample_rate, keep, cues, chosen.purpose)
+        return Choice(process, enhancer, ["voice"])
 
     return _process(source, Path(out), choose, enhancer.facts.n_mics, chosen, progress, stem)
 

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from importlib.util import find_spec
 
 from unmingle.errors import UsageError
+from unmingle.inference.purpose import Purpose, for_recognition
 from unmingle.media.microphones import Mics, check_mics
 
 
@@ -26,9 +27,10 @@ class FileOptions:
         overwrite: replace outputs of an earlier run.
         track: number of the audio track, from 1; the first unless given.
         strict: damage in the middle of the file is an error.
+        purpose: "listening" or "recognition", as for `unmingle.separate` and `unmingle.enhance`.
 
     Raises:
-        UsageError: no such format, channel, microphones or passage, or matplotlib is not installed.
+        UsageError: no such format, channel, microphones, passage or purpose, or matplotlib is not installed.
     """
 
     format: str = "wav"
@@ -42,6 +44,7 @@ class FileOptions:
     overwrite: bool = False
     track: int | None = None
     strict: bool = False
+    purpose: Purpose = "listening"
 
     def __post_init__(self) -> None:
         from unmingle.media.writer import FORMATS  # codecs take long to import
@@ -50,6 +53,7 @@ class FileOptions:
             raise UsageError(f"no format {self.format!r}; choose from {', '.join(FORMATS)}")
         if self.channel != "mix" and not (str(self.channel).isdecimal() and int(self.channel) > 0):
             raise UsageError(f"no channel {self.channel!r}; choose mix, or a number from 1")
+        for_recognition(self.purpose)
         check_mics(self.mics, self.reference_mic)
         if self.mics is not None and self.channel != "mix":
             raise UsageError("one channel and several microphones exclude one another; give either")

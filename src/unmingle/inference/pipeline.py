@@ -10,6 +10,7 @@ import soxr
 from unmingle.errors import Cancelled, InputError, UsageError
 from unmingle.facts import SAMPLE_RATES
 from unmingle.inference.chunking import SeparatorLike, Stitcher
+from unmingle.inference.purpose import NoiseGivenBack, Purpose, for_recognition
 from unmingle.inference.queue import Queue
 
 BLOCK_S = 5
@@ -128,10 +129,11 @@ class Enhancement:
         sample_rate: of what will be fed [Hz].
         cues: as for `Separation`.
         keep: share of the noise that stays, 0 to 1.
+        purpose: for "recognition", the less noise there is, the more of it stays.
 
     Raises:
         InputError: sample rate out of range.
-        UsageError: `keep` is out of range.
+        UsageError: `keep` is out of range, or there is no such purpose.
     """
 
     n_src = 1
@@ -142,24 +144,30 @@ class Enhancement:
         sample_rate: int,
         keep: float = 0.0,
         cues: Mapping[str, Any] | None = None,
+        purpose: Purpose = "listening",
     ) -> None:
         if not isinstance(keep, int | float) or not 0 <= keep <= 1:
             remedy = "give the share of the noise that stays, from 0 (none) to 1 (all)"
             raise UsageError(f"keep is {keep!r:.80}; {remedy}")
-        self._separation, self._keep = (
-            Separation(VoiceAndNoise(enhancer), sample_rate, cues),
-            np.float32(keep),
-        )
+        self._separation = Separation(VoiceAndNoise(enhancer), sample_rate, cues)
+        self._keep = np.float32(keep)
+        self._blend = NoiseGivenBack(sample_rate, keep) if for_recognition(purpose) else None
+        self._mixture = Queue()
 
     def feed(self, samples: np.ndarray) -> np.ndarray:
         """Take `(C, T)` float32; return the voice `(1, t)` that is ready, often none."""
+        if self._blend:
+            self._mixture.push(np.array(samples[:1], np.float32))
         return self._remix(self._separation.feed(samples))
 
     def flush(self) -> np.ndarray:
         """Return the voice `(1, t)` that is left. Nothing can be fed afterwards."""
-        return self._remix(self._separation.flush())
+        return self._remix(self._separation.flush(), last=True)
 
-    def _remix(self, rows: np.ndarray) -> np.ndarray:
+    def _remix(self, rows: np.ndarray, last: bool = False) -> np.ndarray:
+        if self._blend:
+            mixture = self._mixture.take(rows.shape[1]) if rows.shape[1] else np.zeros((1, 0), np.float32)
+            return self._blend.feed(np.concatenate([rows, mixture]), last)
         voice, noise = rows
         return (voice + self._keep * noise)[None]
 
