@@ -59,8 +59,7 @@ def separate(
         reference_mic: number of the microphone at which the voices are estimated; that of the best signal
             unless given.
         purpose: "recognition" makes tracks for a recogniser of speech: the recording itself where one person
-            speaks alone, some of it where several do. People are then also found where a model is named for
-            their number.
+            speaks alone. People are then also found where a model is named for their number.
 
     Returns:
         `(n_src, T)` float32; with `targets` or `faces`, one row for each, silent where the person is absent.
