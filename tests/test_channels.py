@@ -21,7 +21,7 @@ def test_channels_of_the_same_voices_are_mixed_and_said_to_be_microphones(
     assert any(f"{n_mics} channels hold the same voices: with --mics all" in note for note in result.notes)
 
 
-@pytest.mark.parametrize("options", [{}, {"mics": "all"}])
+@pytest.mark.parametrize("options", [{}, {"mics": "all"}, {"mics": "all", "speakers": 1}])
 def test_a_stereo_call_is_still_recognised_and_not_said_to_be_microphones(
     options: dict, tmp_path: Path
 ) -> None:

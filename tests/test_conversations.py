@@ -64,6 +64,17 @@ def test_two_people_who_take_turns_get_a_track_each(recording: Path, tmp_path: P
     assert "segments" in result.to_dict() and result.to_dict()["segments"][0]["speaker"] == "speaker-1"
 
 
+def test_two_people_in_turns_are_told_apart_in_a_few_seconds_too() -> None:
+    length = round(4.5 * RATE)
+    first, second = (voice[:length] for voice in voices())
+    mixture = np.concatenate([first, second])
+    tracks = separate(mixture, RATE)
+    assert [np.mean(track[:length] ** 2) > np.mean(track[length:] ** 2) for track in tracks] == [True, False]
+    (wanted,) = separate(mixture, RATE, targets={"second": voices()[1][RATE:]})
+    assert np.array_equal(wanted, tracks[1])
+    assert len(separate(np.concatenate([first, voices()[0][length:]]), RATE)) == 1
+
+
 def test_an_array_gives_what_a_file_gives_at_any_rate(recording: Path, tmp_path: Path) -> None:
     result = separate_file(recording, tmp_path, speakers="1-3")
     rows = separate(talk(), RATE, speakers="1-3")

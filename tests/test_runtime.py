@@ -4,6 +4,8 @@ not.
 
 import ctypes
 import hashlib
+import os
+import socket
 import subprocess
 import sys
 from copy import copy
@@ -238,6 +240,25 @@ def test_importing_unmingle_loads_no_runtime() -> None:
         ).stdout.strip()
         == "[]"
     )
+
+
+def test_no_word_is_sent_to_anybody_of_what_is_run(tiny: Path, own_cache: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as proxy:
+        address = f"http://127.0.0.1:{proxy.getsockname()[1]}"
+        names = ("http_proxy", "https_proxy", "HTTP_PROXY", "HTTPS_PROXY")
+        code = (
+            "import sys, numpy, unmingle; unmingle.load(sys.argv[1], backend='openvino')(numpy.ones((1, 9)))"
+        )
+        subprocess.run(
+            [sys.executable, "-c", code, str(tiny)],
+            env={**os.environ, **dict.fromkeys(names, address)},
+            timeout=100,
+            check=True,
+        )
+        proxy.settimeout(1.0)
+        with pytest.raises(TimeoutError):  # nobody has called
+            proxy.accept()
+    assert not (own_cache / "intel").exists()
 
 
 @pytest.fixture(scope="module")

@@ -17,7 +17,7 @@ from unmingle.errors import InputError, UsageError
 from unmingle.facts import Speakers
 from unmingle.inference.choosing import number_of_people
 from unmingle.inference.chunking import SeparatorLike
-from unmingle.inference.diarization import Diarization, People, Voice, voice_of
+from unmingle.inference.diarization import PRESENT, Diarization, People, Voice, voice_of
 from unmingle.inference.per_chunk import PerChunk
 from unmingle.inference.pipeline import Separation
 from unmingle.inference.purpose import Purpose, for_recognition
@@ -27,7 +27,6 @@ from unmingle.results.rttm import Segment
 
 Targets = Mapping[str, Voice]
 
-PRESENT = 0.4  # cosine above which a person is the one of whom a sample is given
 IN_MEMORY = 2**23  # bytes of streams that are not put on disk
 #: Frames by which a stretch of speech is longer on a track than it was detected; fades lie in them.
 BEFORE, AFTER = 4, 8

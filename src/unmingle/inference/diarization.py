@@ -34,10 +34,11 @@ ALL = -1  # of the streams, their sum
 SPEAKS, TWO_SPEAK = (0.7, 0.6), (0.5, 0.4)
 #: So far below the loudest of the streams of one voice each nobody is heard: where two speak, where one does.
 BELOW_OTHERS_DB = 20.0, 12.0
+PRESENT = 0.4  # cosine of two voices above which they are one person's
 CHANGES = 0.5  # probability of somebody else, above which a stretch is cut
 #: Below the loudest, a stream is what leaks, where each is a person's.
 STREAM_BELOW_DB = 14.0
-ALONE = 0.2  # share of overlapped speech below which one person speaks
+ALONE = 0.2  # share of overlapped speech below which one person speaks at a time
 
 
 @dataclass(frozen=True)
@@ -157,9 +158,12 @@ class Diarization:
         weights = np.array([window.seconds for window in self._windows])
         crowded = 2 * (at_once > 1).sum() > (at_once > 0).sum()
         total = energy.sum(axis=1)
-        apart = self._apart_s > 0 and (crowded or (whole and streams.shape[1] <= self._apart_s * RATE))
+        short = whole and streams.shape[1] <= self._apart_s * RATE
+        apart = self._apart_s > 0 and (crowded or short)
         if apart:
             n_people = n_heard or (count_people(streams) if whole else int(no_leak(total).sum()))
+            apart = n_people > 1 or fewest > 1  # else one speaks at a time, one person or several in turns
+        if apart:
             fewest = most = int(np.clip(n_people, fewest, most))
         if apart and most <= len(streams):
             kept = np.argsort(-total)[:most]
@@ -178,6 +182,8 @@ class Diarization:
             if weights[known].sum() < LEAST_S:
                 known = np.arange(len(weights))
             people = [known[own] for own in find_people(vectors[known], weights[known], fewest, most)]
+            if short:
+                people = merge_alike(vectors, weights, people, fewest)
             found = [Voice.of(vectors[own], weights[own]) for own in people]
             voices = [*found]
             centre = Voice.of(vectors[known], weights[known]).mean
@@ -187,6 +193,23 @@ class Diarization:
         new = np.full(len(voices) + 1, -1)
         new[order] = np.arange(len(order))
         return People(new[labels], [voices[k] for k in order])
+
+
+def merge_alike(
+    vectors: np.ndarray, weights: np.ndarray, people: list[np.ndarray], fewest: int
+) -> list[np.ndarray]:
+    """Merge people, the indices of whose embeddings `(W, D)` are given, while two of them sound as alike as
+    one; `fewest` are left. For recordings in which one person has too little to compare it with.
+    """
+    people = list(people)
+    while len(people) > fewest:
+        voices = [Voice.of(vectors[own], weights[own]) for own in people]
+        pairs = list(itertools.combinations(range(len(people)), 2))
+        a, b = max(pairs, key=lambda pair: voices[pair[0]].like(voices[pair[1]]))
+        if voices[a].like(voices[b]) < PRESENT:
+            break
+        people[a] = np.concatenate([people[a], people.pop(b)])
+    return people
 
 
 def loudest(energy: np.ndarray, window: Window) -> int:
@@ -202,8 +225,8 @@ def no_leak(power: np.ndarray) -> np.ndarray:
 
 
 def count_people(streams: np.ndarray) -> int:
-    """How many people are in a short recording, by how loud the streams `(S, T)` of it are, and by how often
-    two are heard at once.
+    """How many people speak at once in a short recording, by how loud the streams `(S, T)` of it are, and by
+    how often two are heard.
     """
     n_kept = int(no_leak(np.square(streams, dtype=np.float64).sum(axis=1)).sum())
     return n_kept if n_kept > 1 and overlap(streams.sum(axis=0)) >= ALONE else 1

@@ -264,7 +264,7 @@ def _process(
         outputs.finish()
         report(progress, n_read / rate, n_read / rate)
     doubts = []
-    if choice.process.n_src > 1 and stereo.recognised():
+    if (choice.process.n_src > 1 or microphones) and stereo.recognised():
         doubts.append(STEREO_CALL)
     elif choice.process.n_src > 1 and choice.faces is None and like.same_voices():
         doubts.append(f"{reader.n_channels} {SAME_VOICES}")

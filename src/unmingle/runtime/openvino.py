@@ -1,6 +1,7 @@
 """ONNX files, compiled by OpenVINO, in bfloat16 where that is faster and accurate."""
 
 import hashlib
+import importlib
 import json
 import os
 import subprocess
@@ -29,6 +30,21 @@ ISA_LIMITS = ("ONEDNN_MAX_CPU_ISA", "DNNL_MAX_CPU_ISA")
 OPENING = Lock()
 
 
+def import_openvino() -> Any:
+    """The module, which would send word of being imported to Google Analytics if it found
+    `openvino_telemetry`, which it brings.
+    """
+    hidden = "openvino_telemetry"
+    there = sys.modules.get(hidden)
+    sys.modules[hidden] = None  # type: ignore[assignment]  # so that importing it fails
+    try:
+        return importlib.import_module("openvino")
+    finally:
+        del sys.modules[hidden]
+        if there is not None:
+            sys.modules[hidden] = there
+
+
 @lru_cache
 def open_core() -> tuple[Any, bool]:
     """OpenVINO's runtime, and whether the environment limits the instructions of its oneDNN.
@@ -36,9 +52,7 @@ def open_core() -> tuple[Any, bool]:
     One per process: each runtime gives its processor plug-in's thread a stack for signals, and the order in
     which several are closed can leave that of a closed one in use, so that the next signal crashes.
     """
-    import openvino
-
-    core = openvino.Core()
+    core = import_openvino().Core()
     # Under a limit, oneDNN's kernels disagree with OpenVINO's own, which do not obey it, and recurrent ones
     # crash; its oneDNN reads the variables once, here.
     limits = {name: os.environ.pop(name) for name in ISA_LIMITS if name in os.environ}
