@@ -3,8 +3,8 @@
     pip install 'unmingle[rooms]'
     python benchmarks/microphones.py --speech data [--models mine.safetensors] [--mics 2 4] [--first 10]
 
-`duet`, the default, hears the first microphone only; `mvdr` and `gev` are beamformers with its masks, and
-`oracle-mvdr` is one with those of the references. A model that is named is measured at the numbers of
+`duet`, the default, hears the first microphone only; `array`, the default for several, hears all; `mvdr` and
+`gev` are beamformers with the masks of `duet`, and `oracle-mvdr` is one with those of the references. A model that is named is measured at the numbers of
 microphones that it takes. Without --first and --models the table is kept.
 """
 
@@ -25,8 +25,8 @@ from unmingle.evaluation.systems import System, system
 
 MEASURES = ("si-sdr", "sdr", "pesq", "stoi")
 COLUMNS = {"si_sdri": "SI-SDRi [dB]", "sdri": "SDRi [dB]", "pesq_wb": "PESQ wb", "stoi": "STOI"}
-ALONE = ("mixture", "duet")
-TOGETHER = ("mvdr", "gev", "oracle-mvdr")
+ALONE = ("mixture", "duet", "array")
+TOGETHER = ("array", "mvdr", "gev", "oracle-mvdr")
 
 
 @dataclass(frozen=True)
