@@ -240,6 +240,7 @@ def test_a_video_becomes_files_for_each_face(video: Path, tmp_path: Path) -> Non
     with open_audio(video) as reader:
         mixture = np.concatenate(list(reader.blocks(RATE)), axis=1)
     assert np.allclose(voices[0] + voices[1] + rest, mixture, atol=1e-5)
+    assert result.to_dict()["faces"] == str(tmp_path / "pair/faces.json")
     index = json.loads((tmp_path / "pair/faces.json").read_text())["faces"]
     assert [(face["sound"], face["video"], face["thumbnail"]) for face in index] == [
         (f"face-{n}.wav", f"face-{n}.mp4", f"face-{n}.jpg") for n in (1, 2)
