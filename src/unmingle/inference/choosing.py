@@ -5,7 +5,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from unmingle.catalog import check
+from unmingle.catalog import check, fitting, named
 from unmingle.errors import UsageError
 from unmingle.facts import LIPS, MOST_PEOPLE, Speakers, lips
 from unmingle.inference.chunking import SeparatorLike
@@ -100,7 +100,7 @@ def as_lip_reader(model: Model) -> SeparatorLike:
     """
     reader = opened(model) or load(cue=LIPS)
     if reader.facts.cues not in ((lips(1),), (lips(None),)):
-        remedy = "choose one whose cue is the lips of one face or of any number, or leave it to unmingle"
+        remedy = f"choose from: {named(fitting(cue=LIPS))}, or leave the choice to unmingle"
         raise UsageError(f"model {name_of(reader)} does not separate by sight; {remedy}")
     return reader
 

@@ -168,6 +168,9 @@ def find_wanted(faces: Sequence["FaceTrack"], wanted: int | tuple[float, float, 
             return wanted - 1
         raise UsageError(f"{name}: no face {wanted}; there {'is' if len(faces) == 1 else 'are'} {len(faces)}")
     x, y, second = wanted
+    end_s = max(len(face.boxes) for face in faces) / LIPS_RATE
+    if second > end_s:
+        raise UsageError(f"{name}: no face at {second:g} s, the video ends at {end_s:.1f} s")
     there = []
     for number, face in enumerate(faces):
         seen = np.flatnonzero(~np.isnan(face.boxes[:, 0]))

@@ -137,7 +137,7 @@ def separate_file(
     chosen = read_options(options, separate_file)
     recognition = for_recognition(chosen.purpose, faces, cues)
     if faces is not False:
-        only_faces(speakers, cues, targets, chosen.mics)
+        only_faces({"speakers": speakers, "cues": cues, "targets": targets, "mics": chosen.mics})
         by_sight = as_lip_reader(model)
 
         def see(_: Any, reader: Any) -> Choice:

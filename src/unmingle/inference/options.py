@@ -20,7 +20,8 @@ class FileOptions:
     Attributes:
         format: of the outputs: "wav" (32-bit float), "flac", "mp3", "m4a" or "opus".
         channel: "mix" for all channels, or the number of the one channel to take, from 1.
-        mics: use the channels as microphones of one scene: "all", or the numbers of two or more, from 1.
+        mics: use the channels as microphones of one scene: "all", or the numbers of two or more, from 1, as
+            [1, 3] or "1,3".
         reference_mic: number of the microphone at which the voices are estimated; unless given, that of the
             best signal: whose loud frames lie farthest above its quiet ones, and which is not clipped.
         start_s, end_s: passage [s].
