@@ -226,6 +226,11 @@ def test_a_model_that_does_not_see_is_refused_for_faces(tracks: list[FaceTrack])
         separate(np.zeros(RATE), RATE, model="duet", faces=tracks)
 
 
+def test_a_model_that_sees_is_refused_where_no_faces_are_asked_for() -> None:
+    with pytest.raises(UsageError, match="model lips tells people apart by sight; ask for faces"):
+        separate(np.zeros(RATE), RATE, model="lips")
+
+
 def read(path: Path) -> np.ndarray:
     with open_audio(path) as reader:
         return np.concatenate(list(reader.blocks(RATE)), axis=1)
