@@ -50,7 +50,7 @@ def as_separator(
     facts = separator.facts
     check(facts, name_of(separator), task="separate", several_mics=several_mics)
     if cues is None and LIPS in {cue.name for cue in facts.cues}:
-        remedy = "ask for faces, or choose another model"
+        remedy = "ask for faces (--faces), or choose another model"
         raise UsageError(f"model {name_of(separator)} tells people apart by sight; {remedy}")
     given = facts.arranged(cues)
     if facts.cues and facts.n_src is None:
