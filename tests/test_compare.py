@@ -284,8 +284,11 @@ def test_the_commands_print_tables_and_json(folder: Path, tmp_path: Path, capsys
     assert summary["si_sdri_db"]["mean"] > 5
     assert summary["real_time_factor"] is None
     assert len(table(tmp_path / "rows.csv")) == 3
-    assert main(["evaluate", "mixture", str(folder / "set"), "--measures", "si-sdr,stoi"]) == 0
-    assert "voice 2 has a silent reference" in capsys.readouterr().out
+    rows = tmp_path / "rows.csv"
+    arguments = [str(folder / "set"), "--measures", "si-sdr,stoi", "--csv", str(rows)]
+    assert main(["evaluate", "mixture", *arguments]) == 0
+    said = capsys.readouterr().out
+    assert "voice 2 has a silent reference" in said and said.endswith(f"rows: {rows}\n")
     models = ["--models", str(folder / "causal.safetensors"), "--first", "1", "--sample-rate", "8000"]
     assert main(["compare", str(folder / "set"), *models, "--out", str(tmp_path / "out")]) == 0
     assert "| oracle-psm |" in capsys.readouterr().out
@@ -313,6 +316,8 @@ def test_the_commands_print_tables_and_json(folder: Path, tmp_path: Path, capsys
         (["evaluate", "oracle-best", "SET"], 2, "no 'oracle-best'; there are oracle-ibm"),
         (["evaluate", "mixture", "SET", "--measures", "loudness"], 2, "choose from si-sdr"),
         (["evaluate", "mixture", "SET", "--csv", "SET/none/rows.csv"], 1, "cannot be written"),
+        (["evaluate", "hush", "SET"], 2, "takes one voice out of noise, and this set has 2 speakers; choose"),
+        (["evaluate", "trio", "SET"], 2, "separates 3 speakers, and this set has 2 speakers; choose"),
         (["summary", "nobody"], 2, "no model 'nobody'"),
         (["summary", "nobody.yaml"], 2, "no such recipe"),
         (["summary", "nobody.safetensors"], 1, "not a weights file"),

@@ -14,7 +14,7 @@ from unmingle.inference.choosing import as_separator
 from unmingle.inference.clustering import condense, labels_after, likeness, merge_order
 from unmingle.inference.conversation import listen, shares
 from unmingle.inference.diarization import best_path
-from unmingle.inference.files import separate_file
+from unmingle.inference.files import enhance_file, separate_file
 from unmingle.inference.segmentation import voices_at_once
 from unmingle.inference.voice_activity import FRAME_S, speech_frames
 from unmingle.results.rttm import Segment, read_rttm, write_rttm
@@ -57,6 +57,7 @@ def test_two_people_who_take_turns_get_a_track_each(recording: Path, tmp_path: P
     rest, _ = soundfile.read(result.rest, dtype="float32")
     assert np.abs(sum(tracks) + rest - mixture).max() < 1e-5
     assert result.seconds is not None and result.seconds["speaker-1"] > result.seconds["speaker-2"] > 12
+    assert all(each.end_s == round(each.end_s, 3) for each in result.segments or [])
     written = read_rttm(tmp_path / "talk/speakers.rttm")
     assert result.segments is not None and len(written) == len(result.segments) >= 4
     labels = (tmp_path / "talk/labels.txt").read_text().splitlines()
@@ -108,7 +109,26 @@ def test_a_target_gets_its_track_and_nobody_elses(recording: Path, tmp_path: Pat
     assert [path.stem for path in result.outputs] == ["one", "other one"]
     assert [path.stem for path in result.silent] == ["other one"]
     assert any("other one: absent" in note for note in result.notes)
+    assert "1 of 2 targets found" in result.notes and result.speakers == 1
     assert " other_one " not in (tmp_path / "out/alone/speakers.rttm").read_text()
+
+
+def test_a_short_sample_of_a_voice_is_mentioned_and_a_long_one_is_not(tmp_path: Path) -> None:
+    first, second = voices()
+    for name, samples in (("talk", first[: 8 * RATE]), ("short", first[: 2 * RATE]), ("long", second)):
+        soundfile.write(tmp_path / f"{name}.wav", samples, RATE)
+    targets = {name: tmp_path / f"{name}.wav" for name in ("short", "long")}
+    notes = separate_file(tmp_path / "talk.wav", tmp_path / "out", targets=targets).notes
+    said = [note for note in notes if "sample of" in note]
+    assert said == ["the sample of short is 2.0 s long; 5 s or more tell people apart better"]
+
+
+def test_an_option_that_is_none_is_refused_with_those_that_are(recording: Path, tmp_path: Path) -> None:
+    problem = r"no option 'target'; did you mean targets\? there are: .*leakage.*video.*purpose"
+    with pytest.raises(UsageError, match=problem):
+        separate_file(recording, tmp_path, target=[recording])
+    with pytest.raises(UsageError, match="no option 'speakers'; there are: model, keep, "):
+        enhance_file(recording, tmp_path, speakers=2)
 
 
 def test_leakage_keeps_as_much_of_the_others_in_pauses_as_asked_for() -> None:

@@ -260,6 +260,24 @@ def test_a_sound_card_that_loses_samples_is_heard_of() -> None:
 
 
 @pytest.mark.parametrize(
+    ("problem", "remedy"),
+    [
+        ("ImportError('No module named sounddevice')", r"pip install 'unmingle[live]'"),
+        ("OSError('PortAudio library not found')", "apt install libportaudio2"),
+    ],
+)
+def test_without_a_sound_card_s_library_live_says_only_what_to_install(
+    problem: str, remedy: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Captured
+) -> None:
+    (tmp_path / "sounddevice.py").write_text(f"raise {problem}")
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.delitem(sys.modules, "sounddevice", raising=False)
+    assert main(["live"]) == 2
+    said = capsys.readouterr().err
+    assert said.count("\n") == 1 and said.startswith("unmingle: the microphone needs ") and remedy in said
+
+
+@pytest.mark.parametrize(
     ("arguments", "says"),
     [
         (["talk.wav"], "for a file use: unmingle enhance talk.wav"),

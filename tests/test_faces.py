@@ -220,8 +220,15 @@ def test_faces_and_what_is_told_by_ear_exclude_one_another(tracks: list[FaceTrac
 
 
 def test_a_model_that_does_not_see_is_refused_for_faces(tracks: list[FaceTrack]) -> None:
-    with pytest.raises(UsageError, match="does not separate by sight"):
+    with pytest.raises(
+        UsageError, match=r"does not separate by sight; choose from: .*lips \(faces in a video\)"
+    ):
         separate(np.zeros(RATE), RATE, model="duet", faces=tracks)
+
+
+def test_a_model_that_sees_is_refused_where_no_faces_are_asked_for() -> None:
+    with pytest.raises(UsageError, match="model lips tells people apart by sight; ask for faces"):
+        separate(np.zeros(RATE), RATE, model="lips")
 
 
 def read(path: Path) -> np.ndarray:
@@ -240,6 +247,7 @@ def test_a_video_becomes_files_for_each_face(video: Path, tmp_path: Path) -> Non
     with open_audio(video) as reader:
         mixture = np.concatenate(list(reader.blocks(RATE)), axis=1)
     assert np.allclose(voices[0] + voices[1] + rest, mixture, atol=1e-5)
+    assert result.to_dict()["faces"] == str(tmp_path / "pair/faces.json")
     index = json.loads((tmp_path / "pair/faces.json").read_text())["faces"]
     assert [(face["sound"], face["video"], face["thumbnail"]) for face in index] == [
         (f"face-{n}.wav", f"face-{n}.mp4", f"face-{n}.jpg") for n in (1, 2)
@@ -295,7 +303,11 @@ def test_shots_that_look_somewhat_alike_are_one_persons_if_they_sound_alike(
 
 @pytest.mark.parametrize(
     ("wanted", "problem"),
-    [(3, "no face 3; there are 2"), ((5, 5, 1.0), "no face at 5,5 at 1 s; seen there: face-1 at 8")],
+    [
+        (3, "no face 3; there are 2"),
+        ((5, 5, 1.0), "no face at 5,5 at 1 s; seen there: face-1 at 8"),
+        ((80, 90, 9.0), "no face at 9 s, the video ends at 4.0 s"),
+    ],
 )
 def test_a_face_that_is_not_there_is_named(video: Path, tmp_path: Path, wanted: object, problem: str) -> None:
     with pytest.raises(UsageError, match=problem):
@@ -348,7 +360,7 @@ def test_a_separator_of_any_number_of_faces_sees_those_that_are_not_wanted_too(
     [
         (["--video"], "--video makes copies for faces; add --faces"),
         (["--face-at", "12"], "--face-at 12: not a point; write x,y@time"),
-        (["--faces", "--speakers", "2"], "faces and speakers exclude one another"),
+        (["--faces", "--speakers", "2"], "--faces and --speakers exclude one another"),
     ],
 )
 def test_wrong_options_for_faces_are_one_line(

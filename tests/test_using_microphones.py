@@ -64,6 +64,12 @@ def test_a_file_gives_what_the_array_of_its_samples_gives(array: Path, tmp_path:
     assert voices.shape == (2, mixture.shape[1]) and np.abs(read(result) - voices).max() < 1e-5
 
 
+def test_microphones_may_be_named_as_in_the_shell(array: Path) -> None:
+    for text, numbers in (("1,3", [1, 3]), ("3, 1", [3, 1])):
+        rows = [separate(meeting(3), RATE, model=str(array), mics=mics) for mics in (text, numbers)]
+        assert np.array_equal(*rows)
+
+
 def test_microphones_that_are_not_named_do_not_matter(array: Path) -> None:
     mixture = meeting(4)
     other = mixture.copy()
@@ -211,17 +217,19 @@ def test_a_microphone_that_is_not_there_is_refused(wrong: dict, tmp_path: Path) 
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"mics": [2]}, r"mics is \[2\], less than two"),
+        ({"mics": [2]}, "less than two microphones; give two or more"),
+        ({"mics": "2"}, "less than two"),
         ({"mics": []}, "less than two"),
         ({"mics": [0, 1]}, "no microphone 0; they are numbered from 1"),
         ({"mics": [1, 2, 1]}, "each number once"),
         ({"mics": [1, 2.5]}, "a microphone is 2.5; give a whole number"),
-        ({"mics": "some"}, "give all, or numbers"),
+        ({"mics": "some"}, "no microphones 'some'; give all, or numbers of channels such as 1,3"),
+        ({"mics": "1,,3"}, "give all, or numbers"),
         ({"mics": 2}, "give all, or numbers"),
-        ({"mics": list(range(1, 18))}, "17 microphones; choose 16 at most"),
+        ({"mics": list(range(1, 18))}, "17 microphones are too many; give 16 at most"),
         ({"mics": [1, 2], "reference_mic": 3}, "microphone 3, is not in use"),
         ({"mics": "all", "reference_mic": 0}, "microphone 0, is not in use"),
-        ({"reference_mic": 1}, "a reference is one of several microphones"),
+        ({"reference_mic": 1}, "reference_mic needs mics"),
     ],
 )
 def test_microphones_that_make_no_sense_are_one_line(options: dict, message: str) -> None:
@@ -246,11 +254,11 @@ def test_microphones_and_faces_exclude_one_another(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["--mics", "1"], "less than two"),
-        (["--mics", "one"], "--mics one: unknown; write all, or numbers of channels such as 1,3"),
+        (["--mics", "1"], "--mics 1: less than two microphones"),
+        (["--mics", "one"], "--mics one: no microphones 'one'; give all, or numbers of channels such as 1,3"),
         (["--mics", "all", "--channel", "1"], "exclude one another"),
-        (["--mics", "all", "--faces"], "faces and mics exclude one another"),
-        (["--reference-mic", "1"], "a reference is one of several microphones"),
+        (["--mics", "all", "--faces"], "--faces and --mics exclude one another"),
+        (["--reference-mic", "1"], "--reference-mic 1: needs --mics"),
         (["--mics", "all", "--model", "duet"], "model duet takes one microphone, not several"),
         (["--mics", "1,9", "--model", "ARRAY"], "no microphone 9; choose from 1 to 2"),
     ],

@@ -1,5 +1,6 @@
 """The catalogue: the cards of all models, their defaults, and the one place where a model is chosen."""
 
+from collections.abc import Iterable
 from dataclasses import MISSING, asdict, dataclass, field, fields
 from difflib import get_close_matches
 from functools import lru_cache
@@ -9,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from unmingle.errors import InputError, UsageError
-from unmingle.facts import MOST_SPEAKERS, Facts, Task
+from unmingle.facts import LIPS, MOST_SPEAKERS, Facts, Task
 
 WEIGHTS = Path(__file__).parent / "weights"
 PACKAGES = WEIGHTS / "packages.yaml"  # what the data packages of the repository hold
@@ -172,11 +173,25 @@ def fitting(
 
 def offered(task: Task | None = None, speakers: int | None = None, *, several_mics: bool = False) -> str:
     """Names of the models that fit, for messages."""
-    names = [
-        card.name if card.facts.task == "enhance" else f"{card.name} ({count_text(card.facts)} speakers)"
-        for card in sorted(fitting(task, speakers, several_mics=several_mics), key=lambda card: card.name)
-    ]
+    return named(fitting(task, speakers, several_mics=several_mics))
+
+
+def named(some: Iterable[Card]) -> str:
+    """Names of models and what each is for, for messages."""
+    names = []
+    for card in sorted(some, key=lambda card: card.name):
+        count = [] if card.facts.cues else [f"{count_text(card.facts)} speakers"]
+        what = ", ".join([*count, *filter(None, [made_for(card.facts)])])
+        names.append(card.name if card.facts.task == "enhance" else f"{card.name} ({what})")
     return ", ".join(names) or "none in this package"
+
+
+def made_for(facts: Facts) -> str:
+    """What a separator takes that is more than one channel of sound, in words; "" for nothing."""
+    if facts.cues:
+        names = [cue.name for cue in facts.cues]
+        return "faces in a video" if names == [LIPS] else " and ".join(names)
+    return "" if facts.n_mics == 1 else "several microphones"
 
 
 def count_text(facts: Facts) -> str:
@@ -242,11 +257,12 @@ def resolve(
             raise UsageError(f"model {name} is in the package {model.package}; {model.remedy}")
     path = Path(name)
     if path.suffix not in (".onnx", ".safetensors"):
+        there = named(card for card in cards() if task in (None, card.facts.task))
         similar = "".join(
             f"did you mean {like}? " for like in get_close_matches(str(name).lower(), by_name, 1, 0.7)
         )
         remedy = "or give the path of an .onnx or .safetensors file"
-        raise UsageError(f"no model {str(name)!r}; {similar}there are: {offered(task)}; {remedy}")
+        raise UsageError(f"no model {str(name)!r}; {similar}there are: {there}; {remedy}")
     if not path.is_file():
         raise UsageError(f"{path}: no such weights file; shipped are: {offered(task)}")
     return path
@@ -266,8 +282,11 @@ def check(
         does = "takes one voice out of noise" if task == "separate" else "tells voices apart"
         raise UsageError(f"model {name} {does}, it does not {task}; choose from: {offered(task)}")
     if not facts.serves(speakers):
+        others = f"choose from: {offered('separate', speakers)}"
+        if facts.task == "enhance":
+            raise UsageError(f"model {name} takes one voice out of noise, not {speakers} apart; {others}")
         own = count_text(facts)
-        remedy = f"ask for {own} speakers, or choose from: {offered()}"
+        remedy = f"ask for {own} speakers, or {others}"
         raise UsageError(f"model {name} separates {own} speakers, not {speakers}; {remedy}")
     if several_mics and facts.n_mics == 1:
         names = offered(task, several_mics=True)

@@ -14,7 +14,7 @@ from typer.core import TyperGroup
 
 from unmingle import __version__
 from unmingle.cli import avspeech, bench
-from unmingle.cli.options import file_options, list_sources, mic_numbers, wanted_faces
+from unmingle.cli.options import file_options, list_sources, microphones, wanted_faces
 from unmingle.cli.processing import explain, one_by_one, stopping_cleanly
 from unmingle.console import say
 from unmingle.errors import UsageError
@@ -153,7 +153,7 @@ def separate(
 
     options = file_options(format, channel, start, end, purpose)
     options |= {"rest": rest, "plot": plot, "overwrite": overwrite, "track": track, "strict": strict}
-    options |= {"mics": mic_numbers(mics), "reference_mic": reference_mic}
+    options |= microphones(mics, reference_mic)
     FileOptions(**options)  # what is wrong with them is wrong for every file
     sources = list_sources(inputs, out)
     number_of_people(speakers or "auto")  # as above
@@ -161,7 +161,7 @@ def separate(
         raise UsageError(f"--leakage {leakage:g}: out of range; choose 0 (silence) to 1")
     options |= {"out": out, "speakers": speakers, "leakage": leakage}
     if wanted := wanted_faces(faces, face, face_at):
-        only_faces(speakers, None, target, mics)
+        only_faces({"--speakers": speakers, "--target": target, "--mics": mics}, "--faces")
         for_recognition(options["purpose"], wanted)
         options |= {"faces": wanted, "video": video, "model": as_lip_reader(model)}
     elif video:
@@ -266,17 +266,18 @@ def live(
         if source
         else f"{stream.n_src} voices"
     )
-    say(
+    about = (
         f"{stream.name}: {stream.sample_rate} Hz, mono in, {outputs} out, latency {latency_ms:.1f} ms, "
         f"{block} samples at once"
     )
     with stopping_cleanly():
         if source:
+            say(about)
             watch = from_pipe(
                 stream, sys.stdin.buffer, sys.stdout.buffer, format=format, block=block, say=say
             )
         else:
-            watch = from_microphone(stream, block=block, device=device, say=say)
+            watch = from_microphone(stream, block=block, device=device, say=say, about=about)
     say(str(watch))
 
 

@@ -222,6 +222,8 @@ def evaluate(
         typer.echo(json.dumps(summary, indent=1))
     else:
         print_summary(summary)
+        if csv is not None:
+            typer.echo(f"rows: {csv}")
 
 
 def compare(

@@ -47,14 +47,17 @@ def seconds(option: str, text: str | None) -> float | None:
     return sum(float(part) * 60**power for power, part in enumerate(reversed(parts)))
 
 
-def mic_numbers(text: str | None) -> str | list[int] | None:
-    """Read "all" or "1,3" as `FileOptions` has it; UsageError if it is neither."""
-    if text is None or text == "all":
-        return text
-    parts = [part.strip() for part in text.split(",")]
-    if not all(part.isdecimal() for part in parts):
-        raise UsageError(f"--mics {text}: unknown; write all, or numbers of channels such as 1,3")
-    return [int(part) for part in parts]
+def microphones(mics: str | None, reference_mic: int | None) -> dict[str, Any]:
+    """The options about microphones, as `FileOptions` has them; UsageError names the one that is wrong."""
+    from unmingle.media.microphones import check_mics
+
+    if mics is None and reference_mic is not None:
+        raise UsageError(f"--reference-mic {reference_mic}: needs --mics; add it, or leave this out")
+    try:
+        check_mics(mics, reference_mic)
+    except UsageError as error:
+        raise UsageError(f"--mics {mics}: {error}") from None
+    return {"mics": mics, "reference_mic": reference_mic}
 
 
 def wanted_faces(

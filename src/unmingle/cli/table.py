@@ -1,13 +1,26 @@
 """Models on the terminal: the table, 80 columns wide, and cards."""
 
+import re
 import shutil
 import textwrap
+from typing import Any
 
-from unmingle.catalog import Card, Elsewhere
-from unmingle.facts import Task
+from unmingle.catalog import Card, Elsewhere, count_text, fitting, made_for
+from unmingle.facts import LIPS, Task
+from unmingle.inference.choosing import N_MORE
 
 HEADINGS: dict[Task, str] = {"separate": "Voices apart", "enhance": "A voice out of noise"}
 MEASURED = "SI-SDRi {si_sdri_db:.2f} dB, SNRi {snri_db:.2f} dB on {n} mixtures of {set}"
+STAGE = re.compile(r"([\d.]+) h of mixtures in (\d+) steps and (\d+) minutes \((\w+) time, (\d+) threads\)")
+#: What the commands ask the catalogue for where no model is named.
+USES: dict[str, dict[str, Any]] = {
+    "separate": {"task": "separate"},
+    f"separate, where {N_MORE} or more speak at once": {"task": "separate", "speakers": N_MORE},
+    "separate --faces": {"cue": LIPS},
+    "separate --mics": {"task": "separate", "several_mics": True},
+    "enhance": {"task": "enhance"},
+    "live": {"task": "enhance", "streaming": True},
+}
 
 
 def model_table(cards: list[Card], elsewhere: list[Elsewhere]) -> str:
@@ -15,10 +28,11 @@ def model_table(cards: list[Card], elsewhere: list[Elsewhere]) -> str:
     lines: list[str] = []
     for task, heading in HEADINGS.items():
         rows = [card for card in cards if card.facts.task == task]
-        lines += [f"{heading:<40}{'voices':>7}{'kHz':>5}{'MB':>6}{'SI-SDRi':>9}  {'streams':<7}", "-" * 76]
+        lines += [f"{heading:<32}{'voices':>7}{'kHz':>5}{'MB':>6}{'SI-SDRi':>9}  for", "-" * 80]
         lines += [_row(card) for card in sorted(rows, key=lambda card: (not card.default, card.name))]
         lines.append("")
-    lines.append("* default. SI-SDRi [dB] on the set that the card names: unmingle models NAME")
+    lines.append("* default: used where no model is named; the card says when, and on which set")
+    lines.append("  SI-SDRi [dB] was measured: unmingle models NAME")
     for package in sorted({model.package for model in elsewhere}):
         there = [model for model in elsewhere if model.package == package]
         lines += ["", f"Not installed: {there[0].remedy}"]
@@ -37,27 +51,46 @@ def _row(card: Card) -> str:
     shown = card.name if card.name.startswith(card.model) else f"{card.name} ({card.model})"
     gain = f"{card.measured[0]['si_sdri_db']:.1f}" if card.measured else "–"
     return (
-        f"{'*' if card.default else ' '} {shown:<38}{facts.n_src or 'any':>7}{facts.sample_rate / 1000:>5g}"
-        f"{card.size_bytes / 1e6:>6.1f}{gain:>9}  {'yes' if facts.state else ''}"
+        f"{'*' if card.default else ' '} {shown:<30}{facts.n_src or 'any':>7}{facts.sample_rate / 1000:>5g}"
+        f"{card.size_bytes / 1e6:>6.1f}{gain:>9}  {made_for(facts) or 'streams' * bool(facts.state)}"
     ).rstrip()
 
 
 def describe(card: Card) -> str:
     """A card as text, as wide as the terminal: one paragraph per fact."""
-    n_src, sample_rate = card.facts.n_src, card.facts.sample_rate
-    streams = ", streams" if card.facts.state else ""
-    who = "" if card.facts.task == "enhance" else f", {n_src or 'any number of'} speakers"
+    facts, special = card.facts, made_for(card.facts)
+    who = [] if facts.task == "enhance" else [f"{facts.n_src or 'any number of'} speakers"]
+    what = [facts.task, *who, f"{facts.sample_rate / 1000:g} kHz", special, "streams" * bool(facts.state)]
+    uses = [command for command, wanted in USES.items() if fitting(**wanted)[:1] == [card]]
+    how, *stages = how_trained(" ".join(str(card.training).split()))
     rows = [
-        ("task", f"{card.facts.task}{who}, {sample_rate / 1000:g} kHz{streams}"),
+        ("task", ", ".join(filter(None, what))),
+        ("used", ", ".join(f"by {command}" for command in uses) or f"where it is named: --model {card.name}"),
         ("size", f"{card.parameters / 1e6:.2f} M parameters, {card.size_bytes / 1e6:.1f} MB ({card.model})"),
         *(("measured", MEASURED.format(**row)) for row in card.measured),
-        ("trained", " ".join(str(card.training).split())),
+        ("trained", how),
+        *(("", stage) for stage in stages),
         *((f"licence of {what}", text) for what, text in card.licence.items()),
     ]
-    heading = f"{card.name} (default{who and f' for {n_src} speakers'})" if card.default else card.name
+    purpose = special or ("" if facts.task == "enhance" else f"{count_text(facts)} speakers")
+    heading = f"{card.name} (default{purpose and f' for {purpose}'})" if card.default else card.name
     width, margin = max(60, shutil.get_terminal_size().columns), " " * 21
-    facts = [
+    paragraphs = [
         textwrap.fill(f"  {label:<19}{text}", width, subsequent_indent=margin, break_on_hyphens=False)
         for label, text in rows
     ]
-    return "\n".join([heading, *facts])
+    return "\n".join([heading, *paragraphs])
+
+
+def how_trained(text: str) -> list[str]:
+    """What a card says of a training, in lines: of several stages their sums, each of them, and the rest."""
+    stages = list(STAGE.finditer(text))
+    if len(stages) < 2:
+        return [text]
+    hours, minutes = (sum(float(stage[k]) for stage in stages) for k in (1, 3))
+    lines = [f"{hours:.1f} h of mixtures in {minutes / 60:.1f} h, in {len(stages)} stages:"]
+    for stage in stages:
+        heard, steps, took, clock, threads = stage.groups()
+        on = f"{threads} thread{'' if threads == '1' else 's'}"
+        lines.append(f"{heard} h, {steps} steps, {took} minutes ({clock} time, {on})")
+    return [*lines, text[stages[-1].end() :].lstrip(", ")]

@@ -23,9 +23,15 @@ def plot_comparison(table: list[dict[str, Any]], picture: Path) -> None:
     for number, row in enumerate(measured):
         if row["real_time_factor"] is None:
             axes.axhline(row["si_sdri_db"], color="0.6", linestyle=":", zorder=0)
-            at = (0.2 + 0.2 * (number % 5), row["si_sdri_db"])  # beside one another, for lines that lie close
+            at = 0.18 + 0.2 * (number % 5), row["si_sdri_db"]  # beside one another: lines may lie close
             axes.annotate(
-                row["model"], at, xycoords=("axes fraction", "data"), ha="right", va="bottom", color="0.4"
+                row["model"],
+                at,
+                xycoords=("axes fraction", "data"),
+                ha="right",
+                va="center",
+                color="0.4",
+                bbox={"facecolor": "white", "edgecolor": "none", "pad": 1},  # the lines stop at a name
             )
         else:
             at = 1 / row["real_time_factor"], row["si_sdri_db"]

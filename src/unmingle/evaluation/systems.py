@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from unmingle.catalog import check
+from unmingle.catalog import check, count_text, offered
 from unmingle.data.mixture import Mixture
 from unmingle.errors import UsageError
 from unmingle.evaluation.baselines import BASELINES, baseline
@@ -67,9 +67,15 @@ def system(model: str, speakers: int, backend: str = "auto") -> System:
         masks = _separated(separator, speakers)
         return System(model, lambda item: _beamformed(model, item, masks(item)), separator)
     separator = load(model, backend=backend)
-    one_face = speakers == 1 and separator.facts.cues  # a voice of which it is told whose it is
+    facts = separator.facts
+    if speakers > 1 and not facts.serves(speakers):
+        enhances = facts.task == "enhance"
+        does = "takes one voice out of noise" if enhances else f"separates {count_text(facts)} speakers"
+        remedy = f"choose from: {offered('separate', speakers)}"
+        raise UsageError(f"model {separator.name} {does}, and this set has {speakers} speakers; {remedy}")
+    one_face = speakers == 1 and facts.cues  # a voice of which it is told whose it is
     task: Task | None = "enhance" if speakers == 1 and not one_face else None
-    check(separator.facts, separator.name, task=task, speakers=speakers)
+    check(facts, separator.name, task=task, speakers=speakers)
     separator = separator.for_speakers(speakers)
     return System(separator.name, _separated(separator, speakers), separator)
 

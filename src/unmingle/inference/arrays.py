@@ -54,8 +54,8 @@ def separate(
             left there). Outputs that are returned as they are do not change.
         faces: people who are seen while this sounds, such as `unmingle.video.find_faces` returns: their
             voices are told apart by sight. `model` is then one whose cue is their lips.
-        mics: use the channels as microphones of one scene: "all", or the numbers of two or more, from 1;
-            silent ones are left out. `model` is then one that takes several.
+        mics: use the channels as microphones of one scene: "all", or the numbers of two or more, from 1, as
+            [1, 3] or "1,3"; silent ones are left out. `model` is then one that takes several.
         reference_mic: number of the microphone at which the voices are estimated; that of the best signal
             unless given.
         purpose: "recognition" makes tracks for a recogniser of speech: the recording itself where one person
@@ -74,7 +74,7 @@ def separate(
     channels, sample_rate = as_channels(samples), as_whole(sample_rate, "sample_rate")
     recognition = for_recognition(purpose, faces, cues)
     if faces is not None:
-        only_faces(speakers, cues, targets, mics)
+        only_faces({"speakers": speakers, "cues": cues, "targets": targets, "mics": mics})
         reader = as_lip_reader(model)
         mixture = at_microphones(channels, reader.facts.n_mics)
         return _through(FaceVoices(reader, faces, sample_rate), mixture, sample_rate, progress)

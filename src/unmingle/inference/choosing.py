@@ -5,7 +5,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from unmingle.catalog import check
+from unmingle.catalog import check, fitting, named
 from unmingle.errors import UsageError
 from unmingle.facts import LIPS, MOST_PEOPLE, Speakers, lips
 from unmingle.inference.chunking import SeparatorLike
@@ -49,6 +49,9 @@ def as_separator(
         return default, False
     facts = separator.facts
     check(facts, name_of(separator), task="separate", several_mics=several_mics)
+    if cues is None and LIPS in {cue.name for cue in facts.cues}:
+        remedy = "ask for faces (--faces), or choose another model"
+        raise UsageError(f"model {name_of(separator)} tells people apart by sight; {remedy}")
     given = facts.arranged(cues)
     if facts.cues and facts.n_src is None:
         n_src = next(len(given[cue.name]) for cue in facts.cues if None in cue.shape)
@@ -100,7 +103,7 @@ def as_lip_reader(model: Model) -> SeparatorLike:
     """
     reader = opened(model) or load(cue=LIPS)
     if reader.facts.cues not in ((lips(1),), (lips(None),)):
-        remedy = "choose one whose cue is the lips of one face or of any number, or leave it to unmingle"
+        remedy = f"choose from: {named(fitting(cue=LIPS))}, or leave the choice to unmingle"
         raise UsageError(f"model {name_of(reader)} does not separate by sight; {remedy}")
     return reader
 

@@ -189,13 +189,13 @@ class PeopleTracks:
         return np.zeros((self.n_src, 0), np.float32)
 
     def segments(self, names: list[str]) -> list[Segment]:
-        """Who spoke when, in order of their beginnings; `names` of the tracks."""
+        """Who spoke when, to the millisecond, in order of their beginnings; `names` of the tracks."""
         found = []
         for person, name in zip(self._chosen, names, strict=True):
             if person is None:
                 continue
             for start, end in runs((self._labels == person).any(axis=0)):
-                found.append(Segment(name, start * FRAME_S, end * FRAME_S))
+                found.append(Segment(name, round(start * FRAME_S, 3), round(end * FRAME_S, 3)))
         return sorted(found, key=lambda segment: (segment.start_s, segment.speaker))
 
 

@@ -48,6 +48,10 @@ class FaceFiles:
     file: BinaryIO
     suffix: str = ""
 
+    def index(self, folder: Path) -> Path:
+        """Where it is said when and where each is seen."""
+        return folder / INDEX
+
     def thumbnails(self, folder: Path) -> list[Path]:
         """Where the pictures of the faces are."""
         return [folder / f"{face.name}.jpg" for face in self.faces]
@@ -63,7 +67,7 @@ class FaceFiles:
         for face, path in zip(self.faces, self.thumbnails(folder), strict=True):
             write_jpeg(path, face.thumbnail)
         index = {"faces": [self._entry(number, sounds) for number in range(len(self.faces))]}
-        (folder / INDEX).write_text(json.dumps(index, indent=1) + "\n", encoding="utf-8")
+        self.index(folder).write_text(json.dumps(index, indent=1) + "\n", encoding="utf-8")
         if self.suffix:
             from unmingle.media.remuxing import write_video
             from unmingle.media.video import VideoReader
@@ -164,6 +168,9 @@ def find_wanted(faces: Sequence["FaceTrack"], wanted: int | tuple[float, float, 
             return wanted - 1
         raise UsageError(f"{name}: no face {wanted}; there {'is' if len(faces) == 1 else 'are'} {len(faces)}")
     x, y, second = wanted
+    end_s = max(len(face.boxes) for face in faces) / LIPS_RATE
+    if second > end_s:
+        raise UsageError(f"{name}: no face at {second:g} s, the video ends at {end_s:.1f} s")
     there = []
     for number, face in enumerate(faces):
         seen = np.flatnonzero(~np.isnan(face.boxes[:, 0]))

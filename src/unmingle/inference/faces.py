@@ -1,6 +1,6 @@
 """The voices of people who are seen: a separator that reads lips, of all faces or one at a time."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
@@ -104,8 +104,7 @@ def lips(mouths: np.ndarray, pictures: np.ndarray) -> np.ndarray:
     return values
 
 
-def only_faces(speakers: Any, cues: Any, targets: Any, mics: Any) -> None:
-    """UsageError if people are told apart by something else too."""
-    given = {"speakers": speakers, "cues": cues, "targets": targets, "mics": mics}
-    if wrong := [name for name, value in given.items() if value is not None]:
-        raise UsageError(f"faces and {' and '.join(wrong)} exclude one another; give either")
+def only_faces(given: Mapping[str, Any], name: str = "faces") -> None:
+    """UsageError if people are told apart by something else too, that is if what is `given` is not None."""
+    if wrong := [other for other, value in given.items() if value is not None]:
+        raise UsageError(f"{name} and {' and '.join(wrong)} exclude one another; give either")

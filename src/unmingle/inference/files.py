@@ -16,8 +16,8 @@ from unmingle.inference.conversation import PeopleTracks, listen, voice_in
 from unmingle.inference.diarization import Voice
 from unmingle.inference.face_files import Wanted, choose_faces
 from unmingle.inference.faces import only_faces
-from unmingle.inference.options import FileOptions
-from unmingle.inference.outputs import Choice, Outputs, output_stems, plural
+from unmingle.inference.options import FileOptions, read_options
+from unmingle.inference.outputs import Choice, Outputs, output_stems
 from unmingle.inference.pipeline import BLOCK_S, Enhancement, Progress, Separation, report
 from unmingle.inference.purpose import for_recognition
 from unmingle.media.microphones import Channels, Microphones, find_mics
@@ -25,6 +25,7 @@ from unmingle.media.recording import StereoCall, at_microphones, pick_channel
 from unmingle.results.rttm import Segment
 
 RESERVED = {"rest", "mixture"}  # names of files beside the tracks
+SHORT_S = 5.0  # a sample of a voice that is shorter is mentioned
 FIRST_PASS = 0.9  # share of the time that it takes where there are two
 STEREO_CALL = (
     "each channel seems to hold a voice of its own, as in a stereo call: the channels themselves are the "
@@ -42,11 +43,11 @@ class FileResult:
     Attributes:
         input: its name.
         outputs: one file per voice, or that of the one voice that was enhanced.
-        speakers: how many voices were heard.
+        speakers: how many voices were heard; of targets, how many were found.
         silent: the outputs in which none was.
         segments: who spoke when, in order; None where people were not told apart by their voices.
         seconds: how long each output's person spoke [s], by name; None likewise.
-        duration_s: of the passage separated [s].
+        duration_s: of the passage separated, to the millisecond [s].
         sample_rate: of the outputs [Hz].
         model: name of the weights.
         real_time_factor: processing time over duration.
@@ -54,7 +55,8 @@ class FileResult:
         plot: picture of the spectrograms, if asked for.
         timeline: picture of who speaks when, if pictures were asked for and it is known.
         embeddings: picture of the embeddings, if asked for and the model clusters them.
-        thumbnails: pictures of the faces that were found, where they were searched.
+        faces: says when and where each face is seen (JSON), if people were told apart by sight.
+        thumbnails: pictures of all faces that were found, likewise.
         videos: copies of the video, one per output, if asked for.
         notes: one sentence each: what was downmixed, scaled, resampled or doubtful.
     """
@@ -73,6 +75,7 @@ class FileResult:
     plot: Path | None
     timeline: Path | None
     embeddings: Path | None
+    faces: Path | None
     thumbnails: list[Path] | None
     videos: list[Path] | None
     notes: list[str]
@@ -127,13 +130,14 @@ def separate_file(
     Raises:
         InputError: the input cannot be read, or the outputs cannot be written; with `faces`, also if it is no
             video or nobody is seen.
-        UsageError: no such model, format, channel, microphone, track, number of speakers, passage or face.
+        UsageError: no such option, model, format, channel, microphone, track, number of speakers, passage or
+            face.
         Cancelled: by `progress`; nothing is left behind.
     """
-    chosen = FileOptions(**options)
+    chosen = read_options(options, separate_file)
     recognition = for_recognition(chosen.purpose, faces, cues)
     if faces is not False:
-        only_faces(speakers, cues, targets, chosen.mics)
+        only_faces({"speakers": speakers, "cues": cues, "targets": targets, "mics": chosen.mics})
         by_sight = as_lip_reader(model)
 
         def see(_: Any, reader: Any) -> Choice:
@@ -147,7 +151,13 @@ def separate_file(
         raise UsageError(
             f"a target is called {taken.pop()}, as another file of the results; rename its sample"
         )
-    wanted = None if targets is None else {name: read_voice(path) for name, path in targets.items()}
+    heard = {name: read_voice(path) for name, path in (targets or {}).items()}
+    wanted = None if targets is None else {name: voice for name, (voice, _) in heard.items()}
+    short = [
+        f"the sample of {name} is {length_s:.1f} s long; {SHORT_S:g} s or more tell people apart better"
+        for name, (_, length_s) in heard.items()
+        if length_s < SHORT_S
+    ]
 
     def choose(blocks: Iterator[np.ndarray], reader: Any) -> Choice:
         process: Separation | PeopleTracks
@@ -160,16 +170,18 @@ def separate_file(
                 separator, blocks, sample_rate, speakers or "auto", wanted, above, leakage, chosen.purpose
             )
         names = list(wanted) if wanted is not None else [f"speaker-{k + 1}" for k in range(process.n_src)]
-        return Choice(process, separator, names, wanted is not None)
+        return Choice(process, separator, names, wanted is not None, notes=short)
 
     return _process(source, Path(out), choose, separator.facts.n_mics, chosen, progress, stem)
 
 
-def read_voice(path: str | Path) -> Voice:
-    """How the person sounds who speaks in a file; InputError if it cannot be read or nobody does."""
+def read_voice(path: str | Path) -> tuple[Voice, float]:
+    """How the person sounds who speaks in a file, and its length [s]; InputError if it cannot be read or
+    nobody speaks.
+    """
     with _open(path, FileOptions()) as reader:
         samples = np.concatenate(list(reader.blocks(BLOCK_S * reader.sample_rate)), axis=1)
-        return voice_in(samples, reader.sample_rate, str(path))
+        return voice_in(samples, reader.sample_rate, str(path)), samples.shape[1] / reader.sample_rate
 
 
 def folder_above(path: Path) -> Path:
@@ -197,10 +209,10 @@ def enhance_file(
 
     Raises:
         InputError: the input cannot be read, or the outputs cannot be written.
-        UsageError: no such model, format, channel, track or passage, or `keep` is out of range.
+        UsageError: no such option, model, format, channel, track or passage, or `keep` is out of range.
         Cancelled: by `progress`; nothing is left behind.
     """
-    chosen = FileOptions(**options)
+    chosen = read_options(options, enhance_file)
     enhancer = as_enhancer(model, several_mics=chosen.mics is not None)
 
     def choose(_: Any, reader: Any) -> Choice:
@@ -272,7 +284,7 @@ def _process(
         *reader.warnings,
         *(microphones.notes if microphones else ()),
         *choice.notes,
-        *([f"{plural(outputs.n_voiced, 'person')} found"] if outputs.segments is not None else ()),
+        *outputs.found(),
         *([f"{reader.n_channels} channels were mixed to mono"] if mixed else ()),
         *doubts,
         *outputs.notes(),
@@ -284,14 +296,15 @@ def _process(
         silent=[outputs.files[index] for index in outputs.silent],
         segments=outputs.segments,
         seconds=outputs.seconds,
-        duration_s=n_read / rate,
+        duration_s=round(n_read / rate, 3),
         sample_rate=outputs.tracks.sample_rate,
         model=name_of(choice.separator),
-        real_time_factor=(time.perf_counter() - began) * rate / n_read,
+        real_time_factor=round((time.perf_counter() - began) * rate / n_read, 4),
         rest=outputs.rest,
         plot=outputs.plot,
         timeline=outputs.timeline,
         embeddings=outputs.embeddings,
+        faces=outputs.faces,
         thumbnails=outputs.thumbnails or None,
         videos=outputs.videos or None,
         notes=notes,

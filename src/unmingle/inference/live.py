@@ -121,7 +121,7 @@ def from_pipe(
 
 
 def from_microphone(
-    stream: Stream, *, block: int = 0, device: str | None = None, say: Callable[[str], None]
+    stream: Stream, *, block: int = 0, device: str | None = None, say: Callable[[str], None], about: str = ""
 ) -> RealTimeMonitor:
     """The microphone → the loudspeaker, until interrupted; the first voice on the left, the second on the
     right.
@@ -129,18 +129,13 @@ def from_microphone(
     Args:
         stream, block, say: as for `from_pipe`.
         device: what sounddevice calls it, number or part of its name; the system's own unless given.
+        about: a line that is said once the device is open.
 
     Raises:
-        UsageError: sounddevice is not installed.
+        UsageError: sounddevice or PortAudio is not installed.
         InputError: no such device, or it cannot be opened at the model's sample rate.
     """
-    try:
-        import sounddevice
-    except (ImportError, OSError) as error:  # the package, or the PortAudio library below it
-        raise UsageError(
-            f"the microphone needs sounddevice ({error}); pip install 'unmingle[live]', or use a pipe: "
-            "unmingle live -"
-        ) from None
+    sounddevice = import_sounddevice()
     block = block or stream.hop
     watch = RealTimeMonitor(stream.sample_rate, say)
     captured: queue.Queue[np.ndarray] = queue.Queue(
@@ -174,7 +169,8 @@ def from_microphone(
             "dtype": "float32",
         }
         with sounddevice.Stream(device=number, callback=callback, **options):
-            say("listening; stop with Ctrl-C")
+            for line in filter(None, (about, "listening; stop with Ctrl-C")):
+                say(line)
             while True:
                 samples = captured.get()
                 began = time.perf_counter()
@@ -192,3 +188,16 @@ def from_microphone(
             f"microphone: cannot be opened ({error}); choose another with --device, or use a pipe: unmingle "
             "live -"
         ) from None
+
+
+def import_sounddevice() -> Any:
+    """The package through which sound cards are reached; UsageError says what to install if it cannot be."""
+    try:
+        import sounddevice
+    except ImportError as error:
+        needed, remedy = f"sounddevice ({error})", "pip install 'unmingle[live]'"
+    except OSError as error:  # the library below the package, which brings it for Windows and macOS only
+        needed, remedy = f"PortAudio ({error})", "install it (on Debian: apt install libportaudio2)"
+    else:
+        return sounddevice
+    raise UsageError(f"the microphone needs {needed}; {remedy}, or use a pipe: unmingle live -")

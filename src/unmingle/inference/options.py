@@ -1,7 +1,11 @@
 """What one is free to choose about a file that is separated or enhanced, whatever the model."""
 
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, fields
+from difflib import get_close_matches
 from importlib.util import find_spec
+from inspect import Parameter, signature
+from typing import Any
 
 from unmingle.errors import UsageError
 from unmingle.inference.purpose import Purpose, for_recognition
@@ -16,7 +20,8 @@ class FileOptions:
     Attributes:
         format: of the outputs: "wav" (32-bit float), "flac", "mp3", "m4a" or "opus".
         channel: "mix" for all channels, or the number of the one channel to take, from 1.
-        mics: use the channels as microphones of one scene: "all", or the numbers of two or more, from 1.
+        mics: use the channels as microphones of one scene: "all", or the numbers of two or more, from 1, as
+            [1, 3] or "1,3".
         reference_mic: number of the microphone at which the voices are estimated; unless given, that of the
             best signal: whose loud frames lie farthest above its quiet ones, and which is not clipped.
         start_s, end_s: passage [s].
@@ -59,3 +64,17 @@ class FileOptions:
             raise UsageError("one channel and several microphones exclude one another; give either")
         if self.plot and not find_spec("matplotlib"):
             raise UsageError("a picture needs matplotlib: pip install 'unmingle[plot]'")
+
+
+def read_options(given: Mapping[str, Any], run: Callable[..., Any]) -> FileOptions:
+    """The options among the keywords of `separate_file` or `enhance_file`; UsageError lists what there is if
+    one is none, or is wrong.
+    """
+    known = [field.name for field in fields(FileOptions)]
+    for name in given:
+        if name not in known:
+            own = signature(run).parameters.values()
+            every = [*(each.name for each in own if each.kind is Parameter.KEYWORD_ONLY), *known]
+            similar = "".join(f"did you mean {like}? " for like in get_close_matches(name, every, 1, 0.7))
+            raise UsageError(f"no option {name!r:.80}; {similar}there are: {', '.join(every)}")
+    return FileOptions(**given)

@@ -23,6 +23,9 @@ SILENT_DB = -40.0
 class FaceFilesLike(Protocol):
     """What is written about faces beside their voices."""
 
+    def index(self, folder: Path) -> Path:
+        """Where it is said when and where each is seen."""
+
     def thumbnails(self, folder: Path) -> list[Path]:
         """Where the pictures of the faces are."""
 
@@ -62,7 +65,7 @@ class Outputs:
     Attributes:
         files: one per output.
         rest, plot, timeline, embeddings: further files, those that were asked for.
-        thumbnails, videos: those of faces.
+        faces, thumbnails, videos: those of faces.
         tracks: see `Tracks`.
         silent: the outputs in which nothing is, once it is finished.
         segments, seconds: see `FileResult`.
@@ -76,6 +79,7 @@ class Outputs:
         self.plot = folder / "spectrogram.png" if options.plot else None
         clusters = options.plot and choice.separator.facts.head in CLUSTERING
         self.embeddings = folder / "embeddings.png" if clusters else None
+        self.faces = choice.faces.index(folder) if choice.faces else None
         self.thumbnails = choice.faces.thumbnails(folder) if choice.faces else []
         self.videos = choice.faces.videos(folder) if choice.faces else []
         self.silent: list[int] = []
@@ -160,6 +164,14 @@ class Outputs:
         if self.segments is not None:
             return len({segment.speaker for segment in self.segments})
         return len(self.files) - len(self.silent)
+
+    def found(self) -> list[str]:
+        """How many people were found, if they were told apart by their voices."""
+        if self.segments is None:
+            return []
+        if self._choice.wanted:
+            return [f"{self.n_voiced or 'none'} of {plural(len(self.files), 'target')} found"]
+        return [f"{plural(self.n_voiced, 'person')} found"]
 
     def notes(self) -> list[str]:
         """What became of levels, rates and silent outputs, one sentence each."""

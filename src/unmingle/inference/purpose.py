@@ -32,7 +32,7 @@ def for_recognition(purpose: Purpose, faces: Any = None, cues: Any = None) -> bo
         raise UsageError(f"purpose is {purpose!r:.80}; choose from {', '.join(PURPOSES)}")
     wrong = [name for name, value in (("faces", faces), ("cues", cues)) if value]
     if purpose == RECOGNITION and wrong:
-        remedy = "leave them out, or the purpose"
+        remedy = "leave them out, or separate for listening"
         raise UsageError(
             f"for recognition, it must be heard who speaks alone, and {wrong[0]} do not say; {remedy}"
         )

@@ -10,7 +10,7 @@ from unmingle.errors import InputError, UsageError
 from unmingle.facts import MOST_MICS
 from unmingle.media.recording import as_whole
 
-Mics = str | Sequence[int]  # "all", or numbers from 1
+Mics = str | Sequence[int]  # "all", or numbers from 1: [1, 3] or "1,3"
 
 FRAME_S = 0.05
 LOWEST_DB, HIGHEST_DB = -90, 20  # of a frame's level; what is beyond counts as these
@@ -151,25 +151,34 @@ def check_mics(mics: Any, reference_mic: Any) -> None:
     """UsageError unless these may be numbers of microphones, and of the reference among them."""
     if mics is None:
         if reference_mic is not None:
-            raise UsageError("a reference is one of several microphones; choose these too, or leave it out")
+            raise UsageError("reference_mic needs mics; give these too, or leave it out")
         return
-    if mics != "all":
-        if isinstance(mics, str) or not isinstance(mics, Sequence):
-            raise UsageError(f"mics is {mics!r:.80}; give all, or numbers of channels such as 1 and 3")
-        numbers = [as_whole(number, "a microphone") for number in mics]
+    numbers = mic_numbers(mics)
+    if numbers is not None:
         if min(numbers, default=1) < 1:
             raise UsageError(f"no microphone {min(numbers)}; they are numbered from 1")
         if len(set(numbers)) < len(numbers):
-            raise UsageError(f"mics is {numbers!s:.80}; give each number once")
+            raise UsageError("a microphone is named twice; give each number once")
         if len(numbers) < 2:
-            remedy = "choose two or more, or take it as the one channel"
-            raise UsageError(f"mics is {numbers}, less than two microphones; {remedy}")
+            remedy = "give two or more, or take one alone as the channel"
+            raise UsageError(f"less than two microphones; {remedy}")
         if len(numbers) > MOST_MICS:
-            raise UsageError(f"mics are {len(numbers)} microphones; choose {MOST_MICS} at most")
+            raise UsageError(f"{len(numbers)} microphones are too many; give {MOST_MICS} at most")
     if reference_mic is not None:
         number = as_whole(reference_mic, "reference_mic")
-        if number < 1 or (mics != "all" and number not in mics):
+        if number < 1 or (numbers is not None and number not in numbers):
             raise UsageError(f"the reference, microphone {number}, is not in use; choose one that is")
+
+
+def mic_numbers(mics: Any) -> list[int] | None:
+    """The numbers that [1, 3] or "1,3" are, None for "all"; UsageError if it is something else."""
+    if isinstance(mics, str):
+        parts = [part.strip() for part in mics.split(",")]
+        if mics == "all" or all(part.isdecimal() for part in parts):
+            return None if mics == "all" else [int(part) for part in parts]
+    elif isinstance(mics, Sequence):
+        return [as_whole(number, "a microphone") for number in mics]
+    raise UsageError(f"no microphones {mics!r:.80}; give all, or numbers of channels such as 1,3")
 
 
 def find_mics(
@@ -184,13 +193,14 @@ def find_mics(
     if n_channels == 1:
         remedy = "leave the microphones out"
         raise InputError(f"{name}: has one channel, and several microphones are to be used; {remedy}")
-    if isinstance(mics, str):
+    numbers = mic_numbers(mics)
+    if numbers is None:
         if n_channels > MOST_MICS:
             remedy = f"choose up to {MOST_MICS} of them by their numbers"
             raise InputError(f"{name}: {n_channels} channels are too many microphones; {remedy}")
         wanted = list(range(n_channels))
     else:
-        wanted = [int(number) - 1 for number in mics]
+        wanted = [number - 1 for number in numbers]
     reference = None if reference_mic is None else int(reference_mic) - 1
     for index in (*wanted, *(() if reference is None else (reference,))):
         if index >= n_channels:

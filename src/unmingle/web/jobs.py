@@ -15,7 +15,6 @@ from typing import Any
 from unmingle.errors import Cancelled, UnmingleError, UsageError
 from unmingle.facts import Speakers
 from unmingle.inference.choosing import number_of_people
-from unmingle.inference.face_files import INDEX
 from unmingle.inference.files import FileResult, enhance_file, separate_file
 from unmingle.inference.outputs import output_stems
 from unmingle.inference.pipeline import Progress
@@ -227,8 +226,8 @@ class Job:
                 if result.segments is None
                 else [result.outputs[0].parent / name for name in (RTTM, LABELS)]
             )
-            if result.thumbnails:
-                told += [*result.thumbnails, result.outputs[0].parent / INDEX]
+            if result.faces:
+                told += [*(result.thumbnails or ()), result.faces]
             files |= {path.name: path for path in (*result.outputs, result.rest, result.plot, *told) if path}
             self.stage = "drawing the waveforms"
             sounds = {"input": source} | {path.name: path for path in (*result.outputs, result.rest) if path}
