@@ -4,8 +4,9 @@
     python benchmarks/microphones.py --speech data [--models mine.safetensors] [--mics 2 4] [--first 10]
 
 `duet`, the default, hears the first microphone only; `array`, the default for several, hears all; `mvdr` and
-`gev` are beamformers with the masks of `duet`, and `oracle-mvdr` is one with those of the references. A model that is named is measured at the numbers of
-microphones that it takes. Without --first and --models the table is kept.
+`gev` are beamformers with the masks of `duet`, and `oracle-mvdr` is one with those of the references. A model
+that is named is measured at the numbers of microphones that it takes. Without --first and --models the table
+is kept.
 """
 
 import argparse
