@@ -1,0 +1,171 @@
+"""The same network trained for a waveform, for a listener and for a machine, in the same processor time.
+
+    python benchmarks/objectives.py --speech data --acoustic ACOUSTIC --proxy PROXY --runs runs/objectives
+
+Three branches from the same trunk hear the same mixtures while their learning rate falls: for SI-SDR and SNR
+alone; with STOI and the PESQ proxy besides; with the acoustic model's features besides. The weight of what is
+added is such that its gradient is as long as that of the waveform, at the trunk. A branch whose folder is
+there already is only measured. The two networks are made by train_acoustic_model.py and train_pesq_proxy.py.
+"""
+
+import argparse
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import report
+import torch
+
+from unmingle.console import say, track
+from unmingle.data.sets import read_set
+from unmingle.evaluation.evaluate import measured_rows, n_speakers, statistics
+from unmingle.evaluation.systems import MIXTURE, system
+from unmingle.metrics import MEASURES, Value
+from unmingle.objectives import build_objective
+from unmingle.objectives.loss_inputs import LossInputs
+from unmingle.training.batches import build_mixers, collate
+from unmingle.training.recipe import Recipe, read_recipe
+from unmingle.training.starting import build_parts, initialise_from
+from unmingle.training.trainer import train
+
+ROOT = report.HERE.parent
+#: recipe, trunk, validation mixtures
+NETWORKS = {
+    "enhancer": ("recipes/noisy/erb-unet.yaml", "trunks/erb-unet.safetensors", "valid-noisy.csv"),
+    "separator": ("recipes/libri/duet.yaml", "trunks/duet.safetensors", "valid-2mix.csv"),
+}
+BRANCHES = {"waveform": (), "listener": ("stoi", "pesq-proxy"), "machine": ("recogniser",)}
+DATA = {"speech": "utterances.csv", "noise": "noises.csv"}
+FIRST, FIRST_RECOGNISED = 40, 10  # mixtures that are measured, and whose words are recognised
+N_WEIGHED = 8  # batches in which gradients are compared
+COLUMNS = {
+    "si_sdri": ("si-sdr", "SI-SDRi [dB]", 2),
+    "stoi": ("stoi", "STOI", 3),
+    "pesq_wb": ("pesq", "PESQ", 2),
+    "dnsmos_ovrl": ("dnsmos", "DNSMOS", 2),
+}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--speech", type=Path, default=Path("data"), help="folder of utterances.csv")
+    parser.add_argument("--cache", default=".cache", help="folder for decoded samples")
+    parser.add_argument("--acoustic", type=Path, required=True, help="weights of the acoustic model")
+    parser.add_argument("--proxy", type=Path, required=True, help="weights of the PESQ proxy")
+    parser.add_argument("--runs", type=Path, required=True, help="folder for the trainings")
+    parser.add_argument("--minutes", type=float, default=8.0, help="of processor time, for each branch")
+    parser.add_argument("--networks", nargs="*", choices=list(NETWORKS), default=["enhancer"])
+    parser.add_argument("--only", choices=list(BRANCHES), help="train this branch, and measure nothing")
+    options = parser.parse_args()
+    torch.set_num_threads(1)
+    files = {"recogniser": str(options.acoustic), "pesq-proxy": str(options.proxy)}
+    parts = [report.machine()]
+    for network in options.networks:
+        recipe_file, trunk, _ = NETWORKS[network]
+        recipe = read_recipe(
+            ROOT / recipe_file,
+            [
+                *(f"data.{what}={options.speech / file}" for what, file in DATA.items()),
+                f"data.cache={options.cache}",
+                "optimizer.decay=1",
+                f"trainer.minutes={options.minutes}",
+                "trainer.clock=cpu",
+                "trainer.threads=1",
+                "trainer.validate_every=100000",
+            ],
+        )
+        weights = balanced(recipe, ROOT / trunk, files)
+        say(f"{network}: weights {weights}")
+        for branch in [options.only] if options.only else BRANCHES:
+            out = options.runs / f"{network}-{branch}"
+            recipe.objective = {
+                "name": "sum",
+                "terms": [{"name": "waveform"}, *terms(BRANCHES[branch], files, weights)],
+            }
+            if not (out / "last.safetensors").exists():
+                train(recipe, out, init=ROOT / trunk)
+        if not options.only:
+            parts.append(measured(network, options.runs, options.speech))
+            given = ", ".join(f"{name} {weight:g}" for name, weight in weights.items())
+            parts.append(f"{options.minutes:g} minutes of processor time each. Weights: waveform 1, {given}.")
+    if not options.only:
+        report.publish("objectives", parts, keep=True)
+
+
+def terms(
+    names: tuple[str, ...], files: dict[str, str], weights: dict[str, float]
+) -> Iterator[dict[str, Any]]:
+    """Terms of an objective as a recipe has them."""
+    for name in names:
+        yield {"name": name, "weight": weights[name], **({"weights": files[name]} if name in files else {})}
+
+
+def balanced(recipe: Recipe, trunk: Path, files: dict[str, str]) -> dict[str, float]:
+    """The weights with which what a branch adds has about as long a gradient at the trunk as the waveform."""
+    model, _ = build_parts(recipe)
+    initialise_from(model, trunk)
+    model.train()
+    names = [name for added in BRANCHES.values() for name in added]
+    ones = dict.fromkeys(names, 1.0)
+    objectives = {
+        "waveform": build_objective("waveform"),
+        **{name: build_objective("sum", terms=list(terms((name,), files, ones))) for name in names},
+    }
+    lengths = dict.fromkeys(objectives, 0.0)
+    mixer, size = build_mixers(recipe.data)[0], recipe.trainer.batch_size
+    for step in range(N_WEIGHED):
+        batch = collate(list(enumerate(mixer.batch(range(size * step, size * (step + 1))))))
+        for name, objective in objectives.items():
+            model.zero_grad()
+            objective.compare(LossInputs(model, batch))["loss"].backward()
+            squares = [p.grad.square().sum() for p in model.parameters() if p.grad is not None]
+            lengths[name] += float(torch.stack(squares).sum().sqrt()) / N_WEIGHED
+    return {
+        name: float(f"{lengths['waveform'] / lengths[name] / len(added):.2g}")
+        for added in BRANCHES.values()
+        for name in added
+    }
+
+
+def measured(network: str, runs: Path, speech: Path) -> str:
+    """Both sides of the trunk and its branches, a row each, the best of each column in bold."""
+    _, trunk, csv = NETWORKS[network]
+    entries = read_set(report.HERE / csv, speech, first=FIRST)
+    speakers = n_speakers(entries)
+    models = {"mixture": MIXTURE, "trunk": str(ROOT / trunk)}
+    models |= {branch: str(runs / f"{network}-{branch}" / "last.safetensors") for branch in BRANCHES}
+    kept: dict[str, dict[str, Value]] = {}
+    recognised: dict[str, dict[str, Value]] = {}
+    word_errors = MEASURES["wer"].columns["wer_to_clean"]
+    found: dict[str, dict[str, float]] = {}
+    for name, model in models.items():
+        chosen = system(model, speakers)
+        measures = tuple(measure for measure, _, _ in COLUMNS.values())
+        all_rows = measured_rows(chosen, entries, measures, None, kept)
+        rows = list(track(all_rows, f"measuring {name}", len(entries)))
+        found[name] = {column: statistics(rows, column)["mean"] for column in COLUMNS}
+        heard = measured_rows(chosen, entries[:FIRST_RECOGNISED], ("wer",), None, recognised)
+        rows = list(track(heard, f"recognising {name}", FIRST_RECOGNISED))
+        found[name]["wer"] = statistics(rows, "wer_to_clean", word_errors.weight)["mean"]
+        say(f"{name}: {found[name]}")
+    titles = {column: (title, digits) for column, (_, title, digits) in COLUMNS.items()}
+    titles["wer"] = ("WER to the clean voice's words [%]", 1)
+    table = []
+    for name, values in found.items():
+        row = {network: name}
+        for column, (title, digits) in titles.items():
+            pick = min if column == "wer" else max
+            best = name in BRANCHES and values[column] == pick(found[each][column] for each in BRANCHES)
+            text = f"{values[column]:.{digits}f}"
+            row[title] = f"**{text}**" if best else text
+        table.append(row)
+    return (
+        f"{csv}, the first {len(entries)}, WER on the first {FIRST_RECOGNISED}; the best branch in bold\n\n"
+        + report.table(table)
+    )
+
+
+if __name__ == "__main__":
+    main()
