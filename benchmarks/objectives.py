@@ -9,6 +9,7 @@ there already is only measured. The two networks are made by train_acoustic_mode
 """
 
 import argparse
+import json
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -17,13 +18,16 @@ import report
 import torch
 
 from unmingle.console import say, track
-from unmingle.data.sets import read_set
+from unmingle.data.batch import collate
+from unmingle.data.sets import MixtureEntry, read_set
 from unmingle.evaluation.evaluate import measured_rows, n_speakers, statistics
-from unmingle.evaluation.systems import MIXTURE, system
-from unmingle.metrics import MEASURES, Value
+from unmingle.evaluation.systems import MIXTURE, System, system
+from unmingle.metrics.ratios import best_order
+from unmingle.metrics.recognisers import DEFAULT_RECOGNISER, recogniser
+from unmingle.metrics.recognition import word_errors
 from unmingle.objectives import build_objective
 from unmingle.objectives.loss_inputs import LossInputs
-from unmingle.training.batches import build_mixers, collate
+from unmingle.training.batches import build_mixers
 from unmingle.training.recipe import Recipe, read_recipe
 from unmingle.training.starting import build_parts, initialise_from
 from unmingle.training.trainer import train
@@ -43,7 +47,9 @@ COLUMNS = {
     "stoi": ("stoi", "STOI", 3),
     "pesq_wb": ("pesq", "PESQ", 2),
     "dnsmos_ovrl": ("dnsmos", "DNSMOS", 2),
+    "wer": ("wer", "WER to the clean voice's words [%]", 1),
 }
+CLEAN = "clean"
 
 
 def main() -> None:
@@ -87,7 +93,7 @@ def main() -> None:
             if not (out / "last.safetensors").exists():
                 train(recipe, out, init=ROOT / trunk)
         if not options.only:
-            parts.append(measured(network, options.runs, options.speech))
+            parts.append(table(network, options.runs, options.speech))
             given = ", ".join(f"{name} {weight:g}" for name, weight in weights.items())
             parts.append(f"{options.minutes:g} minutes of processor time each. Weights: waveform 1, {given}.")
     if not options.only:
@@ -129,42 +135,58 @@ def balanced(recipe: Recipe, trunk: Path, files: dict[str, str]) -> dict[str, fl
     }
 
 
-def measured(network: str, runs: Path, speech: Path) -> str:
-    """Both sides of the trunk and its branches, a row each, the best of each column in bold."""
+def table(network: str, runs: Path, speech: Path) -> str:
+    """Both sides of the mixture, the trunk and its branches, a row each; the best branch of a column is bold.
+
+    What a system reaches is kept beside the trainings, and not measured again.
+    """
     _, trunk, csv = NETWORKS[network]
     entries = read_set(report.HERE / csv, speech, first=FIRST)
-    speakers = n_speakers(entries)
-    models = {"mixture": MIXTURE, "trunk": str(ROOT / trunk)}
+    models = {CLEAN: CLEAN, MIXTURE: MIXTURE, "trunk": str(ROOT / trunk)}
     models |= {branch: str(runs / f"{network}-{branch}" / "last.safetensors") for branch in BRANCHES}
-    kept: dict[str, dict[str, Value]] = {}
-    recognised: dict[str, dict[str, Value]] = {}
-    word_errors = MEASURES["wer"].columns["wer_to_clean"]
-    found: dict[str, dict[str, float]] = {}
+    found = {}
     for name, model in models.items():
-        chosen = system(model, speakers)
-        measures = tuple(measure for measure, _, _ in COLUMNS.values())
-        all_rows = measured_rows(chosen, entries, measures, None, kept)
-        rows = list(track(all_rows, f"measuring {name}", len(entries)))
-        found[name] = {column: statistics(rows, column)["mean"] for column in COLUMNS}
-        heard = measured_rows(chosen, entries[:FIRST_RECOGNISED], ("wer",), None, recognised)
-        rows = list(track(heard, f"recognising {name}", FIRST_RECOGNISED))
-        found[name]["wer"] = statistics(rows, "wer_to_clean", word_errors.weight)["mean"]
-        say(f"{name}: {found[name]}")
-    titles = {column: (title, digits) for column, (_, title, digits) in COLUMNS.items()}
-    titles["wer"] = ("WER to the clean voice's words [%]", 1)
-    table = []
+        path = runs / f"{network}-{name}.json"
+        if not path.exists():
+            path.write_text(json.dumps(measured(model, entries)), encoding="utf-8")
+        found[name] = json.loads(path.read_text(encoding="utf-8"))
+    said = found.pop(CLEAN)["words"]
+    n_words = sum(map(len, said))
+    for each in found.values():
+        errors = sum(word_errors(*pair) for pair in zip(each["words"], said, strict=True))
+        each["wer"] = 100 * errors / n_words
+    rows = []
     for name, values in found.items():
         row = {network: name}
-        for column, (title, digits) in titles.items():
+        for column, (_, title, digits) in COLUMNS.items():
             pick = min if column == "wer" else max
-            best = name in BRANCHES and values[column] == pick(found[each][column] for each in BRANCHES)
+            best = name in BRANCHES and values[column] == pick(found[branch][column] for branch in BRANCHES)
             text = f"{values[column]:.{digits}f}"
             row[title] = f"**{text}**" if best else text
-        table.append(row)
-    return (
-        f"{csv}, the first {len(entries)}, WER on the first {FIRST_RECOGNISED}; the best branch in bold\n\n"
-        + report.table(table)
+        rows.append(row)
+    which = (
+        f"the first {FIRST} of {csv}, words of the first {FIRST_RECOGNISED} ({n_words} in the clean voices)"
     )
+    return f"{which}; the best branch in bold:\n\n{report.table(rows)}"
+
+
+def measured(model: str, entries: list[MixtureEntry]) -> dict[str, Any]:
+    """Means of a system's scores, and the words that a recogniser hears in every voice that it returns."""
+    speakers = n_speakers(entries)
+    chosen = System(CLEAN, lambda item: item.sources) if model == CLEAN else system(model, speakers)
+    scores = {}
+    if model != CLEAN:
+        measures = tuple(measure for measure, _, _ in COLUMNS.values() if measure != "wer")
+        rows = measured_rows(chosen, entries, measures, None, {})
+        rows = list(track(rows, f"measuring {model}", len(entries)))
+        scores = {column: statistics(rows, column)["mean"] for column in COLUMNS if column != "wer"}
+    recognise, words = recogniser(DEFAULT_RECOGNISER), []
+    for entry in track(entries[:FIRST_RECOGNISED], f"recognising {model}", FIRST_RECOGNISED):
+        item = entry.read()
+        estimates = chosen.run(item)
+        order = best_order(estimates, item.sources)
+        words += [recognise(estimates[index], item.sample_rate).words for index in order]
+    return {**scores, "words": words}
 
 
 if __name__ == "__main__":
