@@ -12,7 +12,7 @@ whom it heard nothing. Nothing of it ships.
 import csv
 import re
 import time
-from itertools import groupby
+from itertools import groupby, zip_longest
 from pathlib import Path
 
 import frozen_networks
@@ -28,11 +28,13 @@ from unmingle.objectives.recogniser import RATE, STRIDE, AcousticModel, save_aco
 
 TRAIN, HELD_OUT = "librispeech-train-clean-100", "librispeech-test-other"  # where the teacher is asked
 PER_SPEAKER, PER_HELD_OUT = 5, 4  # utterances that the teacher is asked about
-PER_TRANSCRIBED = 8  # utterances whose words are known
+PER_TRANSCRIBED = 16  # utterances whose words are known
 ONE_IN = 10  # speakers of the other corpora is held out
 SILENCE = "SIL"
 LENGTH_S, BATCH = 3.0, 16  # of the pieces in a step
 SNR_DB = (5.0, 40.0)  # of the noise that is added
+LONGEST_GAP_S = 0.12  # of silence that is cut into a piece
+CHANGE = 2.0  # what another phone than that of the frame before costs [nats]
 KEEP_S = 60.0  # how often labels are written
 
 Labelled = list[tuple[np.ndarray, np.ndarray]]  # samples and a phone per 10 ms of each utterance
@@ -97,7 +99,9 @@ def which_set(name: str) -> str:
 
 
 def chosen(speech: Path, said: dict[str, str]) -> list[Path]:
-    """The first utterances of every speaker of the teacher's corpora, and of those with a transcript."""
+    """The first utterances of every speaker of the teacher's corpora, and of those with a transcript, in
+    turns.
+    """
     by_corpus: dict[str, dict[str, list[Path]]] = {HELD_OUT: {}, "": {}, TRAIN: {}}
     with (speech / "utterances.csv").open(encoding="utf-8") as file:
         for row in csv.DictReader(file):
@@ -109,8 +113,9 @@ def chosen(speech: Path, said: dict[str, str]) -> list[Path]:
     return [
         path
         for corpus, speakers in by_corpus.items()
-        for paths in speakers.values()
-        for path in paths[: counts[corpus]]
+        for turn in zip_longest(*(paths[: counts[corpus]] for paths in speakers.values()))
+        for path in turn
+        if path is not None
     ]
 
 
@@ -178,7 +183,7 @@ def align(
 
 
 def train(model: AcousticModel, utterances: Labelled, minutes: float) -> int:
-    """Cross-entropy of the labels on pieces in white noise; the number of steps."""
+    """Cross-entropy of the labels on pieces in white noise with gaps; the number of steps."""
     rng, n_frames = np.random.default_rng(0), round(LENGTH_S * 100)
     weights = np.array([len(labels) for _, labels in utterances], float)
     weights /= weights.sum()
@@ -190,7 +195,7 @@ def train(model: AcousticModel, utterances: Labelled, minutes: float) -> int:
             start = int(rng.integers(max(1, len(labels) - n_frames)))
             piece = samples[160 * start : 160 * (start + n_frames) + 240]
             noise = rng.standard_normal(len(piece)) * np.sqrt(np.mean(piece**2) + 1e-12)
-            piece = piece + 10 ** (-rng.uniform(*SNR_DB) / 20) * noise
+            piece = with_gaps(piece + 10 ** (-rng.uniform(*SNR_DB) / 20) * noise, rng)
             pieces.append(np.pad(piece, (0, 160 * n_frames + 240 - len(piece))))
             whole = labels[start : start + n_frames].astype(np.int64)
             targets.append(np.pad(whole, (0, n_frames - len(whole)), constant_values=-100)[::STRIDE])
@@ -201,17 +206,48 @@ def train(model: AcousticModel, utterances: Labelled, minutes: float) -> int:
     return frozen_networks.minimise(model, loss, minutes)
 
 
+def with_gaps(samples: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """Two bands, each up to a sixth of the octaves from 0.1 to 8 kHz, and two moments are taken out."""
+    spectrum = np.fft.rfft(samples)
+    for start, width in zip(rng.random(2), rng.random(2) / 6, strict=True):
+        low, high = (int(len(spectrum) * 80 ** (min(at, 1) - 1)) for at in (start, start + width))
+        spectrum[low:high] = 0
+    found = np.fft.irfft(spectrum, len(samples))
+    for start in rng.integers(len(found), size=2):
+        found[start : start + rng.integers(round(LONGEST_GAP_S * RATE))] = 0
+    return found
+
+
 @torch.no_grad()
 def measured(model: AcousticModel, utterances: Labelled) -> tuple[float, float]:
-    """Share of frames, and of phones in their order (silence left out), that differ from the labels."""
+    """Share of frames, and of phones in their order (silence left out), that differ from the labels; phones
+    are those of the likeliest path on which a change costs `CHANGE`.
+    """
     wrong = frames = errors = phones = 0
     for samples, labels in utterances:
-        heard = model(torch.from_numpy(samples)[None]).argmax(-1)[0].numpy()
+        scores = model(torch.from_numpy(samples)[None])[0].log_softmax(-1).numpy()
+        heard = scores.argmax(-1)
         said = labels[::STRIDE][: len(heard)]
         wrong, frames = wrong + int((heard[: len(said)] != said).sum()), frames + len(said)
-        in_order = [[str(phone) for phone, _ in groupby(each) if phone] for each in (heard, said)]
+        in_order = [
+            [str(phone) for phone, _ in groupby(each) if phone] for each in (likeliest_path(scores), said)
+        ]
         errors, phones = errors + word_errors(*in_order), phones + len(in_order[1])
     return wrong / frames, errors / phones
+
+
+def likeliest_path(scores: np.ndarray) -> np.ndarray:
+    """One phone per frame `(N,)` of logarithmic probabilities `(N, P)`, where every change costs `CHANGE`."""
+    total, came_from = scores[0], []
+    for frame in scores[1:]:
+        best = int(total.argmax())
+        stays = total >= total[best] - CHANGE
+        came_from.append(np.where(stays, np.arange(len(total)), best))
+        total = np.where(stays, total, total[best] - CHANGE) + frame
+    path = [int(total.argmax())]
+    for before in reversed(came_from):
+        path.append(int(before[path[-1]]))
+    return np.array(path[::-1])
 
 
 if __name__ == "__main__":
