@@ -40,7 +40,7 @@ NETWORKS = {
 }
 BRANCHES = {"waveform": (), "listener": ("stoi", "pesq-proxy"), "machine": ("recogniser",)}
 DATA = {"speech": "utterances.csv", "noise": "noises.csv"}
-FIRST, FIRST_RECOGNISED = 40, 10  # mixtures that are measured, and whose words are recognised
+FIRST = 40  # mixtures that are measured
 N_WEIGHED = 8  # batches in which gradients are compared
 COLUMNS = {
     "si_sdri": ("si-sdr", "SI-SDRi [dB]", 2),
@@ -164,9 +164,7 @@ def table(network: str, runs: Path, speech: Path) -> str:
             text = f"{values[column]:.{digits}f}"
             row[title] = f"**{text}**" if best else text
         rows.append(row)
-    which = (
-        f"the first {FIRST} of {csv}, words of the first {FIRST_RECOGNISED} ({n_words} in the clean voices)"
-    )
+    which = f"the first {FIRST} of {csv}, {n_words} words in the clean voices"
     return f"{which}; the best branch in bold:\n\n{report.table(rows)}"
 
 
@@ -181,7 +179,7 @@ def measured(model: str, entries: list[MixtureEntry]) -> dict[str, Any]:
         rows = list(track(rows, f"measuring {model}", len(entries)))
         scores = {column: statistics(rows, column)["mean"] for column in COLUMNS if column != "wer"}
     recognise, words = recogniser(DEFAULT_RECOGNISER), []
-    for entry in track(entries[:FIRST_RECOGNISED], f"recognising {model}", FIRST_RECOGNISED):
+    for entry in track(entries, f"recognising {model}", len(entries)):
         item = entry.read()
         estimates = chosen.run(item)
         order = best_order(estimates, item.sources)

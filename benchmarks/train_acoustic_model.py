@@ -33,7 +33,6 @@ ONE_IN = 10  # speakers of the other corpora is held out
 SILENCE = "SIL"
 LENGTH_S, BATCH = 3.0, 16  # of the pieces in a step
 SNR_DB = (5.0, 40.0)  # of the noise that is added
-LONGEST_GAP_S = 0.12  # of silence that is cut into a piece
 CHANGE = 2.0  # what another phone than that of the frame before costs [nats]
 KEEP_S = 60.0  # how often labels are written
 
@@ -183,7 +182,7 @@ def align(
 
 
 def train(model: AcousticModel, utterances: Labelled, minutes: float) -> int:
-    """Cross-entropy of the labels on pieces in white noise with gaps; the number of steps."""
+    """Cross-entropy of the labels on pieces in white noise; the number of steps."""
     rng, n_frames = np.random.default_rng(0), round(LENGTH_S * 100)
     weights = np.array([len(labels) for _, labels in utterances], float)
     weights /= weights.sum()
@@ -195,7 +194,7 @@ def train(model: AcousticModel, utterances: Labelled, minutes: float) -> int:
             start = int(rng.integers(max(1, len(labels) - n_frames)))
             piece = samples[160 * start : 160 * (start + n_frames) + 240]
             noise = rng.standard_normal(len(piece)) * np.sqrt(np.mean(piece**2) + 1e-12)
-            piece = with_gaps(piece + 10 ** (-rng.uniform(*SNR_DB) / 20) * noise, rng)
+            piece = piece + 10 ** (-rng.uniform(*SNR_DB) / 20) * noise
             pieces.append(np.pad(piece, (0, 160 * n_frames + 240 - len(piece))))
             whole = labels[start : start + n_frames].astype(np.int64)
             targets.append(np.pad(whole, (0, n_frames - len(whole)), constant_values=-100)[::STRIDE])
@@ -204,18 +203,6 @@ def train(model: AcousticModel, utterances: Labelled, minutes: float) -> int:
         return functional.cross_entropy(scores.mT, target, ignore_index=-100, label_smoothing=0.1)
 
     return frozen_networks.minimise(model, loss, minutes)
-
-
-def with_gaps(samples: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """Two bands, each up to a sixth of the octaves from 0.1 to 8 kHz, and two moments are taken out."""
-    spectrum = np.fft.rfft(samples)
-    for start, width in zip(rng.random(2), rng.random(2) / 6, strict=True):
-        low, high = (int(len(spectrum) * 80 ** (min(at, 1) - 1)) for at in (start, start + width))
-        spectrum[low:high] = 0
-    found = np.fft.irfft(spectrum, len(samples))
-    for start in rng.integers(len(found), size=2):
-        found[start : start + rng.integers(round(LONGEST_GAP_S * RATE))] = 0
-    return found
 
 
 @torch.no_grad()
