@@ -14,6 +14,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import report
 import torch
 
@@ -41,6 +42,7 @@ NETWORKS = {
 BRANCHES = {"waveform": (), "listener": ("stoi", "pesq-proxy"), "machine": ("recogniser",)}
 DATA = {"speech": "utterances.csv", "noise": "noises.csv"}
 FIRST = 40  # mixtures that are measured
+N_DRAWN = 10_000  # times that voices are drawn anew for an interval
 N_WEIGHED = 8  # batches in which gradients are compared
 COLUMNS = {
     "si_sdri": ("si-sdr", "SI-SDRi [dB]", 2),
@@ -61,7 +63,7 @@ def main() -> None:
     parser.add_argument("--acoustic", type=Path, required=True, help="weights of the acoustic model")
     parser.add_argument("--proxy", type=Path, required=True, help="weights of the PESQ proxy")
     parser.add_argument("--runs", type=Path, required=True, help="folder for the trainings")
-    parser.add_argument("--minutes", type=float, default=8.0, help="of processor time, for each branch")
+    parser.add_argument("--minutes", type=float, default=5.0, help="of processor time, for each branch")
     parser.add_argument("--networks", nargs="*", choices=list(NETWORKS), default=["enhancer"])
     parser.add_argument("--only", choices=list(BRANCHES), help="train this branch, and measure nothing")
     options = parser.parse_args()
@@ -151,10 +153,13 @@ def table(network: str, runs: Path, speech: Path) -> str:
             path.write_text(json.dumps(measured(model, entries)), encoding="utf-8")
         found[name] = json.loads(path.read_text(encoding="utf-8"))
     said = found.pop(CLEAN)["words"]
-    n_words = sum(map(len, said))
-    for each in found.values():
-        errors = sum(word_errors(*pair) for pair in zip(each["words"], said, strict=True))
-        each["wer"] = 100 * errors / n_words
+    counts = np.array([len(words) for words in said])
+    errors = {
+        name: np.array([word_errors(*pair) for pair in zip(each["words"], said, strict=True)])
+        for name, each in found.items()
+    }
+    for name, each in found.items():
+        each["wer"] = 100 * errors[name].sum() / counts.sum()
     rows = []
     for name, values in found.items():
         row = {network: name}
@@ -164,8 +169,19 @@ def table(network: str, runs: Path, speech: Path) -> str:
             text = f"{values[column]:.{digits}f}"
             row[title] = f"**{text}**" if best else text
         rows.append(row)
-    which = f"the first {FIRST} of {csv}, {n_words} words in the clean voices"
-    return f"{which}; the best branch in bold:\n\n{report.table(rows)}"
+    drawn = np.random.default_rng(0).integers(len(counts), size=(N_DRAWN, len(counts)))
+    compared = []
+    for other in ("waveform", "listener", MIXTURE):
+        points = 100 * (errors["machine"] - errors[other])[drawn].sum(1) / counts[drawn].sum(1)
+        low, middle, high = np.percentile(points, [2.5, 50, 97.5])
+        compared.append(f"{other} {middle:+.1f} ({low:+.1f} to {high:+.1f})")
+    return "\n\n".join(
+        [
+            f"The first {FIRST} of {csv}, {counts.sum()} words in the clean voices; the best branch in bold:",
+            report.table(rows),
+            f"WER of machine less that of {', '.join(compared)}, with 95 % intervals over voices.",
+        ]
+    )
 
 
 def measured(model: str, entries: list[MixtureEntry]) -> dict[str, Any]:
