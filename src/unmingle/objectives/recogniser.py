@@ -1,35 +1,19 @@
 """Distance between an estimate and a source as a recogniser sees them."""
 
-import json
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
-from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
 from torch import Tensor, nn
 from torch.nn import functional
 
-from unmingle.errors import InputError
 from unmingle.layers.resample import resample
+from unmingle.objectives.frozen import N_BANDS, RATE, MelPower, load_frozen, save_frozen
 from unmingle.objectives.loss_inputs import LossInputs
 
 FORMAT = "unmingle-acoustic-1"
-RATE = 16_000  # [Hz]
-WINDOW, HOP, N_FFT = 400, 160, 512
-N_BANDS = 64
 FLOOR = 1e-5  # of the mean power: what is 50 dB below it counts as nothing
 STRIDE = 2  # bands to features: one per 20 ms
-
-
-def mel_filters() -> Tensor:
-    """Triangular filters `(64, 257)` up to 8 kHz, equally wide in mel."""
-    edges = np.linspace(0, 1127 * np.log1p(RATE / 2 / 700), N_BANDS + 2)
-    at = 1127 * np.log1p(np.fft.rfftfreq(N_FFT, 1 / RATE) / 700)
-    width = edges[1]
-    rise, fall = (at - edges[:-2, None]) / width, (edges[2:, None] - at) / width
-    return torch.from_numpy(np.minimum(rise, fall).clip(0)).float()
 
 
 class Block(nn.Module):
@@ -56,14 +40,10 @@ class AcousticModel(nn.Module):
         channels, n_blocks: size.
     """
 
-    filters: Tensor
-    window: Tensor
-
     def __init__(self, *, n_phones: int, channels: int = 160, n_blocks: int = 5) -> None:
         super().__init__()
         self.config = {"n_phones": n_phones, "channels": channels, "n_blocks": n_blocks}
-        self.register_buffer("filters", mel_filters(), persistent=False)
-        self.register_buffer("window", torch.hann_window(WINDOW), persistent=False)
+        self.power = MelPower()
         self.begin = nn.Conv1d(N_BANDS, channels, 5, stride=STRIDE, padding=2)
         self.blocks = nn.ModuleList(Block(channels, 1 + index % 3) for index in range(n_blocks))
         self.end = nn.Linear(channels, n_phones)
@@ -72,11 +52,9 @@ class AcousticModel(nn.Module):
         """Logarithmic mel bands of `(B, T)` at 16 kHz, each without its mean: `(B, 64, N)`, a frame every 10
         ms, the first from the first sample on.
         """
-        padded = functional.pad(samples, (0, max(0, WINDOW - samples.shape[-1])))
-        frames = padded.unfold(-1, WINDOW, HOP) * self.window
-        power = torch.view_as_real(torch.fft.rfft(frames, N_FFT)).square().sum(-1) @ self.filters.mT
+        power = self.power(samples)
         floor = FLOOR * power.mean((1, 2), keepdim=True) + 1e-20
-        logarithm = (power + floor).log().mT
+        logarithm = (power + floor).log()
         return (logarithm - logarithm.mean(-1, keepdim=True)) / 3
 
     def features(self, samples: Tensor) -> list[Tensor]:
@@ -97,26 +75,12 @@ def save_acoustic_model(
     path: Path, model: AcousticModel, phones: list[str], training: dict[str, Any]
 ) -> None:
     """Write weights, the names of the phones and training's account of itself, as safetensors."""
-    header = {"format": FORMAT, "config": model.config, "phones": phones, "training": training}
-    state = {key: value.contiguous() for key, value in model.state_dict().items()}
-    save_file(state, path, {key: json.dumps(value) for key, value in header.items()})
+    save_frozen(path, model, format=FORMAT, config=model.config, phones=phones, training=training)
 
 
 def load_acoustic_model(path: str | Path) -> AcousticModel:
     """The frozen network of a file that `save_acoustic_model` wrote; InputError if it is none."""
-    try:
-        with safe_open(path, "pt") as file:
-            header = {key: json.loads(value) for key, value in (file.metadata() or {}).items()}
-            state = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
-    except (SafetensorError, OSError, json.JSONDecodeError) as error:
-        reason = f"not an acoustic model ({error})"
-        raise InputError(f"{path}: {reason}; make one with benchmarks/train_acoustic_model.py") from None
-    if header.get("format") != FORMAT:
-        reason = f"not an acoustic model of format {FORMAT}"
-        raise InputError(f"{path}: {reason}; make one with benchmarks/train_acoustic_model.py")
-    model = AcousticModel(**header["config"])
-    model.load_state_dict(state)
-    return model.requires_grad_(False)
+    return load_frozen(path, AcousticModel, "an acoustic model", FORMAT, "train_acoustic_model.py")
 
 
 def distance(estimates: list[Tensor], references: list[Tensor]) -> Tensor:

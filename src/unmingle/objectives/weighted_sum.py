@@ -12,6 +12,7 @@ from unmingle.objectives.loss_inputs import LossInputs
 from unmingle.objectives.magnitude_phase import MagnitudeAndPhase
 from unmingle.objectives.multi_resolution import MultiResolutionSTFT
 from unmingle.objectives.noise_huber import NoiseHuber
+from unmingle.objectives.pesq_proxy import PESQProxy
 from unmingle.objectives.pit import WaveformPIT, best_permutation, given_order, si_sdr_improvement
 from unmingle.objectives.projection import ProjectionLoss
 from unmingle.objectives.recogniser import Recogniser
@@ -46,6 +47,7 @@ TERMS: dict[str, type[nn.Module]] = {
     "multi-resolution-stft": MultiResolutionSTFT,
     "noise-huber": NoiseHuber,
     "noise-weighted-mse": NoiseWeightedMSE,
+    "pesq-proxy": PESQProxy,
     "projection": ProjectionLoss,
     "recogniser": Recogniser,
     "ssim": SSIM,
