@@ -56,7 +56,7 @@ def weights(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFac
         "conv-tasnet": {**CAUSAL_CONV, "kernel_size": 16},
         "band-split": CAUSAL_BANDS,
         "erb-unet": ERB,
-        "upit": SPECTRAL,
+        "upit": {**SPECTRAL, "ahead": 2},
     }
     model = build(request.param, **arguments[request.param])
     recipe = {"data": {"corpora": [], "speech": "none"}}

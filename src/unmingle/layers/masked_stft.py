@@ -65,7 +65,7 @@ class MaskedSTFT(nn.Module):
         n_frames = masks.shape[-1]
         if not past:
             return masks[..., self.ahead :], spectrum[..., : n_frames - self.ahead]
-        longer = torch.cat([past[0].read(*spectrum.shape[1:3], self.ahead), spectrum], -1)
+        longer = torch.cat([past[0].read(2, self.stft.n_bins, self.ahead), spectrum], -1)
         past[0].write(longer[..., n_frames:])
         return masks, longer[..., :n_frames]
 
