@@ -2,6 +2,7 @@
 
 from collections import defaultdict
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from functools import lru_cache
 
 import numpy as np
@@ -12,6 +13,21 @@ from unmingle.data.corpora import Corpus
 from unmingle.data.mixture import Mixture
 
 TONE = "tone"  # the kind of noise that is made, not recorded
+
+
+@dataclass(frozen=True)
+class Altered:
+    """How far noises are altered."""
+
+    at_once: int = 3
+    below_db: float = 12.0  # by up to this, the second and third are softer than the first
+    speed: tuple[float, float] = (0.6, 1.7)
+    tilt_db: float = 12.0
+    p_backwards: float = 0.4
+    p_stationary: float = 0.15
+
+
+ALTERED = Altered()
 
 # Which source it is, the noise after the voices, and its samples (T,), to what reaches the microphones (C, T)
 # and what of that is the source's reference (T,).
@@ -49,6 +65,15 @@ def tilt(samples: np.ndarray, rng: np.random.Generator, max_db: float) -> np.nda
     curve_db = knots @ _hats(n_fft // 2 + 1)
     shaped = fft.irfft(fft.rfft(samples, n_fft) * np.exp(curve_db * np.float32(np.log(10) / 20)), n_fft)
     return shaped[: len(samples)]
+
+
+def stationary(samples: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """Noise with the spectrum of `samples`, whose phases are drawn anew: what happened in them is spread over
+    their whole length.
+    """
+    spectrum = fft.rfft(samples)
+    turned = spectrum * np.exp(2j * np.pi * rng.random(len(spectrum))).astype(np.complex64)
+    return fft.irfft(turned, len(samples))
 
 
 @lru_cache(maxsize=4)
@@ -116,6 +141,9 @@ class Mixer:
         p_noise, snr_db: share of mixtures with noise, and its range below the voices [dB].
         kinds: of noise, each drawn as often as the others; all that `noise` has unless given. "tone" is made:
             a sine of `tone_hz` [Hz].
+        p_altered: share of noises that are altered, for one that is to meet others than there are recordings
+            of: up to three passages of any kinds at once, each of which may be backwards, much faster or
+            slower, coloured, or stationary (see `ALTERED`).
         p_room, t60_s: share of mixtures in a room, and the range of its reverberation time [s].
         dry: what the room adds to a voice is noise, not voice.
         weights: how often each corpus is drawn, relative to the others; a corpus that is not named counts by
@@ -141,6 +169,7 @@ class Mixer:
         snr_db: tuple[float, float] = (5.0, 25.0),
         kinds: Sequence[str] = (),
         tone_hz: tuple[float, float] = (750.0, 3000.0),
+        p_altered: float = 0.0,
         p_room: float = 0.0,
         t60_s: tuple[float, float] = (0.1, 0.5),
         dry: bool = False,
@@ -167,6 +196,7 @@ class Mixer:
         self.length = round(length_s * speech.sample_rate)
         self._p_absent = shares_absent(p_fewer, n_src)
         self.p_partial, self.p_noise, self.p_room = p_partial, p_noise, p_room
+        self.p_altered = p_altered
         self.level_db, self.difference_db, self.speed, self.tilt_db = level_db, difference_db, speed, tilt_db
         self.snr_db, self.tone_hz, self.t60_s, self.dry = snr_db, tone_hz, t60_s, dry
         by_corpus: dict[str, dict[str, list[int]]] = defaultdict(lambda: defaultdict(list))
@@ -274,6 +304,24 @@ class Mixer:
         return samples
 
     def _noise(self, rng: np.random.Generator) -> np.ndarray:
+        if self.p_altered and rng.random() < self.p_altered:
+            return self._altered(rng)
+        return self._passage(rng, self.speed, self.tilt_db)
+
+    def _altered(self, rng: np.random.Generator) -> np.ndarray:
+        """Passages of noise as no recording has them, one or several at once."""
+        noise = np.zeros(self.length, dtype=np.float32)
+        for place in range(int(rng.integers(1, ALTERED.at_once + 1))):
+            passage = self._passage(rng, ALTERED.speed, ALTERED.tilt_db)
+            if rng.random() < ALTERED.p_backwards:
+                passage = passage[::-1]
+            if rng.random() < ALTERED.p_stationary:
+                passage = stationary(passage, rng)
+            noise += at_level(passage, -rng.uniform(0, ALTERED.below_db) if place else 0.0)
+        return noise
+
+    def _passage(self, rng: np.random.Generator, speed: tuple[float, float], tilt_db: float) -> np.ndarray:
+        """A random passage of a random kind of noise, faster or slower, and coloured."""
         kind = self._kinds[int(rng.integers(len(self._kinds)))]
         if kind == TONE:
             turns = (
@@ -281,11 +329,11 @@ class Mixer:
             )
             return np.sin(2 * np.pi * turns).astype(np.float32)
         assert self.noise is not None
-        noise = self._sped(self.noise, int(rng.choice(self._of_kind[kind])), rng)
-        return tilt(noise, rng, self.tilt_db) if self.tilt_db else noise
+        noise = self._sped(self.noise, int(rng.choice(self._of_kind[kind])), rng, speed)
+        return tilt(noise, rng, tilt_db) if tilt_db else noise
 
     def _voice(self, file: int, rng: np.random.Generator, partial: bool) -> np.ndarray:
-        voice = self._sped(self.speech, file, rng)
+        voice = self._sped(self.speech, file, rng, self.speed)
         if partial:
             # The voice is active in one stretch of 20 to 80 % of the time.
             keep = int(self.length * rng.uniform(0.2, 0.8))
@@ -294,10 +342,12 @@ class Mixer:
             voice[start + keep :] = 0
         return tilt(voice, rng, self.tilt_db) if self.tilt_db else voice
 
-    def _sped(self, corpus: Corpus, file: int, rng: np.random.Generator) -> np.ndarray:
+    def _sped(
+        self, corpus: Corpus, file: int, rng: np.random.Generator, speed: tuple[float, float]
+    ) -> np.ndarray:
         """A random passage of a file, faster or slower, which also moves its pitch."""
-        speed = rng.uniform(*self.speed)
-        samples = self._cut(corpus, file, int(self.length * speed) + 1, rng)
-        if speed != 1:
-            samples = soxr.resample(samples, speed, 1.0, quality="LQ")
+        factor = rng.uniform(*speed)
+        samples = self._cut(corpus, file, int(self.length * factor) + 1, rng)
+        if factor != 1:
+            samples = soxr.resample(samples, factor, 1.0, quality="LQ")
         return np.pad(samples[: self.length], (0, max(0, self.length - len(samples))))

@@ -101,6 +101,7 @@ class DataRecipe:
     snr_db: Pair = field(default_factory=lambda: [5.0, 25.0])
     kinds: list[str] = field(default_factory=list)
     tone_hz: Tones = field(default_factory=lambda: [750.0, 3000.0])
+    p_altered: Share = 0.0
     p_room: Share = 0.0
     t60_s: Seconds = field(default_factory=lambda: [0.1, 0.5])
     dry: bool = False
@@ -193,5 +194,5 @@ class DataRecipe:
     def drawing(self) -> dict[str, Any]:
         """The arguments of `Mixer` that stand here under the same names."""
         keys = ["n_src", "p_fewer", "p_partial", "level_db", "difference_db", "speed", "tilt_db"]
-        keys += ["p_noise", "snr_db", "kinds", "tone_hz", "p_room", "t60_s", "dry", "weights"]
+        keys += ["p_noise", "snr_db", "kinds", "tone_hz", "p_altered", "p_room", "t60_s", "dry", "weights"]
         return {key: getattr(self, key) for key in keys}
