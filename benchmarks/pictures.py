@@ -19,9 +19,9 @@ import unmingle
 from unmingle.catalog import cards
 from unmingle.evaluation.oracles import HOP_S, ORACLES, OVERLAP
 from unmingle.evaluation.plots import plot_filters
-from unmingle.heads import stft
 from unmingle.metrics.ratios import best_order
 from unmingle.results.pictures import magnitude_shares, new_figure
+from unmingle.spectrogram import stft
 
 PICTURES = report.HERE.parent / "docs/pictures"
 SAMPLE_RATE = 8_000

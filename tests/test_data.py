@@ -9,7 +9,7 @@ import pytest
 import soundfile
 
 from unmingle.data.corpora import Corpus, Utterance, check_splits, read_recordings
-from unmingle.data.mixer import Mixer, level_db
+from unmingle.data.mixer import Mixer, level_db, stationary
 from unmingle.data.recipe import DataRecipe
 from unmingle.data.sets import read_set, write_set
 from unmingle.errors import InputError
@@ -126,6 +126,27 @@ def test_levels_are_as_asked(corpus: Corpus) -> None:
         assert level_db(item.sources[0]) == pytest.approx(-30, abs=0.01)
         assert -34.01 <= level_db(item.sources[1]) <= -29.99
         assert level_db(item.noise) == pytest.approx(-40, abs=0.01)
+
+
+def test_altered_noises_are_drawn_by_seed_and_as_loud_as_asked(corpus: Corpus) -> None:
+    settings = {"n_items": 12, "length_s": 1.0, "n_src": 1, "p_noise": 1.0, "snr_db": (10, 10)}
+    plain, altered = (
+        Mixer(corpus, corpus, seed=4, level_db=(-30, -30), p_altered=share, **settings) for share in (0, 1)
+    )
+    again = Mixer(corpus, corpus, seed=4, level_db=(-30, -30), p_altered=1, **settings)
+    for i in range(12):
+        assert np.array_equal(altered[i].noise, again[i].noise)
+        assert not np.array_equal(altered[i].noise, plain[i].noise)
+        assert level_db(altered[i].noise) == pytest.approx(-40, abs=0.01)
+
+
+def test_stationary_noise_keeps_the_spectrum_and_spreads_what_happens() -> None:
+    click = np.zeros(4000, np.float32)
+    click[100:110] = 1
+    spread = stationary(click, np.random.default_rng(1))
+    inner = slice(1, -1)  # the first and last bin have no phase
+    assert np.allclose(np.abs(np.fft.rfft(spread))[inner], np.abs(np.fft.rfft(click))[inner], atol=1e-3)
+    assert np.abs(spread).max() < 0.3
 
 
 def test_voices_of_a_mixture_are_two_speakers_of_one_corpus(corpus: Corpus) -> None:

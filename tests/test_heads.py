@@ -12,6 +12,7 @@ import yaml
 from scipy.cluster.vq import kmeans2
 
 from unmingle import catalog
+from unmingle.beamforming import beamform
 from unmingle.catalog import Card
 from unmingle.data.batch import Batch
 from unmingle.errors import UsageError
@@ -21,10 +22,8 @@ from unmingle.heads import (
     MOST_SPEAKERS,
     N_POINTS,
     cluster_masks,
-    inverse_stft,
     loud_bins,
     one_and_rest,
-    stft,
 )
 from unmingle.inference.arrays import separate
 from unmingle.inference.files import separate_file
@@ -34,6 +33,7 @@ from unmingle.objectives.clustering import DeepClusteringObjective
 from unmingle.runtime import loading
 from unmingle.runtime.loading import load
 from unmingle.runtime.separator import Separator
+from unmingle.spectrogram import inverse_stft, stft
 from unmingle.training.export import to_onnx
 
 RATE, N_FFT, HOP = 8_000, 256, 64
@@ -78,6 +78,15 @@ def separator(
     return cls(
         lambda mixture: [infer(mixture)], card=Card(head, "toy", facts, 0, 0, None), backend="onnxruntime"
     )
+
+
+def test_estimates_of_several_microphones_are_the_mean_of_the_networks_and_a_beamformers() -> None:
+    sources, mixture = voices(2), np.stack([noise(16_000, seed=seed) for seed in range(3)])
+    mixture[0] = sources.sum(axis=0)[:16_000]
+    estimates = sources[:, :16_000] * np.float32(0.9)
+    found = HEADS["mvdr"](lambda _: estimates[None], mixture, 2)
+    assert np.allclose(2 * found - estimates, beamform("mvdr", mixture, estimates, most=2.0), atol=1e-6)
+    assert np.array_equal(HEADS["mvdr"](lambda _: estimates[None], mixture[:1], 2), estimates)
 
 
 @pytest.mark.parametrize("length", [1, 255, 16_001])

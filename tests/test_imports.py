@@ -14,8 +14,8 @@ from unmingle.models import MODELS
 
 ROOT = Path(unmingle.__file__).parent
 LAYERS = [
-    "errors console",
-    "facts metrics",
+    "errors console spectrogram",
+    "beamforming facts metrics",
     "catalog heads layers media",
     "models results",
     "weights_file",

@@ -12,10 +12,10 @@ from torchmetrics.functional.audio import scale_invariant_signal_distortion_rati
 
 from unmingle.errors import Undefined, UsageError
 from unmingle.evaluation.oracles import ORACLES, oracle
-from unmingle.heads import inverse_stft, stft
 from unmingle.metrics import ALL, MEASURES, Measure, Score, Signals, Value, choose, measure, of_mixture
 from unmingle.metrics.listening import dnsmos, pesq, stoi
 from unmingle.metrics.ratios import best_order, sdr_sir_sar, si_sdr, snr
+from unmingle.spectrogram import inverse_stft, stft
 
 RATE = 16_000
 

@@ -6,13 +6,16 @@ from collections.abc import Callable
 
 import numpy as np
 
+from unmingle.beamforming import beamform
 from unmingle.facts import MOST_SPEAKERS
+from unmingle.spectrogram import inverse_stft, stft
 
 SILENT_DB = 40.0  # bins this far below the loudest one belong to nobody
 FRAMES_PER_WINDOW = 4  # of the spectrogram that is clustered
 
 # Of k-means: points that centres are found on, starts, most rounds of each.
 N_POINTS, N_RESTARTS, N_ROUNDS, SEED = 10_000, 5, 50, 0
+MOST_LOUDER = 2.0  # by so much, a beamformer's frame may be louder than the estimate's
 SHARPNESS = 2.0  # of soft masks; the best of 2, 5 and 10 on the first 60 mixtures of valid-2mix
 TINY = 1e-30
 
@@ -72,37 +75,26 @@ def one_and_rest(infer: Infer, mixture: np.ndarray, n_src: int | None) -> np.nda
     return np.stack([*voices[: n - 1], rests[n - 1]]) if n else np.zeros((0, mixture.shape[1]), np.float32)
 
 
+def with_mvdr(infer: Infer, mixture: np.ndarray, n_src: int | None) -> np.ndarray:
+    """The network outputs estimates at the first of several microphones, from which a beamformer has its
+    masks. The mean of both is more like the voices than either: what masks leave of the others, and what a
+    linear filter leaves of them, is not the same.
+
+    `(C, T)` → `(n_src, T)`; at one microphone the network's estimates.
+    """
+    estimates = no_head(infer, mixture, n_src)
+    if len(mixture) == 1:
+        return estimates
+    return (estimates + beamform("mvdr", mixture, estimates, most=MOST_LOUDER)) / 2
+
+
 HEADS: dict[str, Head] = {
     "": no_head,
     "k-means": k_means,
     "soft-k-means": soft_k_means,
     "one-and-rest": one_and_rest,
+    "mvdr": with_mvdr,
 }
-
-
-def stft(samples: np.ndarray, n_fft: int, hop: int) -> np.ndarray:
-    """Complex spectrum `(…, F, N)` of `(…, T)`, equal to `layers.stft.STFT`, whose padding it shares."""
-    padded = np.pad(samples, [(0, 0)] * (samples.ndim - 1) + [(n_fft - hop, n_fft - 1)])
-    frames = np.lib.stride_tricks.sliding_window_view(padded, n_fft, axis=-1)[..., ::hop, :]
-    return np.swapaxes(np.fft.rfft(frames * _window(n_fft)), -1, -2) / n_fft**0.5
-
-
-def inverse_stft(spectrum: np.ndarray, hop: int, length: int) -> np.ndarray:
-    """`(…, F, N)` → `(…, length)` float32; `length` is that of the signal that was analysed [samples]."""
-    n_fft, n_frames = 2 * (spectrum.shape[-2] - 1), spectrum.shape[-1]
-    frames = (
-        np.fft.irfft(np.swapaxes(spectrum, -1, -2), n_fft) * _window(n_fft) * (n_fft**0.5 / (n_fft / hop / 2))
-    )
-    parts = frames.reshape(*frames.shape[:-1], n_fft // hop, hop)
-    samples = np.zeros((*spectrum.shape[:-2], n_frames + n_fft // hop - 1, hop), np.float32)
-    for part in range(n_fft // hop):  # the same part of all frames lies side by side, without overlap
-        samples[..., part : part + n_frames, :] += parts[..., part, :]
-    start = n_fft - hop
-    return samples.reshape(*spectrum.shape[:-2], -1)[..., start : start + length]
-
-
-def _window(n_fft: int) -> np.ndarray:
-    return np.sqrt(0.5 - 0.5 * np.cos(2 * np.pi * np.arange(n_fft) / n_fft)).astype(np.float32)
 
 
 def spectrum_of(embeddings: np.ndarray, mixture: np.ndarray) -> np.ndarray:

@@ -94,7 +94,7 @@ class FaceMixer(Mixer):
                 corpus, file = self.unseen, int(rng.integers(len(self.unseen)))
             else:
                 corpus, file = self.speech, int(rng.choice(people[further.pop()]))
-            voice = self._sped(corpus, file, rng)
+            voice = self._sped(corpus, file, rng, self.speed)
             noise += placed(tilt(voice, rng, self.tilt_db) if self.tilt_db else voice)[1]
         if self._kinds and rng.random() < self.p_noise:
             noise += at_level(self._noise(rng), loudest_db - rng.uniform(*self.snr_db))

@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 import numpy as np
 
-from unmingle.heads import inverse_stft, stft
+from unmingle.spectrogram import inverse_stft, stft
 
 HOP_S = 0.008
 OVERLAP = 4  # frames of 32 ms

@@ -5,11 +5,11 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from unmingle.beamforming import BEAMFORMERS, beamform
 from unmingle.catalog import check, count_text, offered
 from unmingle.data.mixture import Mixture
 from unmingle.errors import UsageError
 from unmingle.evaluation.baselines import BASELINES, baseline
-from unmingle.evaluation.beamforming import BEAMFORMERS, beamform
 from unmingle.evaluation.oracles import ORACLES, oracle
 from unmingle.facts import Task
 from unmingle.inference.arrays import enhance, separate
@@ -98,4 +98,4 @@ def _beamformed(name: str, item: Mixture, estimates: np.ndarray) -> np.ndarray:
         raise UsageError(
             f"{name} needs several microphones, and {item.id} has one; take it on a set of several channels"
         )
-    return beamform(name, item.mixture, estimates, item.sample_rate)
+    return beamform(name, item.mixture, estimates)

@@ -6,11 +6,12 @@ from pathlib import Path
 import numpy as np
 import soxr
 
-from unmingle.heads import FRAMES_PER_WINDOW, cluster_masks, inverse_stft, loud_bins, spectrum_of
+from unmingle.heads import FRAMES_PER_WINDOW, cluster_masks, loud_bins, spectrum_of
 from unmingle.inference.chunking import chunk_gain
 from unmingle.media.audio import open_audio
 from unmingle.results.pictures import plot_embeddings
 from unmingle.runtime.separator import Separator
+from unmingle.spectrogram import inverse_stft
 
 
 def plot_clusters(separator: Separator, mixture: Path, voices: list[Path], picture: Path) -> None:

@@ -20,6 +20,8 @@ class Array(nn.Module):
     mistakes. Further blocks hear the mixture, the first estimates and the filtered ones, and output two
     complex masks per voice, for the mixture at the reference and for the filtered voice.
 
+    Its head, where it runs, is a beamformer with its estimates as masks: see `unmingle.heads.with_mvdr`.
+
     Nothing of it knows how many microphones there are or where; other microphones are in no order. At one
     microphone the filter has nothing to go by but the frames.
 
@@ -56,7 +58,9 @@ class Array(nn.Module):
         super().__init__()
         if n_taps < 1 or n_taps % 2 == 0:
             raise ValueError(f"n_taps is {n_taps}; the filter spans an odd number of frames")
-        self.facts = Facts(sample_rate=sample_rate, task=task_for(n_src), n_src=n_src, n_mics=None)
+        self.facts = Facts(
+            sample_rate=sample_rate, task=task_for(n_src), n_src=n_src, n_mics=None, head="mvdr"
+        )
         self.hearing = BandSplit(
             n_src=n_src,
             sample_rate=sample_rate,

@@ -8,12 +8,11 @@ from collections.abc import Callable
 
 import numpy as np
 
-from unmingle.evaluation.oracles import binary, wiener
-from unmingle.heads import inverse_stft, stft
+from unmingle.spectrogram import inverse_stft, stft
 
-# Of the spectrogram: a window holds most of a room's response. 256 ms is the best of 32, 64, 128 and 256
-# for MVDR with two microphones, on the first ten mixtures of valid-mics.
-WINDOW_S, OVERLAP = 0.256, 4
+# Of the spectrogram [samples]: a window holds most of a room's response. 256 ms is the best of 32, 64, 128
+# and 256 for MVDR with two microphones at 16 kHz, on the first ten mixtures of valid-mics.
+WINDOW, HOP = 4096, 1024
 LOADING = 1e-4  # share of its mean eigenvalue that is added to a covariance, so that it has an inverse
 TINY = 1e-12
 
@@ -21,7 +20,7 @@ TINY = 1e-12
 Filters = Callable[[np.ndarray, np.ndarray], np.ndarray]
 
 
-def beamform(name: str, mixture: np.ndarray, estimates: np.ndarray, sample_rate: int) -> np.ndarray:
+def beamform(name: str, mixture: np.ndarray, estimates: np.ndarray, most: float | None = None) -> np.ndarray:
     """Each voice by a beamformer for the whole length.
 
     The parts of the mixture are the estimates and what they leave of it. A part's mask is its share of the
@@ -32,24 +31,28 @@ def beamform(name: str, mixture: np.ndarray, estimates: np.ndarray, sample_rate:
         name: a key of `BEAMFORMERS`.
         mixture: `(C, T)`.
         estimates: of the voices at the first microphone `(S, T)`: a separator's, or the references.
-        sample_rate: [Hz].
+        most: no frame becomes louder than so many times the estimate's: a filter knows no pauses, and where
+            somebody is silent all the time it lets through what there is.
 
     Returns:
         The voices as they are at the first microphone `(S, T)`, float32.
     """
-    hop = round(WINDOW_S * sample_rate / OVERLAP)
-    spectra = stft(mixture.astype(np.float64), OVERLAP * hop, hop)
+    spectra = stft(mixture.astype(np.float64), WINDOW, HOP)
     rest = mixture[0] - estimates.sum(axis=0, dtype=np.float64)
-    parts = stft(np.concatenate([estimates, rest[None]]), OVERLAP * hop, hop)
-    masks = binary(spectra[0], parts) * wiener(spectra[0], parts)
+    energies = np.square(np.abs(stft(np.concatenate([estimates, rest[None]]), WINDOW, HOP)))
+    masks = np.where(energies == energies.max(axis=0), energies / (energies.sum(axis=0) + TINY), 0)
     spectra = spectra.transpose(1, 0, 2)  # (F, C, N)
     covariances = np.stack([_covariance(spectra, mask) for mask in masks])
     voices = []
     for row in range(len(estimates)):
         others = np.delete(covariances, row, axis=0).sum(axis=0)
         weights = BEAMFORMERS[name](covariances[row], _loaded(others))
-        voices.append(np.einsum("fc,fcn->fn", weights.conj(), spectra))
-    return inverse_stft(np.stack(voices), hop, mixture.shape[1])
+        voice = np.einsum("fc,fcn->fn", weights.conj(), spectra)
+        if most is not None:
+            energy = np.square(np.abs(voice)).sum(axis=0)
+            voice *= np.minimum(1, most * np.sqrt(energies[row].sum(axis=0) / (energy + TINY)))
+        voices.append(voice)
+    return inverse_stft(np.stack(voices), HOP, mixture.shape[1])
 
 
 def _covariance(spectra: np.ndarray, mask: np.ndarray) -> np.ndarray:
