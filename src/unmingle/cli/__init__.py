@@ -13,7 +13,7 @@ import typer
 from typer.core import TyperGroup
 
 from unmingle import __version__
-from unmingle.cli import avspeech, bench
+from unmingle.cli import avspeech, bench, published
 from unmingle.cli.options import file_options, list_sources, microphones, wanted_faces
 from unmingle.cli.processing import explain, one_by_one, stopping_cleanly
 from unmingle.console import say
@@ -336,6 +336,7 @@ def serve(
 
 bench.register(app)
 avspeech.register(app)
+published.register(app)
 
 
 def main(arguments: list[str] | None = None) -> int:

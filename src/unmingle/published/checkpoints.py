@@ -1,0 +1,71 @@
+"""Reading checkpoints of others as data: tensors and plain values, never code."""
+
+import hashlib
+import io
+import re
+import warnings
+import zipfile
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.torch_version import TorchVersion
+
+from unmingle.errors import InputError
+
+LARGEST_BYTES = 500_000_000  # of a checkpoint, packed and unpacked
+
+
+def read_checkpoint(path: Path) -> tuple[Any, str]:
+    """What `torch.save` wrote into a file, of tensors and plain values only, and the file's SHA-256.
+
+    Raises:
+        InputError: not a file, larger than `LARGEST_BYTES`, truncated, or holding anything but tensors and
+            plain values; code in it is not run.
+    """
+    try:
+        if not path.is_file():
+            raise InputError(f"{path}: no such file; give a checkpoint that 'torch.save' wrote")
+        if path.stat().st_size > LARGEST_BYTES:
+            raise _too_large(path)
+        content = path.read_bytes()
+    except OSError as error:
+        raise InputError(f"{path}: cannot be read ({error.strerror})") from None
+    stream = io.BytesIO(content)
+    try:
+        if zipfile.is_zipfile(stream):
+            with zipfile.ZipFile(stream) as archive:
+                if sum(entry.file_size for entry in archive.infolist()) > LARGEST_BYTES:
+                    raise _too_large(path)
+        stream.seek(0)
+        # The one class that is no container: the version of PyTorch, a string by which Asteroid signs.
+        with warnings.catch_warnings(), torch.serialization.safe_globals([TorchVersion]):
+            warnings.simplefilter("ignore")
+            values = torch.load(stream, map_location="cpu", weights_only=True)
+    except InputError:
+        raise
+    except Exception as error:  # whatever a damaged file leads to
+        raise InputError(f"{path}: {_reason(error)}") from None
+    return values, hashlib.sha256(content).hexdigest()
+
+
+def _too_large(path: Path) -> InputError:
+    return InputError(f"{path}: larger than {LARGEST_BYTES // 10**6} MB, which no model here is; not opened")
+
+
+def _reason(error: Exception) -> str:
+    """What is wrong with a file that could not be loaded, and what to do, of the loader's error."""
+    if found := re.search(r"GLOBAL ([\w.]{1,80})", str(error)):
+        return (
+            f"holds code or a class ({found[1]}), which is not run; save tensors and plain values only, as "
+            "Asteroid's serialize() returns them"
+        )
+    return "no whole checkpoint (truncated, changed, or something else); get the file again"
+
+
+def plain_tensor(path: Path, name: str, value: Any) -> Tensor:
+    """A tensor of a checkpoint, if it is of finite real numbers; InputError if not."""
+    if not isinstance(value, Tensor) or value.layout != torch.strided or not value.is_floating_point():
+        raise InputError(f"{path}: {name:.80} is no tensor of real numbers; get the file again")
+    return value
