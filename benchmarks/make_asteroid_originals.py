@@ -23,8 +23,8 @@ from asteroid_checkpoints import SMALL, formula, signal
 
 # serialize() asks it for its version; nothing else of it is used, and installing it is not needed.
 sys.modules.setdefault("pytorch_lightning", types.ModuleType("pytorch_lightning")).__version__ = "none"
-import asteroid
-from asteroid import models
+import asteroid  # noqa: E402
+from asteroid import models  # noqa: E402
 
 FULL = {
     "convtasnet-2-16k-relu": (

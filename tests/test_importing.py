@@ -18,11 +18,12 @@ import yaml
 from asteroid_checkpoints import SMALL, expected, formula, saved, signal
 
 from unmingle import load, separate
-from unmingle.catalog import cards, remove
+from unmingle.catalog import Card, cards, remove, resolve
 from unmingle.cli import main
 from unmingle.errors import InputError, UsageError
 from unmingle.published import asteroid, checkpoints
 from unmingle.published.importing import import_checkpoint
+from unmingle.runtime.openvino import compile_openvino
 from unmingle.training import export
 
 
@@ -46,10 +47,10 @@ def test_an_imported_model_returns_what_asteroid_returned(name: str, tmp_path: P
     card = import_checkpoint(saved(tmp_path / f"{name}.pth", name), format="asteroid")
     assert card.stem == name
     known = expected(name)
-    for backend in ("openvino", "onnxruntime"):
-        separator = load(name, backend=backend)
-        assert separator.sample_rate == SMALL[name][1].get("sample_rate", 8000)
-        outputs = separator.outputs(signal(SMALL[name][2])[None])
+    separator, mixture = load(name, backend="onnxruntime"), signal(SMALL[name][2])[None]
+    assert separator.sample_rate == SMALL[name][1].get("sample_rate", 8000)
+    (by_openvino,) = compile_openvino(card.with_suffix(".onnx"), cached=False)(mixture[None])
+    for outputs in (separator.outputs(mixture), by_openvino[0]):
         assert outputs.shape == (SMALL[name][1]["n_src"], SMALL[name][2])
         assert decibels(outputs[:, :: known["step"]], np.array(known["outputs"])) >= 60
 
@@ -58,7 +59,7 @@ def test_an_imported_model_returns_what_asteroid_returned(name: str, tmp_path: P
 def test_a_mixture_shorter_than_a_filter_keeps_its_length(name: str, tmp_path: Path) -> None:
     import_checkpoint(saved(tmp_path / "ours.pth", name), format="asteroid")
     for length in (1, 15, 16, 17):
-        estimates = load("ours")(signal(length)[None])
+        estimates = load("ours", backend="onnxruntime")(signal(length)[None])
         assert estimates.shape == (2, length) and np.isfinite(estimates).all()
 
 
@@ -79,7 +80,7 @@ def test_an_imported_model_is_used_listed_and_removed(
         "speaker-1.wav",
         "speaker-2.wav",
     ]
-    assert separate(signal(16_000), 8_000, model="theirs").voices.shape[0] == 2
+    assert separate(signal(16_000), 8_000, model="theirs").shape == (2, 16_000)
     assert main(["remove", "theirs"]) == 0
     assert list(models.iterdir()) == []
     assert main(["separate", str(tmp_path / "talk.wav"), "--model", "theirs", "--out", out]) == 2
@@ -92,11 +93,12 @@ def test_the_voices_of_an_imported_model_add_up_to_the_level_of_the_mixture(tmp_
     import_checkpoint(saved(tmp_path / "loud.pth", state_dict={decoder: loud}), format="asteroid")
     import_checkpoint(saved(tmp_path / "plain.pth"), format="asteroid")
     mixture = signal(4000)[None]
-    estimates = load("loud")(mixture)
-    assert np.allclose(estimates, load("plain")(mixture), atol=1e-4)
+    loud_one, plain_one = (load(name, backend="onnxruntime") for name in ("loud", "plain"))
+    estimates = loud_one(mixture)
+    assert np.allclose(estimates, plain_one(mixture), atol=1e-4)
     total = estimates.sum(axis=0)
     assert total @ (mixture[0] - total) == pytest.approx(0, abs=1e-3 * float(total @ total))
-    assert np.array_equal(load("loud")(np.zeros((1, 4000), np.float32)).shape, (2, 4000))
+    assert not loud_one(np.zeros((1, 4000), np.float32)).any()
 
 
 def test_a_name_is_taken_once(tmp_path: Path) -> None:
@@ -115,7 +117,7 @@ def test_after_a_removal_another_model_may_have_the_name(tmp_path: Path) -> None
     found = []
     for name in ("conv-2-8k-sigmoid", "dprnn-2-8k-sigmoid"):
         import_checkpoint(saved(tmp_path / "a.pth", name), format="asteroid")
-        found.append(load("a")(mixture))
+        found.append(load("a", backend="onnxruntime")(mixture))
         remove("a")
     assert not np.allclose(*found)
 
@@ -124,7 +126,7 @@ def test_only_what_was_imported_is_removed(models: Path) -> None:
     for name in ("duet", "../duet", "nothing"):
         with pytest.raises(UsageError, match=f"no imported model '{name}' in .*; there are: none"):
             remove(name)
-    assert load("duet").name == "duet"
+    assert resolve("duet").is_file()
 
 
 def test_a_damaged_card_does_not_keep_a_model_from_being_removed(tmp_path: Path, models: Path) -> None:
@@ -132,25 +134,25 @@ def test_a_damaged_card_does_not_keep_a_model_from_being_removed(tmp_path: Path,
     (models / "a.yaml").write_text("name: a\n")
     cards.cache_clear()
     with pytest.raises(InputError, match=r"a\.yaml: card entries missing"):
-        load("duet")
+        resolve("duet")
     remove("a")
-    assert load("duet").name == "duet"
+    assert resolve("duet").is_file()
 
 
 def test_files_can_go_into_another_folder(tmp_path: Path, models: Path) -> None:
     card = import_checkpoint(saved(tmp_path / "a.pth"), format="asteroid", out=tmp_path / "there")
-    assert load(card.with_suffix(".onnx")).n_src == 2
+    assert load(card.with_suffix(".onnx"), backend="onnxruntime").n_src == 2
     assert not models.exists()
     with pytest.raises(UsageError, match="exists already"):
         import_checkpoint(tmp_path / "a.pth", format="asteroid", out=tmp_path / "there")
 
 
-def test_the_sample_rate_of_an_old_checkpoint_is_asked_for(tmp_path: Path) -> None:
+def test_the_sample_rate_of_an_old_checkpoint_is_asked_for(tmp_path: Path, models: Path) -> None:
     path = saved(tmp_path / "a.pth", sample_rate=None)
     with pytest.raises(InputError, match="does not say its sample rate; give it with --sample-rate"):
         import_checkpoint(path, format="asteroid")
     import_checkpoint(path, format="asteroid", sample_rate=16_000)
-    assert load("a").sample_rate == 16_000
+    assert Card.read(models / "a.yaml").facts.sample_rate == 16_000
     with pytest.raises(InputError, match="says sample_rate=8000, not 16000"):
         import_checkpoint(saved(tmp_path / "b.pth"), format="asteroid", sample_rate=16_000)
 
@@ -202,8 +204,8 @@ def nan() -> torch.Tensor:
             "100 mil",
         ),
         ({"shuffle": 1}, "unknown arguments of ConvTasNet: 'shuffle'"),
-        ({"\x1b[31m": 1}, r"unknown arguments of ConvTasNet: '\\x1b[31m'"),
-        ({"hid_chan": 13}, r"bottleneck|shared_block.* is of shape"),
+        ({"\x1b[31m": 1}, r"unknown arguments of ConvTasNet: '\x1b[31m'"),
+        ({"hid_chan": 13}, ".0.weight is of shape (12, 8, 1), which its arguments do not allow"),
         ({"n_blocks": 4}, "lacks weights, such as 'masker.TCN.6"),
         ({"state_dict": {"more": torch.zeros(1)}}, "has unknown weights, such as 'more'"),
         ({"state_dict": {"masker.mask_net.0.weight": nan()}}, "mask_net.0.weight has values that are no num"),
@@ -219,7 +221,7 @@ def test_what_cannot_be_converted_is_refused(
     assert main(["import", str(path), "--format", "asteroid"]) == 1
     said = capsys.readouterr().err
     assert len(said.splitlines()) == 1 and str(path) in said
-    assert any(part in said for part in message.split("|")) or pytest.fail(said)
+    assert message in said
     assert not models.exists()
 
 
