@@ -182,6 +182,33 @@ def test_a_whole_pickled_network_is_refused(tmp_path: Path) -> None:
         import_checkpoint(tmp_path / "a.pth", format="asteroid")
 
 
+@pytest.mark.parametrize("module", ["numpy._core", "numpy.core"])
+def test_numbers_of_numpy_are_plain_numbers(module: str, tmp_path: Path) -> None:
+    torch.save({"si_sdr": np.float64(19.3), "n": np.int64(3000)}, tmp_path / "a.pth")
+    with (
+        zipfile.ZipFile(tmp_path / "a.pth") as saved_by_torch,
+        zipfile.ZipFile(tmp_path / "b.pth", "w") as other,
+    ):
+        for entry in saved_by_torch.infolist():
+            content = saved_by_torch.read(entry)
+            other.writestr(entry.filename, content.replace(b"cnumpy._core.", b"c" + module.encode() + b"."))
+    values, _ = checkpoints.read_checkpoint(tmp_path / "b.pth")
+    assert values == {"si_sdr": 19.3, "n": 3000} and {type(value) for value in values.values()} == {
+        int,
+        float,
+    }
+
+
+def test_objects_of_numpy_are_refused(tmp_path: Path) -> None:
+    torch.save({"x": np.array([Evil(tmp_path / "ran")], object)}, tmp_path / "a.pth")
+    with pytest.raises(InputError, match=r"class \(numpy"):
+        checkpoints.read_checkpoint(tmp_path / "a.pth")
+    torch.save({"x": np.datetime64("2026-01-01")}, tmp_path / "a.pth")
+    with pytest.raises(InputError, match="no whole checkpoint"):
+        checkpoints.read_checkpoint(tmp_path / "a.pth")
+    assert not (tmp_path / "ran").exists()
+
+
 def nan() -> torch.Tensor:
     return torch.full((1,), torch.nan)
 

@@ -1,6 +1,7 @@
 """The catalogue: the cards of all models, their defaults, and the one place where a model is chosen."""
 
 import os
+import re
 from collections.abc import Iterable
 from dataclasses import MISSING, asdict, dataclass, field, fields
 from difflib import get_close_matches
@@ -123,6 +124,13 @@ def user_folder() -> Path:
     """
     chosen = os.environ.get("UNMINGLE_MODELS")
     return Path(chosen) if chosen else user_data_path("unmingle", appauthor=False) / "models"
+
+
+def plain_name(name: str) -> str:
+    """The name, if files can be called so; UsageError if not."""
+    if not re.fullmatch(r"[\w-]+", name):
+        raise UsageError(f"name {name!r}: take letters, digits and hyphens; --out says where the files go")
+    return name
 
 
 def remove(name: str) -> None:

@@ -8,6 +8,7 @@ import zipfile
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 from torch.torch_version import TorchVersion
@@ -15,6 +16,33 @@ from torch.torch_version import TorchVersion
 from unmingle.errors import InputError
 
 LARGEST_BYTES = 500_000_000  # of a checkpoint, packed and unpacked
+
+
+class _NumberKind:
+    """Stands for NumPy's dtype of a number, and is nothing but its name."""
+
+    def __init__(self, name: str, *_: Any) -> None:
+        self.name = name
+
+    def __setstate__(self, _: Any) -> None:
+        """The order of bytes and the like, which are as everywhere."""
+
+
+def _number(kind: _NumberKind, content: bytes) -> Any:
+    """A number of NumPy's, such as a figure that was measured, as a plain one."""
+    if not isinstance(kind, _NumberKind) or kind.name not in ("f4", "f8", "i4", "i8"):
+        raise ValueError("no number")
+    return np.frombuffer(content, f"<{kind.name}", 1)[0].item()
+
+
+#: What a checkpoint may name besides tensors and containers: the version of PyTorch, a string; and numbers of
+#: NumPy's, read by what stands here in the place of its own.
+HARMLESS: list[Any] = [
+    TorchVersion,
+    (_NumberKind, "numpy.dtype"),
+    (_number, "numpy.core.multiarray.scalar"),
+    (_number, "numpy._core.multiarray.scalar"),
+]
 
 
 def read_checkpoint(path: Path) -> tuple[Any, str]:
@@ -39,8 +67,7 @@ def read_checkpoint(path: Path) -> tuple[Any, str]:
                 if sum(entry.file_size for entry in archive.infolist()) > LARGEST_BYTES:
                     raise _too_large(path)
         stream.seek(0)
-        # The one class that is no container: the version of PyTorch, a string by which Asteroid signs.
-        with warnings.catch_warnings(), torch.serialization.safe_globals([TorchVersion]):
+        with warnings.catch_warnings(), torch.serialization.safe_globals(HARMLESS):
             warnings.simplefilter("ignore")
             values = torch.load(stream, map_location="cpu", weights_only=True)
     except InputError:

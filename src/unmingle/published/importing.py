@@ -1,10 +1,11 @@
 """`import_checkpoint()`: a checkpoint of another project becomes a model of the user's own folder."""
 
 from dataclasses import replace
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-from unmingle.catalog import cards, user_folder
+from unmingle.catalog import cards, plain_name, user_folder
 from unmingle.errors import InputError, UsageError
 
 FORMATS = ("asteroid",)
@@ -48,19 +49,13 @@ def import_checkpoint(
     """
     if format not in FORMATS:
         raise UsageError(f"--format {format}: unknown; choose from {', '.join(FORMATS)}")
-    try:
-        for package in NEEDED:
-            __import__(package)
-    except ImportError as error:
-        raise UsageError(
-            f"importing needs {error.name}, which is not installed: pip install 'unmingle[hub]'"
-        ) from None
+    need_packages()
     from unmingle.published.asteroid import convert
     from unmingle.published.checkpoints import read_checkpoint
-    from unmingle.training.export import plain_name, write_model
+    from unmingle.training.export import write_model
 
     path = Path(path)
-    name = free_name(plain_name(path.stem if name is None else name), out)
+    name = free_name(path.stem if name is None else name, out)
     checkpoint, found = read_checkpoint(path)
     if sha256 not in (None, found):
         raise InputError(f"{path}: its SHA-256 is {found}, expected is {sha256}; get the file again")
@@ -84,8 +79,15 @@ def import_checkpoint(
     return card
 
 
+def need_packages(*more: str) -> None:
+    """UsageError if a package is missing that importing needs, or one of `more`."""
+    if missing := [name for name in (*NEEDED, *more) if not find_spec(name)]:
+        raise UsageError(f"this needs {' and '.join(missing)}: pip install 'unmingle[hub]'")
+
+
 def free_name(name: str, out: Path | None = None) -> str:
-    """The name, if no model is called so; UsageError if one is."""
+    """The name, if it is plain and no model is called so; UsageError if not."""
+    plain_name(name)
     if out is None and any(card.name == name for card in cards()):
         if (user_folder() / f"{name}.onnx").is_file():
             raise UsageError(f"{name} is there already; remove it first: unmingle remove {name}")

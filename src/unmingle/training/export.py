@@ -5,7 +5,6 @@ card NAME.yaml.
 import hashlib
 import json
 import logging
-import re
 import warnings
 from pathlib import Path
 from typing import Any
@@ -15,8 +14,8 @@ import onnx
 import torch
 import yaml
 
-from unmingle.catalog import WEIGHTS
-from unmingle.errors import InputError, UsageError
+from unmingle.catalog import WEIGHTS, plain_name
+from unmingle.errors import InputError
 from unmingle.facts import Facts
 from unmingle.models import build
 from unmingle.results.folders import replacing
@@ -93,13 +92,6 @@ def export(
         weights_path = folder / f"{name}.safetensors"
         save_weights(weights_path, model, state, recipe=header["recipe"], training=header["training"])
     return path
-
-
-def plain_name(name: str) -> str:
-    """The name, if files can be called so; UsageError if not."""
-    if not re.fullmatch(r"[\w-]+", name):
-        raise UsageError(f"name {name!r}: take letters, digits and hyphens; --out says where the files go")
-    return name
 
 
 def write_model(
