@@ -37,9 +37,10 @@ class Hub:
                 self.answer(hub.content)
 
             def answer(self, content: bytes) -> None:
-                wanted = self.headers.get("Range", "")
-                hub.requests.append((self.command, self.path, wanted))
-                if not hub.found:
+                wanted, is_file = self.headers.get("Range", ""), "/resolve/" in self.path
+                if is_file:  # the package asks for other things too
+                    hub.requests.append((self.command, self.path, wanted))
+                if not hub.found or not is_file:
                     self.send_response(404)
                     self.send_header("X-Error-Code", "RepoNotFound")
                     self.send_header("Content-Length", "0")
