@@ -16,6 +16,7 @@ import soundfile
 import torch
 import yaml
 from asteroid_checkpoints import SMALL, expected, formula, saved, signal
+from web_server import Server, Visitor, voices
 
 from unmingle import load, separate
 from unmingle.catalog import Card, cards, remove, resolve
@@ -84,6 +85,23 @@ def test_an_imported_model_is_used_listed_and_removed(
     assert main(["remove", "theirs"]) == 0
     assert list(models.iterdir()) == []
     assert main(["separate", str(tmp_path / "talk.wav"), "--model", "theirs", "--out", out]) == 2
+
+
+def test_an_imported_model_is_chosen_on_the_page(tmp_path: Path, server: Server) -> None:
+    import_checkpoint(saved(tmp_path / "a.pth"), format="asteroid", name="theirs")
+    visitor = Visitor(server)
+    assert b'<option data-task="separate">theirs</option>' in visitor.page
+    _, job = visitor.separate(voices(1.0), model="theirs")
+    assert (job["state"], job["model"]) == ("done", "theirs")
+    id = visitor.upload(voices(1.0))["id"]
+    for task in (
+        {"model": "nothing"},
+        {"model": str(tmp_path / "models/theirs.onnx")},
+        {"model": "theirs", "kind": "enhance"},
+        {"model": ["theirs"]},
+    ):
+        status, said = visitor.start(id, **task)
+        assert status == 400 and "no model" in said["error"]
 
 
 def test_the_voices_of_an_imported_model_add_up_to_the_level_of_the_mixture(tmp_path: Path) -> None:
