@@ -19,7 +19,7 @@ from unmingle.cli.published import published_table
 from unmingle.published.importing import FORMATS
 from unmingle.published.table import published
 
-NAME = "convtasnet-libri2mix-clean-8k"
+NAME = "conv-tasnet-libri2-clean-8k"
 NETWORKS = {"Conv-TasNet", "DPRNN"}
 needs_hub = pytest.mark.skipif(not find_spec("huggingface_hub"), reason="needs huggingface_hub")
 
@@ -168,7 +168,7 @@ def test_the_published_models_are_listed_in_80_columns(capsys: pytest.CaptureFix
 @pytest.mark.parametrize(
     ("name", "said"),
     [
-        ("nothing", "no published model 'nothing'; 'unmingle get' knows: convtasnet"),
+        ("nothing", "no published model 'nothing'; 'unmingle get' knows: conv-tasnet"),
         ("dtln", "cannot be conv"),
     ],
 )

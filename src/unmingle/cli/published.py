@@ -108,5 +108,5 @@ def describe_published(row: "Published") -> str:
 def register(app: typer.Typer) -> None:
     """Add the commands to the command line."""
     app.command("import", epilog="Example: unmingle import model.pth --format asteroid --name ours")(import_)
-    app.command(epilog="Example: unmingle get convtasnet-libri2mix-clean-16k")(get)
+    app.command(epilog="Example: unmingle get conv-tasnet-libri2-clean-16k")(get)
     app.command(epilog="Example: unmingle remove ours")(remove)
