@@ -283,19 +283,16 @@ def test_a_damaged_file_is_refused(tmp_path: Path, models: Path) -> None:
     whole = saved(tmp_path / "whole.pth").read_bytes()
     rng = np.random.default_rng(0)
     damaged = [b"", b"text", whole[: len(whole) // 2], whole[:-30]]
-    for start in rng.integers(0, len(whole) - 200, 10):
+    for start in rng.integers(0, len(whole) - 200, 50):
         damaged.append(whole[:start] + rng.bytes(200) + whole[start + 200 :])
-    refused = 0
+    weights = whole.index(formula(*next(iter(expected("conv-2-8k-sigmoid")["shapes"].items()))).tobytes())
+    damaged.append(whole[:weights] + bytes([whole[weights] ^ 1]) + whole[weights + 1 :])
     for content in damaged:
         (tmp_path / "a.pth").write_bytes(content)
-        try:
+        with pytest.raises(InputError) as error:
             import_checkpoint(tmp_path / "a.pth", format="asteroid")
-            remove("a")  # where bytes were changed that nothing reads
-        except InputError as error:
-            assert str(tmp_path / "a.pth") in str(error)
-            refused += 1
-        assert not models.exists() or list(models.iterdir()) == []
-    assert refused >= len(damaged) - 2
+        assert str(tmp_path / "a.pth") in str(error.value)
+    assert not models.exists()
 
 
 def test_a_file_that_is_too_large_is_not_opened(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

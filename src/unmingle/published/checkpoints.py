@@ -66,6 +66,8 @@ def read_checkpoint(path: Path) -> tuple[Any, str]:
             with zipfile.ZipFile(stream) as archive:
                 if sum(entry.file_size for entry in archive.infolist()) > LARGEST_BYTES:
                     raise _too_large(path)
+                if (damaged := archive.testzip()) is not None:  # PyTorch does not look at the checksums
+                    raise ValueError(f"{damaged} is damaged")
         stream.seek(0)
         with warnings.catch_warnings(), torch.serialization.safe_globals(HARMLESS):
             warnings.simplefilter("ignore")
