@@ -3,6 +3,7 @@ import encode`.
 """
 
 import os
+import tempfile
 from collections.abc import Iterator
 from fractions import Fraction
 from pathlib import Path
@@ -12,6 +13,8 @@ import av
 import numpy as np
 import pytest
 
+# Models that whoever runs the tests has imported are none of theirs.
+os.environ["UNMINGLE_MODELS"] = str(Path(tempfile.gettempdir()) / "no-models-of-the-user")
 if "PYTEST_XDIST_WORKER" in os.environ:  # processes side by side, each with a thread of its own
     os.environ.setdefault("OMP_NUM_THREADS", "1")
 

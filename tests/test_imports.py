@@ -24,6 +24,7 @@ LAYERS = [
     "data",
     "objectives",
     "inference training",
+    "published",
     "batch __init__",
     "evaluation web",
     "cli",

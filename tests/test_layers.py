@@ -10,7 +10,7 @@ from torch.nn import functional
 from unmingle.layers import crm
 from unmingle.layers.dual_path import overlap_add, segment
 from unmingle.layers.filterbank import LearnedFilterbank
-from unmingle.layers.norms import CumulativeLayerNorm, GlobalLayerNorm
+from unmingle.layers.norms import CumulativeLayerNorm, FrameLayerNorm, GlobalLayerNorm
 from unmingle.layers.stft import STFT
 from unmingle.layers.tcn import TCN
 from unmingle.models.sepreformer import RelativePositions
@@ -102,10 +102,18 @@ def test_masks_of_silence_and_of_what_is_out_of_reach_are_finite() -> None:
     assert 100 < crm.decompress(torch.tensor(10.0)) == crm.decompress(torch.tensor(1e9)) < float("inf")
 
 
+@pytest.mark.parametrize("wide", [False, True])
 @pytest.mark.parametrize("n_frames", [1, 9, 10, 57])
-def test_overlap_add_of_segments_is_twice_the_sequence(n_frames: int) -> None:
+def test_overlap_add_of_segments_is_twice_the_sequence(n_frames: int, wide: bool) -> None:
     sequence = noise(2, n_frames, 3)
-    assert torch.equal(overlap_add(segment(sequence, 10), n_frames), 2 * sequence)
+    segments = segment(sequence, 10, wide=wide)
+    assert torch.equal(overlap_add(segments, n_frames, wide=wide), 2 * sequence)
+
+
+def test_wide_segments_begin_and_end_with_one_of_zeros() -> None:
+    narrow, wide = segment(noise(2, 50, 3), 10), segment(noise(2, 50, 3), 10, wide=True)
+    assert torch.equal(wide[:, 1:-1], narrow)
+    assert not wide[:, 0].any() and not wide[:, -1].any()
 
 
 def test_segments_overlap_by_half() -> None:
@@ -118,6 +126,14 @@ def test_global_layer_norm_equals_its_formula_on_either_axis() -> None:
     expected = (x - x.mean((1, 2), keepdim=True)) / x.var((1, 2), keepdim=True, correction=0).sqrt()
     assert torch.allclose(GlobalLayerNorm(5)(x), expected, atol=1e-5)
     assert torch.allclose(GlobalLayerNorm(7, channels_last=True)(x), expected, atol=1e-5)
+
+
+def test_a_norm_of_each_frame_alone_equals_the_global_one_of_that_frame() -> None:
+    x = noise(2, 5, 30) * 3 + 1
+    alone = FrameLayerNorm(5)(x)
+    for frame in (0, 29):
+        each = x[:, :, frame : frame + 1]
+        assert torch.allclose(alone[:, :, frame : frame + 1], GlobalLayerNorm(5)(each), atol=1e-5)
 
 
 def test_cumulative_layer_norm_of_a_frame_equals_the_global_one_of_all_frames_up_to_it() -> None:
@@ -138,6 +154,20 @@ def test_every_sample_lies_in_the_same_number_of_frames(length: int) -> None:
     assert torch.equal(bank.inverse(torch.ones_like(frames), length), torch.full((1, length), 4.0))
 
 
+@pytest.mark.parametrize(("length", "lost"), [(1, 0), (31, 0), (32, 0), (39, 7), (1000, 0)])
+def test_without_padding_frames_begin_with_the_first_sample_and_whole_ones_only_count(
+    length: int, lost: int
+) -> None:
+    bank = LearnedFilterbank(n_filters=64, kernel_size=32, stride=8, padded=False)
+    samples = noise(2, length)
+    frames = bank(samples)
+    assert frames.shape[-1] == max(1, (length - 32) // 8 + 1)
+    first = functional.pad(samples, (0, max(0, 32 - length)))[:, :32]
+    assert torch.allclose(frames[:, :, 0], first @ bank.analysis.weight[:, 0].T, atol=1e-5)
+    again = bank.inverse(frames, length)
+    assert again.shape == samples.shape and not again[:, length - lost :].any()
+
+
 @pytest.mark.parametrize("rectified", [False, True])
 @pytest.mark.parametrize(
     ("n_filters", "kernel_size", "stride"), [(64, 16, 8), (512, 32, 16), (128, 64, 32), (64, 16, 4)]
@@ -153,7 +183,7 @@ def test_a_new_filterbank_gives_the_signal_back(
     assert torch.allclose(bank.inverse(bank(samples), 1001), samples, atol=1e-5)
 
 
-@pytest.mark.parametrize("norm", ["gLN", "cLN"])
+@pytest.mark.parametrize("norm", ["gLN", "LN", "cLN"])
 def test_what_a_compiled_tcn_computes_with_its_features_last_is_the_same(norm: str) -> None:
     x = noise(2, 6, 50)
     for block in TCN(

@@ -275,7 +275,7 @@ def test_the_declared_latency_of_a_causal_model_is_not_longer_than_it_is(
 @pytest.mark.parametrize(
     ("name", "arguments", "message"),
     [
-        ("conv-tasnet", {"norm": "BN"}, "no norm 'BN'; there are gLN, cLN"),
+        ("conv-tasnet", {"norm": "BN"}, "no norm 'BN'; there are gLN, LN, cLN"),
         ("conv-tasnet", {"mask": "tanh"}, "no mask 'tanh'; there are relu, sigmoid, softmax, linear"),
         ("dprnn", {"segment_size": 99}, "must be even"),
         ("fasnet", {"frame": 63}, r"context \(256\) must be a multiple of half a frame, and frame \(63\)"),

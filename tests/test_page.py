@@ -154,6 +154,22 @@ def test_a_visitor_uploads_adds_a_noise_runs_hears_sees_and_downloads(page: Page
     assert np.argmax(spectrum) == round(1000 * 1.5)
 
 
+def test_a_model_is_chosen_among_those_for_the_task(page: Page) -> None:
+    choose(page, voices(1.0))
+    chooser = page.get_by_label("Model")
+    chooser.select_option("one-and-rest")
+    page.get_by_label("Enhance").check()
+    assert chooser.input_value() == ""
+    assert page.locator("#model option:enabled").all_inner_texts()[0] == "the best"
+    assert "one-and-rest" not in page.locator("#model option:enabled").all_inner_texts()
+    page.get_by_label("Separate by sight").check()
+    expect(chooser).to_be_hidden()
+    page.get_by_label("Separate one file").check()
+    chooser.select_option("one-and-rest")
+    page.get_by_role("button", name="Separate", exact=True).click()
+    expect(page.get_by_text("by one-and-rest.")).to_be_visible()
+
+
 @pytest.mark.parametrize(
     ("name", "sounds"),
     [

@@ -1,5 +1,7 @@
 """The catalogue: the cards of all models, their defaults, and the one place where a model is chosen."""
 
+import os
+import re
 from collections.abc import Iterable
 from dataclasses import MISSING, asdict, dataclass, field, fields
 from difflib import get_close_matches
@@ -8,6 +10,8 @@ from importlib.metadata import entry_points
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
+
+from platformdirs import user_data_path
 
 from unmingle.errors import InputError, UsageError
 from unmingle.facts import LIPS, MOST_SPEAKERS, Facts, Task
@@ -104,12 +108,46 @@ def cards() -> list[Card]:
 
 
 def folders() -> list[Path]:
-    """Where weights lie: here, and in every installed package that names itself in `ENTRY_POINTS`."""
+    """Where weights lie: here, in every installed package that names itself in `ENTRY_POINTS`, and in the
+    user's own folder.
+    """
     found = [WEIGHTS]
     for entry in entry_points(group=ENTRY_POINTS):
         spec = find_spec(entry.value)
         found += map(Path, spec.submodule_search_locations or ()) if spec else ()
-    return found
+    return [*found, user_folder()]
+
+
+def user_folder() -> Path:
+    """Where imported models lie: `UNMINGLE_MODELS`, or "models" in the user's data folder; it need not be
+    there.
+    """
+    chosen = os.environ.get("UNMINGLE_MODELS")
+    return Path(chosen) if chosen else user_data_path("unmingle", appauthor=False) / "models"
+
+
+def plain_name(name: str) -> str:
+    """The name, if files can be called so; UsageError if not."""
+    if not re.fullmatch(r"[\w-]+", name):
+        raise UsageError(f"name {name!r}: take letters, digits and hyphens; --out says where the files go")
+    return name
+
+
+def remove(name: str) -> None:
+    """Delete a model from the user's own folder, even one whose card is damaged; UsageError if there is no
+    such model there.
+    """
+    folder = user_folder()
+    there = {path.stem: path for path in folder.glob("*.onnx")}
+    if name not in there:
+        names = ", ".join(sorted(there)) or "none"
+        raise UsageError(f"no imported model {name!r} in {folder}; there are: {names}")
+    try:
+        for path in (there[name], there[name].with_suffix(".yaml")):
+            path.unlink(missing_ok=True)
+    except OSError as error:
+        raise InputError(f"{path}: cannot be removed ({error.strerror})") from None
+    cards.cache_clear()
 
 
 @dataclass(frozen=True)

@@ -13,7 +13,7 @@ Speakers = int | str  # a number, a range such as "2-4", or "auto"
 MOST_PEOPLE = 8  # in a recording
 MOST_SPEAKERS = 5  # at once, of a separator that returns as many as it is asked for
 MOST_MICS = 16  # of a recording
-HEADS = ("", "k-means", "soft-k-means", "one-and-rest", "mvdr")  # see heads.py
+HEADS = ("", "as-loud", "k-means", "soft-k-means", "one-and-rest", "mvdr")  # see heads.py
 CLUSTERING = ("k-means", "soft-k-means")  # heads of embeddings
 
 LIPS, LIPS_RATE, LIPS_SIZE = "lips", 25.0, 88  # the cue of those that see: pictures per second, their side

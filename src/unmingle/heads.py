@@ -88,8 +88,21 @@ def with_mvdr(infer: Infer, mixture: np.ndarray, n_src: int | None) -> np.ndarra
     return (estimates + beamform("mvdr", mixture, estimates, most=MOST_LOUDER)) / 2
 
 
+def as_loud(infer: Infer, mixture: np.ndarray, n_src: int | None) -> np.ndarray:
+    """The network outputs estimates whose level and sign mean nothing, as a training by SI-SDR leaves them:
+    one gain for all, with which their sum comes nearest to the mixture, `⟨x, Σ ŝ⟩ / |Σ ŝ|²`.
+
+    `(1, T)` → `(n_src, T)`.
+    """
+    estimates = no_head(infer, mixture, n_src)
+    total = estimates.sum(axis=0, dtype=np.float64)
+    power = total @ total
+    return estimates * np.float32(mixture[0] @ total / power if power > TINY else 1.0)
+
+
 HEADS: dict[str, Head] = {
     "": no_head,
+    "as-loud": as_loud,
     "k-means": k_means,
     "soft-k-means": soft_k_means,
     "one-and-rest": one_and_rest,

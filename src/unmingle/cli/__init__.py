@@ -13,7 +13,7 @@ import typer
 from typer.core import TyperGroup
 
 from unmingle import __version__
-from unmingle.cli import avspeech, bench
+from unmingle.cli import avspeech, bench, published
 from unmingle.cli.options import file_options, list_sources, microphones, wanted_faces
 from unmingle.cli.processing import explain, one_by_one, stopping_cleanly
 from unmingle.console import say
@@ -284,12 +284,18 @@ def live(
 @app.command(epilog="Example: unmingle models duet")
 def models(
     name: Annotated[str | None, typer.Argument(help="Of a model, whose card is printed.")] = None,
+    available: Annotated[
+        bool, typer.Option("--available", help="List what others have published instead.")
+    ] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print the cards as JSON.")] = False,
 ) -> None:
     """List the models: for what, how good, how large; or print one card, with its licences."""
     from unmingle.catalog import cards, not_installed, resolve
+    from unmingle.cli.published import list_published
     from unmingle.cli.table import describe, model_table
 
+    if available:
+        return list_published(name, as_json)
     chosen = cards()
     if name is not None:
         path = resolve(name)
@@ -302,6 +308,7 @@ def models(
         print(describe(chosen[0]))
     else:
         print(model_table(chosen, not_installed()))
+    return None
 
 
 @app.command(epilog="Example: unmingle serve --port 8000 --max-size-gb 0.5 --jobs 2")
@@ -336,6 +343,7 @@ def serve(
 
 bench.register(app)
 avspeech.register(app)
+published.register(app)
 
 
 def main(arguments: list[str] | None = None) -> int:

@@ -48,7 +48,8 @@ def model_table(cards: list[Card], elsewhere: list[Elsewhere]) -> str:
 
 def _row(card: Card) -> str:
     facts = card.facts
-    shown = card.name if card.name.startswith(card.model) else f"{card.name} ({card.model})"
+    both = f"{card.name} ({card.model})"
+    shown = card.name if card.name.startswith(card.model) or len(both) > 30 else both
     gain = f"{card.measured[0]['si_sdri_db']:.1f}" if card.measured else "–"
     return (
         f"{'*' if card.default else ' '} {shown:<30}{facts.n_src or 'any':>7}{facts.sample_rate / 1000:>5g}"

@@ -7,21 +7,24 @@ from torch.nn import functional
 from unmingle.layers.norms import GlobalLayerNorm
 
 
-def segment(sequence: Tensor, size: int) -> Tensor:
+def segment(sequence: Tensor, size: int, *, wide: bool = False) -> Tensor:
     """`(B, N, D)` → `(B, K, size, D)`: segments that overlap by half, so that every frame lies in two of
-    them; `size` is even.
+    them; `size` is even. With `wide`, the first one is zeros, and the last one too where N is a multiple of
+    half a segment, as in networks of others whose weights are run.
     """
     hop = size // 2
     batch, n_frames, n_features = sequence.shape
-    padded = functional.pad(sequence, (0, 0, hop, hop + (-n_frames) % hop))
+    before, behind = (size, size - n_frames % hop) if wide else (hop, hop + (-n_frames) % hop)
+    padded = functional.pad(sequence, (0, 0, before, behind))
     halves = padded.reshape(batch, -1, hop, n_features)
     return torch.cat([halves[:, :-1], halves[:, 1:]], dim=2)
 
 
-def overlap_add(segments: Tensor, n_frames: int) -> Tensor:
+def overlap_add(segments: Tensor, n_frames: int, *, wide: bool = False) -> Tensor:
     """`(B, K, size, D)` → `(B, n_frames, D)`: the inverse of `segment`, times two."""
     first, second = segments.chunk(2, dim=2)
-    return (first[:, 1:] + second[:, :-1]).flatten(1, 2)[:, :n_frames]
+    start = first.shape[2] if wide else 0
+    return (first[:, 1:] + second[:, :-1]).flatten(1, 2)[:, start : start + n_frames]
 
 
 class DualPathBlock(nn.Module):

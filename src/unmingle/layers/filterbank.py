@@ -24,6 +24,9 @@ class LearnedFilterbank(nn.Module):
         multiple: the number of frames is rounded up to a multiple of this.
         rectified: frames are not negative; half of the waves then begin as the others upside down, so that
             nothing is lost.
+        padded: zeros around the samples, so that every one lies in as many frames as every other. Without
+            them the first frame begins with the first sample, the last ends at the last at the latest, and
+            samples behind it are lost, as in networks of others whose weights are run.
 
     References:
         Y. Luo and N. Mesgarani, "TasNet: time-domain audio separation network for real-time, single-channel
@@ -31,7 +34,14 @@ class LearnedFilterbank(nn.Module):
     """
 
     def __init__(
-        self, *, n_filters: int, kernel_size: int, stride: int, multiple: int = 1, rectified: bool = False
+        self,
+        *,
+        n_filters: int,
+        kernel_size: int,
+        stride: int,
+        multiple: int = 1,
+        rectified: bool = False,
+        padded: bool = True,
     ) -> None:
         super().__init__()
         if kernel_size < stride:
@@ -39,7 +49,7 @@ class LearnedFilterbank(nn.Module):
                 f"kernel_size ({kernel_size}) must be at least as long as stride ({stride}), or samples are "
                 "lost between frames"
             )
-        self.stride, self.multiple, self.rectified = stride, multiple, rectified
+        self.stride, self.multiple, self.rectified, self.padded = stride, multiple, rectified, padded
         #: samples that neighbouring frames share
         self.overlap = kernel_size - stride
         self.analysis = nn.Conv1d(1, n_filters, kernel_size, stride=stride, bias=False)
@@ -54,13 +64,17 @@ class LearnedFilterbank(nn.Module):
             self.synthesis.weight[:, 0] = filters * (2 * stride / kernel_size)
 
     def forward(self, samples: Tensor, *past: StreamState) -> Tensor:
-        """`(B, T)` → frames `(B, F, N)`; every sample lies in as many frames as every other.
+        """`(B, T)` → frames `(B, F, N)`.
 
         With a `past`, T is a multiple of `stride`, and the T / `stride` frames that end in these samples come
         out.
         """
         if past:
             padded = past[0].extend(samples.float(), self.overlap)[:, None]
+        elif not self.padded:
+            lack = self.overlap + self.stride - samples.shape[-1]
+            behind = (lack + abs(lack)) // 2  # lack, but no less than 0, which ONNX can trace
+            padded = functional.pad(samples[:, None].float(), (0, behind))
         else:
             behind = -(samples.shape[-1] + self.overlap) % (self.stride * self.multiple) + self.overlap
             padded = functional.pad(samples[:, None].float(), (self.overlap, behind))
@@ -70,7 +84,10 @@ class LearnedFilterbank(nn.Module):
 
     def inverse(self, frames: Tensor, length: int) -> Tensor:
         """`(B, F, N)` → `(B, length)`; `length` is that of the signal that was analysed [samples]."""
-        return self.synthesise(frames)[:, self.overlap : self.overlap + length]
+        samples = self.synthesise(frames)
+        if not self.padded:
+            return functional.pad(samples, (0, length - samples.shape[-1]))
+        return samples[:, self.overlap : self.overlap + length]
 
     def synthesise(self, frames: Tensor) -> Tensor:
         """`(B, F, N)` → `(B, N · stride + overlap)`, of which the first and the last `overlap` samples belong

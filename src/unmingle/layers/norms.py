@@ -87,7 +87,28 @@ class CumulativeLayerNorm(nn.Module):
         return ((wide - mean) * scale * weight + bias).to(x.dtype)
 
 
-NORMS: dict[str, Callable[[int], GlobalLayerNorm | CumulativeLayerNorm]] = {
+class FrameLayerNorm(nn.Module):
+    """LN: as gLN, with the mean and variance of each frame alone: `(B, D, N)` → `(B, D, N)`.
+
+    References:
+        J. L. Ba, J. R. Kiros and G. E. Hinton, "Layer normalization", 2016.
+    """
+
+    def __init__(self, n_features: int) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.ones(n_features))
+        self.bias = nn.Parameter(torch.zeros(n_features))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.features_last(x.transpose(1, 2)).transpose(1, 2)
+
+    def features_last(self, x: Tensor) -> Tensor:
+        """The same of `(B, N, D)`."""
+        return functional.layer_norm(x.float(), self.weight.shape, self.weight, self.bias, EPS).to(x.dtype)
+
+
+NORMS: dict[str, Callable[[int], GlobalLayerNorm | CumulativeLayerNorm | FrameLayerNorm]] = {
     "gLN": GlobalLayerNorm,
+    "LN": FrameLayerNorm,
     "cLN": CumulativeLayerNorm,
 }

@@ -35,13 +35,14 @@ class ConvTasNet(nn.Module):
         n_filters: basis signals of the filterbank.
         kernel_size: their length [samples]; frames overlap by half.
         encoder_relu: frames of the mixture are not negative.
+        padded: zeros around the mixture; see `LearnedFilterbank`.
         n_features: channels of the residual path.
         n_hidden: channels inside a block.
         n_skip: channels of the skip path; 0 = without one, what leaves the residual path makes the masks.
         tcn_kernel_size: of the depthwise convolutions [frames], odd.
         n_blocks: blocks per repeat, with dilations 1, 2, 4, ….
         n_repeats: repeats.
-        norm: "gLN", or "cLN" for a causal separator.
+        norm: "gLN", "LN" of each frame alone, or "cLN" for a causal separator.
         mask: "relu", "sigmoid", "softmax" for masks that sum to 1, or "linear".
 
     References:
@@ -57,6 +58,7 @@ class ConvTasNet(nn.Module):
         n_filters: int = 512,
         kernel_size: int = 32,
         encoder_relu: bool = False,
+        padded: bool = True,
         n_features: int = 128,
         n_hidden: int = 512,
         n_skip: int = 128,
@@ -70,9 +72,15 @@ class ConvTasNet(nn.Module):
         for what, choice, choices in (("norm", norm, NORMS), ("mask", mask, MASKS)):
             if choice not in choices:
                 raise ValueError(f"no {what} {choice!r}; there are {', '.join(choices)}")
+        if norm == "cLN" and not padded:
+            raise ValueError("one that streams (norm cLN) is padded")
         self.n_src, self.limit = n_src, MASKS[mask]
         self.filterbank = LearnedFilterbank(
-            n_filters=n_filters, kernel_size=kernel_size, stride=kernel_size // 2, rectified=encoder_relu
+            n_filters=n_filters,
+            kernel_size=kernel_size,
+            stride=kernel_size // 2,
+            rectified=encoder_relu,
+            padded=padded,
         )
         self.norm = NORMS[norm](n_filters)
         self.bottleneck = nn.Conv1d(n_filters, n_features, 1)

@@ -6,6 +6,7 @@ from torch import Tensor, nn
 from unmingle.facts import Facts, task_for
 from unmingle.layers.dual_path import DualPathBlock, overlap_add, segment
 from unmingle.layers.filterbank import LearnedFilterbank
+from unmingle.layers.masks import MASKS
 from unmingle.layers.norms import GlobalLayerNorm
 
 
@@ -21,7 +22,7 @@ class DPRNN(nn.Module):
 
     Differs from the paper: the defaults are its L = 16 variant carried over to 16 kHz; the number of filters
     and of features can differ; masks are
-    gated (tanh × sigmoid) and end in a ReLU.
+    gated (tanh × sigmoid) and end in a ReLU unless another limit is chosen.
 
     Args:
         n_src: voices to find.
@@ -34,6 +35,9 @@ class DPRNN(nn.Module):
         segment_size: frames per segment, even.
         n_blocks: each one walk within and one across.
         encoder_relu: frames of the mixture are not negative.
+        padded: zeros around the mixture; see `LearnedFilterbank`.
+        wide: segments of zeros around the others; see `segment`.
+        mask: "relu", "sigmoid", "softmax" for masks that sum to 1, or "linear".
 
     References:
         Y. Luo, Z. Chen and T. Yoshioka, "Dual-path RNN: efficient long sequence modeling for time-domain
@@ -53,14 +57,23 @@ class DPRNN(nn.Module):
         segment_size: int = 100,
         n_blocks: int = 6,
         encoder_relu: bool = True,
+        padded: bool = True,
+        wide: bool = False,
+        mask: str = "relu",
     ) -> None:
         super().__init__()
+        if mask not in MASKS:
+            raise ValueError(f"no mask {mask!r}; there are {', '.join(MASKS)}")
         if segment_size % 2:
             raise ValueError(f"segment_size ({segment_size}) must be even: segments overlap by half")
         self.facts = Facts(sample_rate=sample_rate, task=task_for(n_src), n_src=n_src, chunk=16 * sample_rate)
-        self.n_src, self.segment_size = n_src, segment_size
+        self.n_src, self.segment_size, self.wide, self.limit = n_src, segment_size, wide, MASKS[mask]
         self.filterbank = LearnedFilterbank(
-            n_filters=n_filters, kernel_size=kernel_size, stride=stride, rectified=encoder_relu
+            n_filters=n_filters,
+            kernel_size=kernel_size,
+            stride=stride,
+            rectified=encoder_relu,
+            padded=padded,
         )
         self.norm = GlobalLayerNorm(n_filters)
         self.bottleneck = nn.Linear(n_filters, n_features)
@@ -68,16 +81,17 @@ class DPRNN(nn.Module):
         self.split = nn.Sequential(nn.PReLU(), nn.Linear(n_features, n_src * n_features))
         self.gated = nn.Linear(n_features, n_features)
         self.gate = nn.Linear(n_features, n_features)
-        self.mask = nn.Sequential(nn.Linear(n_features, n_filters), nn.ReLU())
+        self.mask = nn.Sequential(nn.Linear(n_features, n_filters))
 
     def forward(self, mixture: Tensor) -> Tensor:
         """`(B, 1, T)` → `(B, S, T)`."""
         frames = self.filterbank(mixture[:, 0])  # B F N
-        x = segment(self.bottleneck(self.norm(frames).transpose(1, 2)), self.segment_size)  # B K P D
+        x = self.bottleneck(self.norm(frames).transpose(1, 2))  # B N D
+        x = segment(x, self.segment_size, wide=self.wide)  # B K P D
         for block in self.blocks:
             x = block(x)
-        x = overlap_add(self.split(x), frames.shape[-1])  # B N (S D)
+        x = overlap_add(self.split(x), frames.shape[-1], wide=self.wide)  # B N (S D)
         x = x.unflatten(-1, (self.n_src, -1)).transpose(1, 2)  # B S N D
-        masks = self.mask(torch.tanh(self.gated(x)) * torch.sigmoid(self.gate(x))).float()
+        masks = self.limit(self.mask(torch.tanh(self.gated(x)) * torch.sigmoid(self.gate(x))).float())
         voices = masks.transpose(2, 3) * frames[:, None]  # B S F N
         return self.filterbank.inverse(voices.flatten(0, 1), mixture.shape[-1]).unflatten(0, (-1, self.n_src))

@@ -43,14 +43,15 @@ def load(
         raise UsageError(f"no backend {backend!r}; choose auto, {', '.join(BACKENDS)}")
     wanted: Any = {"task": task, "streaming": streaming, "several_mics": several_mics}
     path = resolve(name, **wanted, speakers=speakers, cue=cue)
-    catalogued = any(card.path == path for card in cards())
-    separator = _catalogued(path, backend) if catalogued else _open(path, backend)
+    card = next((card for card in cards() if card.path == path), None)
+    separator = _catalogued(path, card.sha256, backend) if card else _open(path, backend)
     check(separator.facts, separator.name, **wanted)
     return separator if speakers is None else separator.for_speakers(speakers)
 
 
 @lru_cache(maxsize=4)
-def _catalogued(path: Path, backend: str) -> Separator:
+def _catalogued(path: Path, sha256: str | None, backend: str) -> Separator:
+    # The hash is part of the key: a model of the user may be removed, and another come under its name.
     return _open(path, backend)
 
 

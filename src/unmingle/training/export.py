@@ -5,7 +5,6 @@ card NAME.yaml.
 import hashlib
 import json
 import logging
-import re
 import warnings
 from pathlib import Path
 from typing import Any
@@ -15,8 +14,9 @@ import onnx
 import torch
 import yaml
 
-from unmingle.catalog import WEIGHTS
-from unmingle.errors import InputError, UsageError
+from unmingle.catalog import WEIGHTS, plain_name
+from unmingle.errors import InputError
+from unmingle.facts import Facts
 from unmingle.models import build
 from unmingle.results.folders import replacing
 from unmingle.runtime.onnx import open_onnxruntime
@@ -66,8 +66,7 @@ def export(
             and, where it takes any number of microphones, with 2, 4 or 6 of them.
         UsageError: a name that is not plain.
     """
-    if not re.fullmatch(r"[\w-]+", name):
-        raise UsageError(f"name {name!r}: take letters, digits and hyphens; --out says where the files go")
+    plain_name(name)
     header, folder = read_header(weights), out or WEIGHTS
     summaries = [summarise(summary, name) for summary in measured or []]
     if (folder / f"{name}.onnx").exists() and not overwrite:
@@ -77,40 +76,77 @@ def export(
     state = float16_state(load_state(weights))
     model = build(header["model"], **header["config"])
     model.load_state_dict({key: value.float() for key, value in state.items()})
-    model.eval()
-    header["facts"] = model.facts.to_dict()  # those of this version; the file's may be of an older one
-    folder.mkdir(parents=True, exist_ok=True)
-    final, path = folder / f"{name}.onnx", folder / f"{name}.yaml"
-    with replacing(final) as beside:
-        graph = to_onnx(model, beside)
-        entries = {"format": FORMAT, **{key: header[key] for key in ("model", "config", "facts", "recipe")}}
-        onnx.helper.set_model_props(graph, {key: json.dumps(value) for key, value in entries.items()})
-        onnx.save(graph, beside)
-        arrays = (model.facts.n_mics,) if model.facts.n_mics else MICROPHONES
-        worst = min(agreement_db(model, beside, length, n) for length in LENGTHS for n in arrays)
-        if worst < AGREEMENT_DB:
-            raise InputError(
-                f"{weights}: ONNX and PyTorch agree to {worst:.0f} dB only, {AGREEMENT_DB:.0f} dB are asked "
-                "for; nothing was written"
-            )
+    # The facts are those of this version; the file's may be of an older one.
+    path = write_model(
+        model,
+        folder / f"{name}.onnx",
+        facts=model.facts,
+        recipe=header["recipe"],
+        source=weights,
+        default=default,
+        measured=summaries,
+        training=describe(header),
+        licence=licences(header, out is None),
+    )
     if out is not None:  # the package keeps one file per model
         weights_path = folder / f"{name}.safetensors"
         save_weights(weights_path, model, state, recipe=header["recipe"], training=header["training"])
-    card = {
-        "name": name,
-        "model": header["model"],
-        "default": default,
-        "facts": model.facts.to_dict(),
-        "config": header["config"],
-        "parameters": parameter_count(model),
-        "size_bytes": final.stat().st_size,
-        "sha256": hashlib.sha256(final.read_bytes()).hexdigest(),
-        "measured": summaries,
-        "training": describe(header),
-        "licence": licences(header, out is None),
-    }
-    with replacing(path) as beside:
-        beside.write_text(
+    return path
+
+
+def write_model(
+    model: Any, final: Path, *, facts: Facts, recipe: dict[str, Any], source: Path, **entries: Any
+) -> Path:
+    """Write a model as ONNX, compared with PyTorch, and its card beside it; both appear, or neither.
+
+    Args:
+        model: as `build` makes it.
+        final: the ONNX file, called as the model.
+        facts: of what is written.
+        recipe: by which it was trained.
+        source: where the weights are from, for messages.
+        entries: further ones of the card.
+
+    Returns:
+        The card's path.
+
+    Raises:
+        InputError: the two agree to less than 60 dB.
+    """
+    model.eval()
+    path = final.with_suffix(".yaml")
+    final.parent.mkdir(parents=True, exist_ok=True)
+    # The card is renamed first: a model without one would be an error in the catalogue.
+    with replacing(final) as beside, replacing(path) as card_beside:
+        graph = to_onnx(model, beside)
+        header = {
+            "format": FORMAT,
+            "model": model.name,
+            "config": model.config,
+            "facts": facts.to_dict(),
+            "recipe": recipe,
+        }
+        onnx.helper.set_model_props(graph, {key: json.dumps(value) for key, value in header.items()})
+        onnx.save(graph, beside)
+        arrays = (facts.n_mics,) if facts.n_mics else MICROPHONES
+        worst = min(agreement_db(model, beside, length, n) for length in LENGTHS for n in arrays)
+        if not worst >= AGREEMENT_DB:  # nor if it is no number
+            raise InputError(
+                f"{source}: ONNX and PyTorch agree to {worst:.0f} dB only, {AGREEMENT_DB:.0f} dB are asked "
+                "for; nothing was written"
+            )
+        card = {
+            "name": final.stem,
+            "model": model.name,
+            "default": False,
+            "facts": facts.to_dict(),
+            "config": model.config,
+            "parameters": parameter_count(model),
+            "size_bytes": beside.stat().st_size,
+            "sha256": hashlib.sha256(beside.read_bytes()).hexdigest(),
+            **entries,
+        }
+        card_beside.write_text(
             yaml.safe_dump(card, sort_keys=False, allow_unicode=True, width=140), encoding="utf-8"
         )
     return path

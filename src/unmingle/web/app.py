@@ -24,7 +24,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from unmingle.errors import InputError, UnmingleError, UsageError
 from unmingle.media.audio import open_audio
 from unmingle.web.files import PIECE, file_response, zipped
-from unmingle.web.jobs import MIXTURE, Job, Jobs, Task
+from unmingle.web.jobs import MIXTURE, Job, Jobs, Task, model_options
 from unmingle.web.noises import VOICES
 from unmingle.web.uploads import Limits, Refused, Upload, Uploads, plain_name
 
@@ -147,6 +147,7 @@ async def page(request: Request) -> Response:
         "keep_minutes": f"{limits.keep_s / 60:.3g}",
         "nonce": nonce,
         "wavesurfer": WAVESURFER,
+        "models": model_options(),
     }
     html = Template((PAGE / "index.html").read_text(encoding="utf-8")).substitute(values)
     policy = f"{POLICY}; style-src 'self' 'nonce-{nonce}'"

@@ -9,9 +9,11 @@ import time
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import asdict, dataclass
+from html import escape
 from pathlib import Path
 from typing import Any
 
+from unmingle.catalog import fitting
 from unmingle.errors import Cancelled, UnmingleError, UsageError
 from unmingle.facts import Speakers
 from unmingle.inference.choosing import number_of_people
@@ -37,6 +39,7 @@ class Task:
 
     Attributes:
         target: only the person of the sample is wanted.
+        model: a name in the catalogue, of one for this kind; "" leaves the choice to unmingle.
 
     Raises:
         UsageError: one of them is unknown.
@@ -47,6 +50,7 @@ class Task:
     format: str = "flac"
     noise: Noise | None = None
     target: bool = False
+    model: str = ""
 
     def __post_init__(self) -> None:
         if self.kind not in TASKS:
@@ -56,6 +60,8 @@ class Task:
             raise UsageError(f"no format {self.format!r:.40}; choose from {', '.join(FORMATS)}")
         if not isinstance(self.target, bool) or (self.target and self.kind != "separate"):
             raise UsageError("a person is picked out by separating only; load the page again")
+        if self.model != "" and self.model not in models_for(self.kind):  # never a path
+            raise UsageError(f"no model {self.model!r:.40} for this; load the page again")
 
     @classmethod
     def read(cls, values: Any) -> "Task":
@@ -67,6 +73,18 @@ class Task:
             raise UsageError(f"not a task ({error}); load the page again") from None
 
 
+def models_for(kind: str) -> list[str]:
+    """Names of the models that a visitor may choose from."""
+    return sorted(card.name for card in fitting() if card.facts.task == kind)
+
+
+def model_options() -> str:
+    """The same for the page: HTML."""
+    return "".join(
+        f'<option data-task="{kind}">{escape(name)}</option>' for kind in TASKS for name in models_for(kind)
+    )
+
+
 def run(task: Task, recording: Upload, source: Path, out: Path, progress: Progress) -> FileResult:
     """Call the function that the command line calls for this task."""
     options: dict[str, Any] = {
@@ -74,6 +92,7 @@ def run(task: Task, recording: Upload, source: Path, out: Path, progress: Progre
         "plot": True,
         "progress": progress,
         "stem": recording.stem,
+        "model": task.model or None,
     }
     if task.kind == "enhance":
         return enhance_file(source, out, rest=True, **options)

@@ -130,6 +130,7 @@ function task() {
     kind: document.querySelector("input[name=task]:checked").value,
     speakers: speakers === "auto" ? speakers : Number(speakers),
     target: sampled(),
+    model: at("model").value,
     format: at("format").value,
     noise: kind
       ? {
@@ -277,6 +278,11 @@ function refresh() {
   at("run").textContent = kind === "enhance" ? "Enhance" : "Separate";
   at("speakers-field").hidden = kind !== "separate";
   at("sample-field").hidden = kind !== "separate";
+  at("model-field").hidden = kind === "faces";
+  for (const option of at("model").options) {
+    option.disabled = option.hidden = Boolean(option.dataset.task) && option.dataset.task !== kind;
+  }
+  if (at("model").selectedOptions[0]?.disabled ?? true) at("model").value = "";
   at("frequency-field").hidden = at("noise").value !== "tone";
   at("level-field").hidden = !at("noise").value;
   at("level-text").textContent = `${at("level").value}\u00a0dB`;
@@ -328,6 +334,7 @@ async function record() {
 function tryExample(button) {
   setTask(button.dataset.task);
   at("speakers").value = "auto";
+  at("model").value = "";
   at("noise").value = button.dataset.noise;
   at("level").value = button.dataset.level;
   at("file").value = "";

@@ -1,0 +1,100 @@
+"""Reading checkpoints of others as data: tensors and plain values, never code."""
+
+import hashlib
+import io
+import re
+import warnings
+import zipfile
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.torch_version import TorchVersion
+
+from unmingle.errors import InputError
+
+LARGEST_BYTES = 500_000_000  # of a checkpoint, packed and unpacked
+
+
+class _NumberKind:
+    """Stands for NumPy's dtype of a number, and is nothing but its name."""
+
+    def __init__(self, name: str, *_: Any) -> None:
+        self.name = name
+
+    def __setstate__(self, _: Any) -> None:
+        """The order of bytes and the like, which are as everywhere."""
+
+
+def _number(kind: _NumberKind, content: bytes) -> Any:
+    """A number of NumPy's, such as a figure that was measured, as a plain one."""
+    if not isinstance(kind, _NumberKind) or kind.name not in ("f4", "f8", "i4", "i8"):
+        raise ValueError("no number")
+    return np.frombuffer(content, f"<{kind.name}", 1)[0].item()
+
+
+#: What a checkpoint may name besides tensors and containers: the version of PyTorch, a string; and numbers of
+#: NumPy's, read by what stands here in the place of its own.
+HARMLESS: list[Any] = [
+    TorchVersion,
+    (_NumberKind, "numpy.dtype"),
+    (_number, "numpy.core.multiarray.scalar"),
+    (_number, "numpy._core.multiarray.scalar"),
+]
+
+
+def read_checkpoint(path: Path) -> tuple[Any, str]:
+    """What `torch.save` wrote into a file, of tensors and plain values only, and the file's SHA-256.
+
+    Raises:
+        InputError: not a file, larger than `LARGEST_BYTES`, truncated, or holding anything but tensors and
+            plain values; code in it is not run.
+    """
+    try:
+        if not path.is_file():
+            raise InputError(f"{path}: no such file; give a checkpoint that 'torch.save' wrote")
+        if path.stat().st_size > LARGEST_BYTES:
+            raise _too_large(path)
+        content = path.read_bytes()
+    except OSError as error:
+        raise InputError(f"{path}: cannot be read ({error.strerror})") from None
+    stream = io.BytesIO(content)
+    try:
+        if zipfile.is_zipfile(stream):
+            with zipfile.ZipFile(stream) as archive:
+                if sum(entry.file_size for entry in archive.infolist()) > LARGEST_BYTES:
+                    raise _too_large(path)
+                if (damaged := archive.testzip()) is not None:  # PyTorch does not look at the checksums
+                    raise ValueError(f"{damaged} is damaged")
+        stream.seek(0)
+        with warnings.catch_warnings(), torch.serialization.safe_globals(HARMLESS):
+            warnings.simplefilter("ignore")
+            values = torch.load(stream, map_location="cpu", weights_only=True)
+    except InputError:
+        raise
+    except Exception as error:  # whatever a damaged file leads to
+        raise InputError(f"{path}: {_reason(error)}") from None
+    return values, hashlib.sha256(content).hexdigest()
+
+
+def _too_large(path: Path) -> InputError:
+    return InputError(f"{path}: larger than {LARGEST_BYTES // 10**6} MB, which no model here is; not opened")
+
+
+def _reason(error: Exception) -> str:
+    """What is wrong with a file that could not be loaded, and what to do, of the loader's error."""
+    if found := re.search(r"GLOBAL ([\w.]{1,80})", str(error)):
+        return (
+            f"holds code or a class ({found[1]}), which is not run; save tensors and plain values only, as "
+            "Asteroid's serialize() returns them"
+        )
+    return "no whole checkpoint (truncated, changed, or something else); get the file again"
+
+
+def plain_tensor(path: Path, name: str, value: Any) -> Tensor:
+    """A tensor of a checkpoint, if it is of finite real numbers; InputError if not."""
+    if not isinstance(value, Tensor) or value.layout != torch.strided or not value.is_floating_point():
+        raise InputError(f"{path}: {name:.80} is no tensor of real numbers; get the file again")
+    return value

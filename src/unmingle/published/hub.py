@@ -1,0 +1,102 @@
+"""`get()`: a published model is downloaded from Hugging Face's hub and imported."""
+
+import re
+from pathlib import Path
+
+from unmingle.errors import InputError, UsageError
+from unmingle.published.importing import FORMATS, free_name, import_checkpoint, need_packages
+from unmingle.published.table import Download, Published, find_published
+
+
+def get(name: str, *, as_name: str | None = None, out: Path | None = None) -> Path:
+    """Download a published model and import it; see `import_checkpoint`.
+
+    The download is that of huggingface_hub: it goes on where it was interrupted, lies in its cache
+    (`HF_HOME`), shows its progress, and obeys `HF_HUB_OFFLINE` and `HF_ENDPOINT`. The commit is fixed, and
+    the file's SHA-256 is compared with the one that the hub states for that commit.
+
+    Args:
+        name: of a row in `published()` that has a download.
+        as_name: of the model; the same unless given.
+        out: folder for the files instead of the user's own.
+
+    Returns:
+        The card's path.
+
+    Raises:
+        UsageError: there is no such model, it cannot be converted yet, the name is taken, or a package is
+            missing.
+        InputError: it could not be downloaded, or not converted; nothing is left but what was downloaded.
+    """
+    row = find_published(name)
+    if row.download is None:
+        raise UsageError(f"{name} cannot be converted: {row.why_not}; it is at {row.source}")
+    assert row.download.format in FORMATS
+    need_packages("huggingface_hub")
+    as_name = free_name(as_name or name, out)
+    path = download(name, row.download)
+    expected = row.download.sha256 or _hash_of_the_hub(path)
+    try:
+        return import_checkpoint(
+            path,
+            format=row.download.format,
+            name=as_name,
+            out=out,
+            sample_rate=row.sample_rate,
+            sha256=expected,
+            training=origin(row),
+            licence=row.licence,
+        )
+    except InputError as error:
+        if "SHA-256" in str(error):  # what is damaged must not be found again
+            path.resolve().unlink(missing_ok=True)
+            path.unlink(missing_ok=True)
+        raise
+
+
+def download(name: str, place: Download) -> Path:
+    """Where the file lies in the hub's cache, after it was downloaded if need be; InputError says why it
+    could not be.
+    """
+    from huggingface_hub import constants, hf_hub_download
+    from huggingface_hub.errors import (
+        EntryNotFoundError,
+        HfHubHTTPError,
+        LocalEntryNotFoundError,
+        RepositoryNotFoundError,
+        RevisionNotFoundError,
+    )
+
+    where = f"{constants.ENDPOINT}/{place.repository}"
+    try:
+        return Path(
+            hf_hub_download(place.repository, place.file, revision=place.revision, library_name="unmingle")
+        )
+    except LocalEntryNotFoundError:
+        if constants.HF_HUB_OFFLINE:
+            reason = "HF_HUB_OFFLINE is set, and it was not downloaded before; unset it once"
+        else:
+            reason = f"{where} cannot be reached; is there a connection? Run the command again to go on"
+    except (RepositoryNotFoundError, RevisionNotFoundError, EntryNotFoundError):
+        reason = f"{where} has no {place.file} at {place.revision[:10]}; it was moved or removed by its owner"
+    except HfHubHTTPError as error:
+        reason = f"{where} refuses it ({str(error).splitlines()[0]:.100}); try again later"
+    except Exception as error:  # of the network's packages, or the disk's; an interrupted one goes on later
+        said = " ".join(str(error).split())
+        reason = f"the download failed ({type(error).__name__}: {said:.200}); run the command again to go on"
+    raise InputError(f"{name}: {reason}")
+
+
+def origin(row: Published) -> str:
+    """What the card says of where the weights are from."""
+    assert row.download is not None
+    place = f"downloaded from {row.download.repository} at {row.download.revision}"
+    if row.si_sdri_db is None:
+        return place
+    figure = f"SI-SDRi {row.si_sdri_db:.2f} dB on {row.set}"
+    return f"{place}; its authors measured {figure}, which was not measured again here"
+
+
+def _hash_of_the_hub(path: Path) -> str | None:
+    """The SHA-256 by which the hub's cache calls a large file; None for another name."""
+    return path.resolve().name if re.fullmatch(r"[0-9a-f]{64}", path.resolve().name) else None

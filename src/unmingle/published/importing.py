@@ -1,0 +1,97 @@
+"""`import_checkpoint()`: a checkpoint of another project becomes a model of the user's own folder."""
+
+from dataclasses import replace
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+from unmingle.catalog import cards, plain_name, user_folder
+from unmingle.errors import InputError, UsageError
+
+FORMATS = ("asteroid",)
+NEEDED = ("torch", "onnx", "onnxruntime", "safetensors")
+UNKNOWN = {"code": "MIT", "weights": "not stated", "data": "not stated"}
+
+
+def import_checkpoint(
+    path: str | Path,
+    *,
+    format: str,
+    name: str | None = None,
+    out: Path | None = None,
+    sample_rate: int | None = None,
+    sha256: str | None = None,
+    training: str = "",
+    licence: dict[str, str] | None = None,
+) -> Path:
+    """Write `name`.onnx, which runs without PyTorch, and its card, into the user's own folder, where every
+    command finds it by its name.
+
+    The checkpoint is read as data (`published.checkpoints`). The ONNX file holds its weights unrounded and is
+    compared with PyTorch at three lengths. What separators of others return has no level of its own, so one
+    gain per chunk fits the sum of the voices to the mixture (`heads.as_loud`).
+
+    Args:
+        path: of the checkpoint.
+        format: the project that wrote it, one of `FORMATS`.
+        name: of the model; that of the file unless given.
+        out: folder for the files instead of the user's own.
+        sample_rate: of checkpoints that do not say it [Hz].
+        sha256: what the file's must be.
+        training, licence: for the card.
+
+    Returns:
+        The card's path.
+
+    Raises:
+        UsageError: the format is unknown; the name is taken, or is none; PyTorch is missing.
+        InputError: the file cannot be converted; nothing is left behind.
+    """
+    if format not in FORMATS:
+        raise UsageError(f"--format {format}: unknown; choose from {', '.join(FORMATS)}")
+    need_packages()
+    from unmingle.published.asteroid import convert
+    from unmingle.published.checkpoints import read_checkpoint
+    from unmingle.training.export import write_model
+
+    path = Path(path)
+    name = free_name(path.stem if name is None else name, out)
+    checkpoint, found = read_checkpoint(path)
+    if sha256 not in (None, found):
+        raise InputError(f"{path}: its SHA-256 is {found}, expected is {sha256}; get the file again")
+    model: Any = convert(path, checkpoint, sample_rate)
+    final = (out or user_folder()) / f"{name}.onnx"
+    origin = f"not by unmingle: imported from {path.name} ({format}, SHA-256 {found})"
+    try:
+        card = write_model(
+            model,
+            final,
+            facts=replace(model.facts, head="as-loud"),
+            recipe={},
+            source=path,
+            measured=[],
+            training="; ".join(filter(None, [origin, training])),
+            licence=licence or UNKNOWN,
+        )
+    except OSError as error:
+        raise InputError(f"{final}: cannot be written ({error.strerror}); choose another --out") from None
+    cards.cache_clear()
+    return card
+
+
+def need_packages(*more: str) -> None:
+    """UsageError if a package is missing that importing needs, or one of `more`."""
+    if missing := [name for name in (*NEEDED, *more) if not find_spec(name)]:
+        raise UsageError(f"this needs {' and '.join(missing)}: pip install 'unmingle[hub]'")
+
+
+def free_name(name: str, out: Path | None = None) -> str:
+    """The name, if it is plain and no model is called so; UsageError if not."""
+    plain_name(name)
+    if out is None and any(card.name == name for card in cards()):
+        if (user_folder() / f"{name}.onnx").is_file():
+            raise UsageError(f"{name} is there already; remove it first: unmingle remove {name}")
+        raise UsageError(f"{name} is a model that is installed; choose another --name")
+    if out is not None and (out / f"{name}.onnx").exists():
+        raise UsageError(f"{out / name}.onnx: exists already; choose another --name or --out")
+    return name

@@ -1,0 +1,82 @@
+"""What others have published: `table.yaml` as values."""
+
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from unmingle.errors import UsageError
+from unmingle.facts import Task
+
+TABLE = Path(__file__).parent / "table.yaml"
+
+
+@dataclass(frozen=True)
+class Download:
+    """Where a checkpoint is.
+
+    Attributes:
+        format: the project that wrote it, see `importing.FORMATS`.
+        repository: on Hugging Face's hub.
+        revision: the commit, which settles the file's content.
+        file: its name there.
+        sha256: of the file; None where it is not known here.
+    """
+
+    format: str
+    repository: str
+    revision: str
+    file: str
+    sha256: str | None = None
+
+
+@dataclass(frozen=True)
+class Published:
+    """A model of others. None and "unknown" are facts that could not be verified.
+
+    Attributes:
+        name: by which `unmingle get` knows it.
+        network: its architecture.
+        task, n_src, sample_rate, parameters: as a card has them.
+        si_sdri_db: what its authors measured [dB], on `set`.
+        licence: of code, weights and data.
+        size_mb: of the download [MB].
+        source: a page about it.
+        download: None where it cannot be converted, and then
+        why_not: says what is missing.
+    """
+
+    name: str
+    network: str
+    task: Task
+    n_src: int | None
+    sample_rate: int | None
+    parameters: int | None
+    si_sdri_db: float | None
+    set: str
+    licence: dict[str, str]
+    size_mb: float | None
+    source: str
+    download: Download | None = None
+    why_not: str = ""
+
+
+@lru_cache
+def published() -> list[Published]:
+    """All rows of the table, in its order."""
+    rows: list[dict[str, Any]] = yaml.safe_load(TABLE.read_text(encoding="utf-8"))
+    return [
+        Published(**{**row, "download": Download(**row["download"]) if "download" in row else None})
+        for row in rows
+    ]
+
+
+def find_published(name: str) -> Published:
+    """The row of that name; UsageError lists the names that there are."""
+    for row in published():
+        if row.name == name:
+            return row
+    names = ", ".join(row.name for row in published() if row.download)
+    raise UsageError(f"no published model {name!r}; 'unmingle get' knows: {names}")
