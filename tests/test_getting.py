@@ -169,7 +169,7 @@ def test_the_published_models_are_listed_in_80_columns(capsys: pytest.CaptureFix
     ("name", "said"),
     [
         ("nothing", "no published model 'nothing'; 'unmingle get' knows: conv-tasnet"),
-        ("dtln", "cannot be conv"),
+        ("dtln", "the network is not written here yet; it is at https://github.com/breizhn/DTLN"),
     ],
 )
 def test_what_cannot_be_had_is_said(name: str, said: str, capsys: Any) -> None:

@@ -19,11 +19,14 @@ from asteroid_checkpoints import SMALL, expected, formula, saved, signal
 from web_server import Server, Visitor, voices
 
 from unmingle import load, separate
+from unmingle.beamforming import BEAMFORMERS
 from unmingle.catalog import Card, cards, remove, resolve
 from unmingle.cli import main
 from unmingle.errors import InputError, UsageError
+from unmingle.evaluation.baselines import BASELINES
+from unmingle.evaluation.systems import MIXTURE
 from unmingle.published import asteroid, checkpoints
-from unmingle.published.importing import import_checkpoint
+from unmingle.published.importing import RESERVED, import_checkpoint
 from unmingle.runtime.openvino import compile_openvino
 from unmingle.training import export
 
@@ -128,6 +131,10 @@ def test_a_name_is_taken_once(tmp_path: Path) -> None:
         import_checkpoint(path, format="asteroid", name="duet")
     with pytest.raises(UsageError, match="letters, digits"):
         import_checkpoint(path, format="asteroid", name="../theirs")
+    for name in ("mvdr", "oracle-irm"):
+        with pytest.raises(UsageError, match=f"{name} means something else"):
+            import_checkpoint(path, format="asteroid", name=name)
+    assert {*BASELINES, *BEAMFORMERS, MIXTURE} <= set(RESERVED)
 
 
 def test_after_a_removal_another_model_may_have_the_name(tmp_path: Path) -> None:
@@ -155,6 +162,19 @@ def test_a_damaged_card_does_not_keep_a_model_from_being_removed(tmp_path: Path,
         resolve("duet")
     remove("a")
     assert resolve("duet").is_file()
+
+
+def test_a_damaged_or_half_removed_model_is_removed_and_imported_again(tmp_path: Path, models: Path) -> None:
+    path = saved(tmp_path / "a.pth")
+    import_checkpoint(path, format="asteroid")
+    (models / "a.onnx").write_bytes(b"damaged")
+    with pytest.raises(InputError, match="unmingle remove a, and import or get it again"):
+        load("a")
+    (models / "a.onnx").unlink()
+    remove("a")
+    assert not list(models.iterdir())
+    import_checkpoint(path, format="asteroid")
+    assert load("a", backend="onnxruntime").n_src == 2
 
 
 def test_files_can_go_into_another_folder(tmp_path: Path, models: Path) -> None:

@@ -18,6 +18,7 @@ from unmingle.facts import LIPS, MOST_SPEAKERS, Facts, Task
 
 WEIGHTS = Path(__file__).parent / "weights"
 PACKAGES = WEIGHTS / "packages.yaml"  # what the data packages of the repository hold
+FILES = (".onnx", ".yaml")  # of a model
 ENTRY_POINTS = "unmingle.weights"  # the group in which data packages name themselves
 
 
@@ -138,7 +139,7 @@ def remove(name: str) -> None:
     such model there.
     """
     folder = user_folder()
-    there = {path.stem: path for path in folder.glob("*.onnx")}
+    there = {path.stem: path.with_suffix(".onnx") for path in folder.glob("*.*") if path.suffix in FILES}
     if name not in there:
         names = ", ".join(sorted(there)) or "none"
         raise UsageError(f"no imported model {name!r} in {folder}; there are: {names}")
@@ -299,7 +300,10 @@ def resolve(
         similar = "".join(
             f"did you mean {like}? " for like in get_close_matches(str(name).lower(), by_name, 1, 0.7)
         )
-        remedy = "or give the path of an .onnx or .safetensors file"
+        remedy = (
+            "or give the path of an .onnx or .safetensors file; 'unmingle models --available' lists those of "
+            "others"
+        )
         raise UsageError(f"no model {str(name)!r}; {similar}there are: {there}; {remedy}")
     if not path.is_file():
         raise UsageError(f"{path}: no such weights file; shipped are: {offered(task)}")

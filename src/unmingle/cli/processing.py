@@ -59,6 +59,8 @@ def explain(error: Exception) -> tuple[str, int]:
         return f"{' '.join(error.format_message().split()).rstrip('.')}; see {path} --help", 2
     if os.environ.get("UNMINGLE_DEBUG"):
         raise error
+    if isinstance(error, ModuleNotFoundError) and not (error.name or "").startswith("unmingle"):
+        return f"this needs {error.name}, which is not installed: pip install 'unmingle[train]'", 2
     return (
         f"unexpected {type(error).__name__}: {' '.join(str(error).split())}; set UNMINGLE_DEBUG=1 to see "
         "where, and please report it",

@@ -75,7 +75,7 @@ def published_table(rows: list["Published"]) -> str:
     lines = []
     for heading, some in (
         ("unmingle get NAME", [row for row in rows if row.download]),
-        ("Not converted yet", [row for row in rows if not row.download]),
+        ("No download here", [row for row in rows if not row.download]),
     ):
         lines += [f"{heading:<37}{'voices':>7}{'kHz':>5}{'M':>7}{'MB':>6}{'SI-SDRi':>9}", "-" * 71]
         for row in some:
@@ -100,7 +100,7 @@ def describe_published(row: "Published") -> str:
         *((f"licence of {what}", text) for what, text in row.licence.items()),
         ("download", f"{row.size_mb or unknown} MB"),
         ("source", row.source),
-        ("", f"unmingle get {row.name}" if row.download else f"not converted: {row.why_not}"),
+        ("", f"unmingle get {row.name}" if row.download else row.why_not),
     ]
     return "\n".join([row.name, *(f"  {label:<19}{text}" for label, text in rows)])
 

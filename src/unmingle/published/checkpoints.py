@@ -90,7 +90,10 @@ def _reason(error: Exception) -> str:
             f"holds code or a class ({found[1]}), which is not run; save tensors and plain values only, as "
             "Asteroid's serialize() returns them"
         )
-    return "no whole checkpoint (truncated, changed, or something else); get the file again"
+    return (
+        "no whole checkpoint of PyTorch (truncated, changed, or something else); give the file that "
+        "torch.save wrote, or get it again"
+    )
 
 
 def plain_tensor(path: Path, name: str, value: Any) -> Tensor:

@@ -1,5 +1,6 @@
 """`get()`: a published model is downloaded from Hugging Face's hub and imported."""
 
+import hashlib
 import re
 from pathlib import Path
 
@@ -30,35 +31,34 @@ def get(name: str, *, as_name: str | None = None, out: Path | None = None) -> Pa
     """
     row = find_published(name)
     if row.download is None:
-        raise UsageError(f"{name} cannot be converted: {row.why_not}; it is at {row.source}")
+        raise UsageError(f"{name}: {row.why_not}; it is at {row.source}")
     assert row.download.format in FORMATS
     need_packages("huggingface_hub")
     as_name = free_name(as_name or name, out)
     path = download(name, row.download)
     expected = row.download.sha256 or _hash_of_the_hub(path)
-    try:
-        return import_checkpoint(
-            path,
-            format=row.download.format,
-            name=as_name,
-            out=out,
-            sample_rate=row.sample_rate,
-            sha256=expected,
-            training=origin(row),
-            licence=row.licence,
-        )
-    except InputError as error:
-        if "SHA-256" in str(error):  # what is damaged must not be found again
-            path.resolve().unlink(missing_ok=True)
-            path.unlink(missing_ok=True)
-        raise
+    with path.open("rb") as file:
+        found = hashlib.file_digest(file, "sha256").hexdigest()
+    if expected not in (None, found):
+        path.resolve().unlink(missing_ok=True)  # what is damaged must not be found again
+        path.unlink(missing_ok=True)
+        raise InputError(f"{path}: its SHA-256 is {found}, expected is {expected}; get the file again")
+    return import_checkpoint(
+        path,
+        format=row.download.format,
+        name=as_name,
+        out=out,
+        sample_rate=row.sample_rate,
+        training=origin(row),
+        licence=row.licence,
+    )
 
 
 def download(name: str, place: Download) -> Path:
     """Where the file lies in the hub's cache, after it was downloaded if need be; InputError says why it
     could not be.
     """
-    from huggingface_hub import constants, hf_hub_download
+    from huggingface_hub import constants, hf_hub_download, logging
     from huggingface_hub.errors import (
         EntryNotFoundError,
         HfHubHTTPError,
@@ -67,6 +67,7 @@ def download(name: str, place: Download) -> Path:
         RevisionNotFoundError,
     )
 
+    logging.set_verbosity_error()  # else each of its retries is a line
     where = f"{constants.ENDPOINT}/{place.repository}"
     try:
         return Path(
@@ -76,7 +77,11 @@ def download(name: str, place: Download) -> Path:
         if constants.HF_HUB_OFFLINE:
             reason = "HF_HUB_OFFLINE is set, and it was not downloaded before; unset it once"
         else:
-            reason = f"{where} cannot be reached; is there a connection? Run the command again to go on"
+            reason = (
+                f"{where} cannot be reached; is there a connection? Run the command again to go on, set "
+                f"HF_ENDPOINT to a mirror, or get {place.file} elsewhere and use: unmingle import FILE "
+                f"--format {place.format}"
+            )
     except (RepositoryNotFoundError, RevisionNotFoundError, EntryNotFoundError):
         reason = f"{where} has no {place.file} at {place.revision[:10]}; it was moved or removed by its owner"
     except HfHubHTTPError as error:

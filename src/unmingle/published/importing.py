@@ -5,11 +5,12 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-from unmingle.catalog import cards, plain_name, user_folder
+from unmingle.catalog import cards, not_installed, plain_name, user_folder
 from unmingle.errors import InputError, UsageError
 
 FORMATS = ("asteroid",)
 NEEDED = ("torch", "onnx", "onnxruntime", "safetensors")
+RESERVED = ("all", "gev", "mixture", "mvdr", "noisereduce", "rnnoise")  # mean something else to `evaluate`
 UNKNOWN = {"code": "MIT", "weights": "not stated", "data": "not stated"}
 
 
@@ -20,7 +21,6 @@ def import_checkpoint(
     name: str | None = None,
     out: Path | None = None,
     sample_rate: int | None = None,
-    sha256: str | None = None,
     training: str = "",
     licence: dict[str, str] | None = None,
 ) -> Path:
@@ -37,7 +37,6 @@ def import_checkpoint(
         name: of the model; that of the file unless given.
         out: folder for the files instead of the user's own.
         sample_rate: of checkpoints that do not say it [Hz].
-        sha256: what the file's must be.
         training, licence: for the card.
 
     Returns:
@@ -57,8 +56,6 @@ def import_checkpoint(
     path = Path(path)
     name = free_name(path.stem if name is None else name, out)
     checkpoint, found = read_checkpoint(path)
-    if sha256 not in (None, found):
-        raise InputError(f"{path}: its SHA-256 is {found}, expected is {sha256}; get the file again")
     model: Any = convert(path, checkpoint, sample_rate)
     final = (out or user_folder()) / f"{name}.onnx"
     origin = f"not by unmingle: imported from {path.name} ({format}, SHA-256 {found})"
@@ -88,6 +85,10 @@ def need_packages(*more: str) -> None:
 def free_name(name: str, out: Path | None = None) -> str:
     """The name, if it is plain and no model is called so; UsageError if not."""
     plain_name(name)
+    if name in RESERVED or name.startswith("oracle"):
+        raise UsageError(f"{name} means something else to 'unmingle evaluate'; choose another --name")
+    if any(model.name == name for model in not_installed()):
+        raise UsageError(f"{name} is a model of unmingle that is not installed; choose another --name")
     if out is None and any(card.name == name for card in cards()):
         if (user_folder() / f"{name}.onnx").is_file():
             raise UsageError(f"{name} is there already; remove it first: unmingle remove {name}")

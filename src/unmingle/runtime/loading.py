@@ -7,7 +7,7 @@ from pathlib import Path
 from threading import Lock
 from typing import Any
 
-from unmingle.catalog import WEIGHTS, Card, cards, check, resolve
+from unmingle.catalog import WEIGHTS, Card, cards, check, resolve, user_folder
 from unmingle.errors import InputError, UsageError
 from unmingle.facts import Task
 from unmingle.runtime.onnx import open_onnxruntime
@@ -71,10 +71,10 @@ def _open(path: Path, backend: str) -> Separator:
             f"{path}: cannot read these weights ({error.strerror}); install unmingle again"
         ) from None
     if found != card.sha256:
-        raise InputError(
-            f"{path}: damaged, its SHA-256 is not the one in its card; install unmingle or export the "
-            "weights again"
-        )
+        remedy = "install unmingle or export the weights again"
+        if path.parent == user_folder():
+            remedy = f"unmingle remove {path.stem}, and import or get it again"
+        raise InputError(f"{path}: damaged, its SHA-256 is not the one in its card; {remedy}")
     if backend == "auto":
         installed = [
             each
