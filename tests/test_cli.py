@@ -18,6 +18,7 @@ from unmingle import __version__
 from unmingle.catalog import cards
 from unmingle.cli import main
 from unmingle.cli.options import seconds
+from unmingle.cli.processing import explain
 from unmingle.errors import UsageError
 
 EXTRAS = (
@@ -316,6 +317,12 @@ def test_training_without_its_extra_names_it(in_a_folder_of_its_own: Path) -> No
     assert process.returncode == 2
     assert "pip install 'unmingle[train]'" in error
     assert error.count("\n") == 1
+
+
+def test_a_package_that_is_missing_is_named_with_what_installs_it() -> None:
+    missing = ModuleNotFoundError("No module named 'scipy'", name="scipy")
+    assert explain(missing) == ("this needs scipy, which is not installed: pip install 'unmingle[train]'", 2)
+    assert "please report it" in explain(ModuleNotFoundError("no part", name="unmingle.part"))[0]
 
 
 def test_starting_imports_no_runtime_no_codecs_and_no_pictures() -> None:

@@ -12,10 +12,10 @@ from unmingle.spectrogram import inverse_stft, stft
 
 SILENT_DB = 40.0  # bins this far below the loudest one belong to nobody
 FRAMES_PER_WINDOW = 4  # of the spectrogram that is clustered
+MOST_LOUDER = 2.0  # so many times as loud as the estimate's, a beamformer's frame may be
 
 # Of k-means: points that centres are found on, starts, most rounds of each.
 N_POINTS, N_RESTARTS, N_ROUNDS, SEED = 10_000, 5, 50, 0
-MOST_LOUDER = 2.0  # by so much, a beamformer's frame may be louder than the estimate's
 SHARPNESS = 2.0  # of soft masks; the best of 2, 5 and 10 on the first 60 mixtures of valid-2mix
 TINY = 1e-30
 

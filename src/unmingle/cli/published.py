@@ -12,14 +12,14 @@ from unmingle.cli.processing import stopping_cleanly
 if TYPE_CHECKING:
     from unmingle.published.table import Published
 
+Out = Annotated[Path | None, typer.Option(help="Folder for the files; the user's own models unless given.")]
+
 
 def import_(
     checkpoint: Annotated[Path, typer.Argument(help="File that 'torch.save(model.serialize(), …)' wrote.")],
     format: Annotated[str, typer.Option(help="The project that wrote it: asteroid.")],
     name: Annotated[str | None, typer.Option(help="Name of the model. [default: that of the file]")] = None,
-    out: Annotated[
-        Path | None, typer.Option(help="Folder for the files; the user's own models unless given.")
-    ] = None,
+    out: Out = None,
     sample_rate: Annotated[
         int | None, typer.Option(help="Of a checkpoint that does not say its own [Hz].")
     ] = None,
@@ -37,9 +37,7 @@ def get(
     as_name: Annotated[
         str | None, typer.Option("--name", help="Name of the model here. [default: the same]")
     ] = None,
-    out: Annotated[
-        Path | None, typer.Option(help="Folder for the files; the user's own models unless given.")
-    ] = None,
+    out: Out = None,
 ) -> None:
     """Download a separator that others have published, and make it into a model (needs unmingle[hub])."""
     from unmingle.published.hub import get as run
