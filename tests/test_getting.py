@@ -62,7 +62,7 @@ def test_a_published_model_is_downloaded_and_imported(tmp_path: Path, checkpoint
     with Hub(checkpoint) as hub:
         run = get(tmp_path, hub.url)
         assert run.returncode == 0, run.stderr
-        path = f"/{row.download.repository}/resolve/{row.download.revision}/{row.download.file}"
+        path = f"/{row.download.repository}/resolve/{row.download.revision}/{row.download.files[0]}"
         assert {path for _, path, _ in hub.requests} == {path}
     card = Card.read(tmp_path / "models" / f"{NAME}.yaml")
     assert run.stdout.split() == [str(card.path), str(card.path.with_suffix(".yaml"))]
@@ -80,7 +80,7 @@ def test_a_download_that_was_interrupted_goes_on(tmp_path: Path) -> None:
     code = (
         "from unmingle.published.hub import download\n"
         "from unmingle.published.table import Download\n"
-        "print(download('ours', Download('asteroid', 'some/body', 40 * '1', 'file.bin')))"
+        "print(download('ours', Download('asteroid', 'some/body', 40 * '1', ['file.bin'])))"
     )
     with Hub(content) as hub:
         hub.cut = [12_000_000]

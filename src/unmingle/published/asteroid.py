@@ -5,60 +5,18 @@ Read from Asteroid 0.7.0 (MIT) and asteroid-filterbanks 0.4.0; the tests compare
 """
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from unmingle.errors import InputError
 from unmingle.facts import SAMPLE_RATES
-from unmingle.models import build
-from unmingle.published.checkpoints import plain_tensor
+from unmingle.published.checkpoints import read_checkpoint
+from unmingle.published.conversion import Choice, Imported, Number, fill, only
 
-MOST_PARAMETERS = 100_000_000
 OPTIONAL = {"causal": False, "encoder_activation": None, "use_mulcat": False}  # newer than some checkpoints
-
-
-@dataclass(frozen=True)
-class Number:
-    """An argument that is a whole number from `lowest` to `highest` in steps of `step`, and our name for
-    it.
-    """
-
-    ours: str
-    lowest: int
-    highest: int
-    step: int = 1
-
-    def read(self, value: Any) -> dict[str, Any]:
-        if isinstance(value, bool) or not isinstance(value, int | float) or value != value // 1:
-            raise ValueError("it must be a whole number")
-        if not self.lowest <= value <= self.highest:
-            raise ValueError(f"known: {self.lowest} to {self.highest}")
-        if (value - self.lowest) % self.step:
-            raise ValueError(f"known: {self.lowest}, {self.lowest + self.step}, … {self.highest}")
-        return {self.ours: int(value)}
-
-
-@dataclass(frozen=True)
-class Choice:
-    """An argument of which some values can be converted, each with what it means to our model."""
-
-    known: tuple[tuple[Any, Any], ...]
-    ours: str = ""
-
-    def read(self, value: Any) -> dict[str, Any]:
-        for theirs, own in self.known:
-            if type(value) is type(theirs) and value == theirs:
-                return {self.ours: own} if self.ours else {}
-        raise ValueError(f"known: {', '.join(str(theirs) for theirs, _ in self.known)}")
-
-
-def only(*values: Any) -> Choice:
-    """An argument that must have one of these values."""
-    return Choice(tuple((value, value) for value in values))
 
 
 FILTERBANK: dict[str, Number | Choice] = {
@@ -110,40 +68,36 @@ OURS = {"ConvTasNet": "conv-tasnet", "DPRNNTasNet": "dprnn"}
 UNUSED = {"DPRNNTasNet": {"dropout"}}  # in training only
 
 
-def convert(path: Path, checkpoint: Any, sample_rate: int | None = None) -> nn.Module:
+def read(path: Path, sample_rate: int | None = None) -> Imported:
     """Our model with the arguments and the weights of an Asteroid checkpoint, which is a dict with
     `model_name`, `model_args` and `state_dict`.
 
     Args:
-        path: of the file, for messages.
-        checkpoint: what it holds.
+        path: of the file.
         sample_rate: of checkpoints that do not say it, as those before Asteroid 0.4 [Hz].
 
     Raises:
         InputError: something else; a network, an argument or a value that is not known here; tensors that are
             missing, too many or of another shape.
     """
+    checkpoint, sha256 = read_checkpoint(path)
     name, values, state = _parts(path, checkpoint)
     arguments = _arguments(path, name, values, sample_rate)
-    with torch.device("meta"):  # shapes only, until they are known to be those of the file
-        model = build(OURS[name], **arguments)
-    shapes = {key: tensor.shape for key, tensor in model.state_dict().items()}
-    if sum(shape.numel() for shape in shapes.values()) > MOST_PARAMETERS:
-        raise InputError(f"{path}: a network of more than {MOST_PARAMETERS // 10**6} million parameters")
-    wanted = dict(NAMES[name](shapes, arguments))
-    unused = set(state) - set(wanted.values()) - set(_unread(name, arguments))
-    missing = set(wanted.values()) - set(state)
-    if unused or missing:
-        what, some = ("lacks", missing) if missing else ("has unknown", unused)
-        raise InputError(f"{path}: {what} weights, such as {min(map(repr, some)):.80}; get the file again")
-    ours = {
-        key: _shaped(path, theirs, state[theirs], shapes[key], taps=key.endswith("depthwise.weight"))
-        for key, theirs in wanted.items()
-    }
-    for key in set(shapes) - set(ours):  # a bias that the original does without
-        ours[key] = torch.zeros(shapes[key])
-    model.load_state_dict(ours, assign=True)
-    return model.eval()
+    model: Any = fill(
+        path,
+        OURS[name],
+        arguments,
+        lambda shapes: NAMES[name](shapes, arguments),
+        state,
+        unread=_unread(name, arguments),
+        reshape=_taps_first,
+    )
+    return Imported(model, replace(model.facts, head="as-loud"), sha256)
+
+
+def _taps_first(name: str, tensor: Tensor) -> Tensor:
+    """The taps of a depthwise convolution come first in ours."""
+    return tensor.transpose(0, 2) if name.endswith("depthwise.weight") and tensor.ndim == 3 else tensor
 
 
 def _parts(path: Path, checkpoint: Any) -> tuple[str, Mapping[str, Any], Mapping[str, Any]]:
@@ -193,24 +147,6 @@ def _arguments(path: Path, name: str, values: Mapping[str, Any], sample_rate: in
                 f"{path}: {name} with {key}={given[key]!r:.40} is not converted; known: {formula}"
             )
     return arguments
-
-
-def _shaped(path: Path, name: str, value: Any, shape: torch.Size, *, taps: bool) -> Tensor:
-    """A tensor of theirs in the shape that ours has; the `taps` of a depthwise convolution come first."""
-    tensor = plain_tensor(path, name, value)
-    if taps and tensor.ndim == 3:
-        tensor = tensor.transpose(0, 2)
-    while tensor.ndim > len(shape) and tensor.shape[-1] == 1:  # a convolution of one frame is a matrix
-        tensor = tensor[..., 0]
-    if tensor.shape != shape:
-        raise InputError(
-            f"{path}: {name:.80} is of shape {tuple(value.shape)}, which its arguments do not allow; get the "
-            "file again"
-        )
-    tensor = tensor.to(torch.float32, memory_format=torch.contiguous_format, copy=True)
-    if not tensor.isfinite().all():
-        raise InputError(f"{path}: {name:.80} has values that are no numbers; get the file again")
-    return tensor
 
 
 def _conv_tasnet(shapes: Mapping[str, Any], arguments: Mapping[str, Any]) -> Iterator[tuple[str, str]]:

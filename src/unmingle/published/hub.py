@@ -36,13 +36,6 @@ def get(name: str, *, as_name: str | None = None, out: Path | None = None) -> Pa
     need_packages("huggingface_hub")
     as_name = free_name(as_name or name, out)
     path = download(name, row.download)
-    expected = row.download.sha256 or _hash_of_the_hub(path)
-    with path.open("rb") as file:
-        found = hashlib.file_digest(file, "sha256").hexdigest()
-    if expected not in (None, found):
-        path.resolve().unlink(missing_ok=True)  # what is damaged must not be found again
-        path.unlink(missing_ok=True)
-        raise InputError(f"{path}: its SHA-256 is {found}, expected is {expected}; get the file again")
     return import_checkpoint(
         path,
         format=row.download.format,
@@ -55,9 +48,24 @@ def get(name: str, *, as_name: str | None = None, out: Path | None = None) -> Pa
 
 
 def download(name: str, place: Download) -> Path:
-    """Where the file lies in the hub's cache, after it was downloaded if need be; InputError says why it
-    could not be.
+    """Where the checkpoint lies in the hub's cache, after it was downloaded if need be: its file, or the
+    folder of its files. InputError says why it could not be, or that a file is another than expected.
     """
+    paths = []
+    for file in place.files:
+        path = _download(name, place, file)
+        expected = place.sha256.get(file) or _hash_of_the_hub(path)
+        with path.open("rb") as content:
+            found = hashlib.file_digest(content, "sha256").hexdigest()
+        if expected not in (None, found):
+            path.resolve().unlink(missing_ok=True)  # what is damaged must not be found again
+            path.unlink(missing_ok=True)
+            raise InputError(f"{path}: its SHA-256 is {found}, expected is {expected}; get the file again")
+        paths.append(path)
+    return paths[0] if len(paths) == 1 else paths[0].parents[place.files[0].count("/")]
+
+
+def _download(name: str, place: Download, file: str) -> Path:
     from huggingface_hub import constants, hf_hub_download, logging
     from huggingface_hub.errors import (
         EntryNotFoundError,
@@ -70,20 +78,18 @@ def download(name: str, place: Download) -> Path:
     logging.set_verbosity_error()  # else each of its retries is a line
     where = f"{constants.ENDPOINT}/{place.repository}"
     try:
-        return Path(
-            hf_hub_download(place.repository, place.file, revision=place.revision, library_name="unmingle")
-        )
+        return Path(hf_hub_download(place.repository, file, revision=place.revision, library_name="unmingle"))
     except LocalEntryNotFoundError:
         if constants.HF_HUB_OFFLINE:
             reason = "HF_HUB_OFFLINE is set, and it was not downloaded before; unset it once"
         else:
             reason = (
                 f"{where} cannot be reached; is there a connection? Run the command again to go on, set "
-                f"HF_ENDPOINT to a mirror, or get {place.file} elsewhere and use: unmingle import FILE "
+                f"HF_ENDPOINT to a mirror, or get {file} elsewhere and use: unmingle import FILE "
                 f"--format {place.format}"
             )
     except (RepositoryNotFoundError, RevisionNotFoundError, EntryNotFoundError):
-        reason = f"{where} has no {place.file} at {place.revision[:10]}; it was moved or removed by its owner"
+        reason = f"{where} has no {file} at {place.revision[:10]}; it was moved or removed by its owner"
     except HfHubHTTPError as error:
         reason = f"{where} refuses it ({str(error).splitlines()[0]:.100}); try again later"
     except Exception as error:  # of the network's packages, or the disk's; an interrupted one goes on later

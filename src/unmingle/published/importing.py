@@ -1,14 +1,14 @@
 """`import_checkpoint()`: a checkpoint of another project becomes a model of the user's own folder."""
 
-from dataclasses import replace
+from importlib import import_module
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any
 
 from unmingle.catalog import cards, not_installed, plain_name, user_folder
 from unmingle.errors import InputError, UsageError
 
-FORMATS = ("asteroid",)
+#: What each format is; the module of that name here has `read(path, sample_rate)`, which gives an `Imported`.
+FORMATS = {"asteroid": "file that torch.save(model.serialize(), PATH) wrote"}
 NEEDED = ("torch", "onnx", "onnxruntime", "safetensors")
 RESERVED = ("all", "gev", "mixture", "mvdr", "noisereduce", "rnnoise")  # mean something else to `evaluate`
 UNKNOWN = {"code": "MIT", "weights": "not stated", "data": "not stated"}
@@ -28,11 +28,11 @@ def import_checkpoint(
     command finds it by its name.
 
     The checkpoint is read as data (`published.checkpoints`). The ONNX file holds its weights unrounded and is
-    compared with PyTorch at three lengths. What separators of others return has no level of its own, so one
-    gain per chunk fits the sum of the voices to the mixture (`heads.as_loud`).
+    compared with PyTorch at three lengths. Where what a network returns has no level of its own, one gain per
+    chunk fits the sum of the voices to the mixture (`heads.as_loud`).
 
     Args:
-        path: of the checkpoint.
+        path: of the checkpoint, a file or a folder as the project writes it.
         format: the project that wrote it, one of `FORMATS`.
         name: of the model; that of the file unless given.
         out: folder for the files instead of the user's own.
@@ -49,21 +49,18 @@ def import_checkpoint(
     if format not in FORMATS:
         raise UsageError(f"--format {format}: unknown; choose from {', '.join(FORMATS)}")
     need_packages()
-    from unmingle.published.asteroid import convert
-    from unmingle.published.checkpoints import read_checkpoint
     from unmingle.training.export import write_model
 
     path = Path(path)
     name = free_name(path.stem if name is None else name, out)
-    checkpoint, found = read_checkpoint(path)
-    model: Any = convert(path, checkpoint, sample_rate)
+    model, facts, sha256 = import_module(f"unmingle.published.{format}").read(path, sample_rate)
     final = (out or user_folder()) / f"{name}.onnx"
-    origin = f"not by unmingle: imported from {path.name} ({format}, SHA-256 {found})"
+    origin = f"not by unmingle: imported from {path.name} ({format}, SHA-256 {sha256})"
     try:
         card = write_model(
             model,
             final,
-            facts=replace(model.facts, head="as-loud"),
+            facts=facts,
             recipe={},
             source=path,
             measured=[],

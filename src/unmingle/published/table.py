@@ -1,6 +1,6 @@
 """What others have published: `table.yaml` as values."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -21,15 +21,15 @@ class Download:
         format: the project that wrote it, see `importing.FORMATS`.
         repository: on Hugging Face's hub.
         revision: the commit, which settles the file's content.
-        file: its name there.
-        sha256: of the file; None where it is not known here.
+        files: their names there; of several, the folder that holds them is the checkpoint.
+        sha256: of each file of which it is known here.
     """
 
     format: str
     repository: str
     revision: str
-    file: str
-    sha256: str | None = None
+    files: list[str]
+    sha256: dict[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
