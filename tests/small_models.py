@@ -32,6 +32,7 @@ TINY: dict[str, dict[str, Any]] = {
         "tac_hidden": 8,
         "n_blocks": 2,
     },
+    "gtcrn": {"n_low": 9, "n_points": 8, "channels": 4, "dilations": (1, 2), "n_blocks": 1},
     "lips": {
         "n_features": 16,
         "hidden": 8,
@@ -107,6 +108,7 @@ SMALL: dict[str, dict[str, Any]] = {
         "segment_size": 10,
         "n_blocks": 2,
     },
+    "gtcrn": {},
     "lips": {
         "n_features": 32,
         "hidden": 32,

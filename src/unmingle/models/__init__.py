@@ -13,6 +13,7 @@ from unmingle.models.dprnn import DPRNN
 from unmingle.models.erb_unet import ErbUNet
 from unmingle.models.fasnet import FaSNet
 from unmingle.models.fasnet_tac import FaSNetTAC
+from unmingle.models.gtcrn import GTCRN
 from unmingle.models.lips import Lips
 from unmingle.models.looking_to_listen import LookingToListenAudio
 from unmingle.models.looking_to_listen_av import LookingToListen
@@ -34,6 +35,7 @@ MODELS: dict[str, type[nn.Module]] = {
     "erb-unet": ErbUNet,
     "fasnet": FaSNet,
     "fasnet-tac": FaSNetTAC,
+    "gtcrn": GTCRN,
     "lips": Lips,
     "looking-to-listen": LookingToListen,
     "looking-to-listen-audio": LookingToListenAudio,
