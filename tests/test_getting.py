@@ -20,7 +20,7 @@ from unmingle.published.importing import FORMATS
 from unmingle.published.table import published
 
 NAME = "conv-tasnet-libri2-clean-8k"
-NETWORKS = {"Conv-TasNet", "DPRNN"}
+NETWORKS = {"Conv-TasNet", "DPRNN", "GTCRN"}
 needs_hub = pytest.mark.skipif(not find_spec("huggingface_hub"), reason="needs huggingface_hub")
 
 
@@ -142,7 +142,7 @@ def test_a_name_that_is_taken_is_said_before_the_download(tmp_path: Path, checkp
 
 def test_every_row_of_the_table_is_whole() -> None:
     rows = published()
-    assert len({row.name for row in rows}) == len(rows) == 19
+    assert len({row.name for row in rows}) == len(rows) == 20
     for row in rows:
         assert re.fullmatch(r"[\w-]+", row.name) and row.source.startswith("https://")
         assert set(row.licence) == {"code", "weights", "data"} and all(row.licence.values())
@@ -152,6 +152,8 @@ def test_every_row_of_the_table_is_whole() -> None:
             assert row.download.format in FORMATS and row.network in NETWORKS
             assert re.fullmatch(r"[0-9a-f]{40}", row.download.revision)
             assert row.source.endswith(row.download.repository)
+            if row.download.host == "github":
+                assert row.size_mb and set(row.download.sha256) == set(row.download.files)
 
 
 def test_the_published_models_are_listed_in_80_columns(capsys: pytest.CaptureFixture[str]) -> None:

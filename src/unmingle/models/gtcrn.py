@@ -156,9 +156,7 @@ class GroupedTemporal(nn.Module):
         super().__init__()
         half = n_features // 2
         self.kept = (n_features, 2 * dilation, width)
-        self.widen = nn.Sequential(
-            nn.Conv2d(3 * half, n_features, 1), nn.BatchNorm2d(n_features), nn.PReLU()
-        )
+        self.widen = nn.Sequential(nn.Conv2d(3 * half, n_features, 1), nn.BatchNorm2d(n_features), nn.PReLU())
         self.depthwise = nn.Conv2d(
             n_features, n_features, 3, padding=(0, 1), dilation=(dilation, 1), groups=n_features
         )

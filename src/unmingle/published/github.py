@@ -38,7 +38,8 @@ def download(name: str, place: Download, folder: Path, size_mb: float) -> Path:
         found, expected = hashlib.sha256(content).hexdigest(), place.sha256[file]
         if found != expected:
             raise InputError(
-                f"{name}: the SHA-256 of {file} is {found}, expected is {expected}; nothing was kept, try again"
+                f"{name}: the SHA-256 of {file} is {found}, expected is {expected}; nothing was kept, try "
+                "again"
             )
         (folder / Path(file).name).write_bytes(content)
     return folder / Path(place.files[0]).name if len(place.files) == 1 else folder
@@ -52,7 +53,9 @@ def _content(name: str, place: Download, file: str, most_bytes: int) -> bytes:
     try:
         with urlopen(f"{host}/{place.repository}/{place.revision}/{file}", timeout=TIMEOUT_S) as answer:
             length = int(answer.headers.get("Content-Length") or 0)
-            content = b"".join(track(_blocks(answer, most_bytes), Path(file).name, -(-length // BLOCK) or None))
+            content = b"".join(
+                track(_blocks(answer, most_bytes), Path(file).name, -(-length // BLOCK) or None)
+            )
     except HTTPError as error:
         if error.code == 404:
             reason = f"has no {file} at {place.revision[:10]}; it was moved or removed by its owner"
@@ -62,14 +65,15 @@ def _content(name: str, place: Download, file: str, most_bytes: int) -> bytes:
     except (URLError, HTTPException, OSError, ValueError) as error:
         said = " ".join(str(getattr(error, "reason", error)).split())
         raise InputError(
-            f"{name}: {host}/{place.repository} cannot be reached ({said:.100}); is there a connection? Run the "
-            f"command again, set GITHUB_ENDPOINT to a mirror, or {instead}"
+            f"{name}: {host}/{place.repository} cannot be reached ({said:.100}); is there a connection? Run "
+            f"the command again, set GITHUB_ENDPOINT to a mirror, or {instead}"
         ) from None
     if len(content) > most_bytes:
         raise InputError(f"{name}: {file} is larger than {most_bytes / 1e6:.1f} MB, which was not expected")
     if len(content) < length:
         raise InputError(
-            f"{name}: the download of {file} ended after {len(content)} of {length} bytes; run the command again"
+            f"{name}: the download of {file} ended after {len(content)} of {length} bytes; run the command "
+            "again"
         )
     return content
 

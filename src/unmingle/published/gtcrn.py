@@ -37,7 +37,7 @@ def read(path: Path, sample_rate: int | None = None) -> Imported:
     if sample_rate not in (None, SAMPLE_RATE):
         raise InputError(f"{path}: GTCRN is for {SAMPLE_RATE} Hz, not {sample_rate}; leave it out")
     counts = [key for key in state if key.endswith("num_batches_tracked")]
-    model = fill(path, "gtcrn", {}, _names, state, unread=counts, reshape=_as_convolution)
+    model: Any = fill(path, "gtcrn", {}, _names, state, unread=counts, reshape=_as_convolution)
     return Imported(model, model.facts, sha256)
 
 
@@ -54,7 +54,10 @@ def _names(shapes: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
     """Names of our tensors, and of theirs."""
     yield "gather", "erb.erb_fc.weight"
     yield "spread", "erb.ierb_fc.weight"
-    for part, their, first_temporal in (("encoder", "encoder.en_convs", N_DOWN), ("decoder", "decoder.de_convs", 0)):
+    for part, their, first_temporal in (
+        ("encoder", "encoder.en_convs", N_DOWN),
+        ("decoder", "decoder.de_convs", 0),
+    ):
         for k in range(N_DOWN + N_TEMPORAL):
             if first_temporal <= k < first_temporal + N_TEMPORAL:
                 yield from _temporal_names(f"{part}.{k}", f"{their}.{k}")

@@ -14,9 +14,9 @@ from unmingle.published.table import Download, Published, find_published
 def get(name: str, *, as_name: str | None = None, out: Path | None = None) -> Path:
     """Download a published model and import it; see `import_checkpoint`.
 
-    From the hub the download is that of huggingface_hub: it goes on where it was interrupted, lies in its cache
-    (`HF_HOME`), shows its progress, and obeys `HF_HUB_OFFLINE` and `HF_ENDPOINT`. The commit is fixed, and
-    the file's SHA-256 is compared with the one that the hub states for that commit. From GitHub see
+    From the hub the download is that of huggingface_hub: it goes on where it was interrupted, lies in its
+    cache (`HF_HOME`), shows its progress, and obeys `HF_HUB_OFFLINE` and `HF_ENDPOINT`. The commit is fixed,
+    and the file's SHA-256 is compared with the one that the hub states for that commit. From GitHub see
     `github.download`.
 
     Args:

@@ -1,0 +1,52 @@
+"""Checkpoints of published enhancers, by a formula: `from enhancer_checkpoints import saved, expected`.
+
+What the originals returned for them is in enhancer_outputs.json, written by
+benchmarks/make_enhancer_originals.py. NumPy only up to `saved`, because that script runs without unmingle.
+"""
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from asteroid_checkpoints import formula, signal
+
+OUTPUTS = Path(__file__).parent / "enhancer_outputs.json"
+LENGTH = 5_001  # of the input [samples]
+LOUDER = 3.0  # than asteroid_checkpoints.signal
+
+
+def weights(name: str, shape: Sequence[int]) -> np.ndarray:
+    """Of that name, by the formula; variances and the gains of norms around 1."""
+    if name == "erb.ierb_fc.weight":  # in GTCRN's code, the same memory as erb_fc's, transposed
+        return formula("erb.erb_fc.weight", shape[::-1]).T.copy()
+    values = formula(name, shape)
+    around_1 = name.endswith("running_var") or (len(shape) == 1 and shape[0] > 1 and name.endswith("weight"))
+    return 1 + 0.3 * values / max(float(np.abs(values).max()), 1.0) if around_1 else values
+
+
+def mixture() -> np.ndarray:
+    """What the originals heard, `(T,)` float32."""
+    return LOUDER * signal(LENGTH)
+
+
+def expected(name: str) -> dict[str, Any]:
+    """What the original returned: `outputs`, every `step`-th sample; and `shapes` of its weights."""
+    return json.loads(OUTPUTS.read_text(encoding="utf-8"))[name]
+
+
+def state(name: str) -> dict[str, Any]:
+    """Weights as its original has them, as arrays."""
+    return {key: weights(key, shape) for key, shape in expected(name)["shapes"].items()}
+
+
+def saved_gtcrn(path: Path, **changes: Any) -> Path:
+    """Write a checkpoint as GTCRN's training does; `changes` replace weights, None leaves one out."""
+    import torch
+
+    tensors = {key: torch.from_numpy(value) for key, value in state("gtcrn").items()}
+    tensors |= {key: torch.tensor(7) for key in tensors if key.endswith("num_batches_tracked")}
+    model = {key: value for key, value in (tensors | changes).items() if value is not None}
+    torch.save({"epoch": 3, "optimizer": {"state": {0: {"step": torch.tensor(1.0)}}}, "model": model}, path)
+    return path

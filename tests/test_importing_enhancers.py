@@ -1,0 +1,124 @@
+"""Checkpoints of published enhancers become models with the same numbers, which stream; what is anything else
+is refused and leaves nothing behind.
+
+Shapes and outputs are the originals' own: benchmarks/make_enhancer_originals.py.
+"""
+
+import os
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from enhancer_checkpoints import expected, mixture, saved_gtcrn
+
+import unmingle
+from unmingle import load
+from unmingle.errors import InputError
+from unmingle.published import gtcrn
+from unmingle.published.importing import import_checkpoint
+
+
+@pytest.fixture(scope="module")
+def imported(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    """The ONNX file of each format's checkpoint."""
+    folder = tmp_path_factory.mktemp("enhancers")
+    checkpoints = {"gtcrn": saved_gtcrn(folder / "gtcrn.tar")}
+    return {
+        name: import_checkpoint(path, format=name, out=folder / "models").with_suffix(".onnx")
+        for name, path in checkpoints.items()
+    }
+
+
+def decibels(found: np.ndarray, wanted: np.ndarray) -> float:
+    return float(10 * np.log10(np.square(wanted).sum() / np.square(found - wanted).sum()))
+
+
+FORMATS = ["gtcrn"]
+every_format = pytest.mark.parametrize("name", FORMATS)
+
+
+@every_format
+def test_an_imported_enhancer_returns_what_the_original_returned(
+    name: str, imported: dict[str, Path]
+) -> None:
+    known, samples = expected(name), mixture()[None]
+    separator = load(imported[name], backend="onnxruntime")
+    found = separator.outputs(samples)
+    assert (separator.facts.task, separator.facts.sample_rate, found.shape) == (
+        "enhance",
+        16_000,
+        samples.shape,
+    )
+    assert decibels(found[0, :: known["step"]], np.array(known["outputs"])) >= 60
+
+
+@every_format
+def test_an_imported_enhancer_streams_as_it_runs_at_once(name: str, imported: dict[str, Path]) -> None:
+    separator, samples = load(imported[name], backend="onnxruntime"), mixture()
+    stream = unmingle.Stream(separator)
+    parts = [stream.feed(part) for part in np.array_split(samples, 13)]
+    streamed = np.concatenate([*parts, stream.flush()], axis=1)
+    assert np.allclose(streamed, separator.outputs(samples[None]), atol=1e-4 * np.abs(streamed).max())
+
+
+def refused(path: Path, format: str, tmp_path: Path, **arguments: Any) -> str:
+    """What is said of a checkpoint that leaves nothing behind."""
+    with pytest.raises(InputError) as error:
+        import_checkpoint(path, format=format, name="a", out=tmp_path / "models", **arguments)
+    assert not list((tmp_path / "models").glob("*")) and str(path) in str(error.value)
+    return str(error.value)
+
+
+def test_weights_of_gtcrn_alone_are_a_checkpoint_too(tmp_path: Path) -> None:
+    state = torch.load(saved_gtcrn(tmp_path / "a.tar"), weights_only=True)["model"]
+    torch.save(state, tmp_path / "b.pt")
+    from_file, from_weights = (gtcrn.read(tmp_path / name).model.state_dict() for name in ("a.tar", "b.pt"))
+    assert all(torch.equal(value, from_weights[key]) for key, value in from_file.items())
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"erb.erb_fc.weight": None}, "lacks weights, such as 'erb.erb_fc.weight'"),
+        ({"more": torch.zeros(1)}, "has unknown weights, such as 'more'"),
+        ({"dpgrnn1.inter_fc.weight": torch.zeros(16, 15)}, "is of shape (16, 15)"),
+        ({"dpgrnn1.inter_fc.bias": torch.full((16,), torch.nan)}, "has values that are no numbers"),
+    ],
+)
+def test_a_gtcrn_with_other_weights_is_refused(changes: dict[str, Any], message: str, tmp_path: Path) -> None:
+    assert message in refused(saved_gtcrn(tmp_path / "a.tar", **changes), "gtcrn", tmp_path)
+
+
+def test_what_is_no_checkpoint_of_gtcrn_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "a.tar"
+    for content in ([1, 2], {"model": 3}, {3: torch.zeros(1)}):
+        torch.save(content, path)
+        assert "no checkpoint of GTCRN" in refused(path, "gtcrn", tmp_path)
+    saved_gtcrn(path)
+    assert "for 16000 Hz, not 8000" in refused(path, "gtcrn", tmp_path, sample_rate=8000)
+    whole = path.read_bytes()
+    path.write_bytes(whole[: len(whole) // 2])
+    assert "no whole checkpoint of PyTorch" in refused(path, "gtcrn", tmp_path)
+    at = whole.index(
+        next(iter(torch.load(saved_gtcrn(path), weights_only=True)["model"].values())).numpy().tobytes()
+    )
+    path.write_bytes(whole[:at] + bytes([whole[at] ^ 1]) + whole[at + 1 :])
+    assert "no whole checkpoint of PyTorch" in refused(path, "gtcrn", tmp_path)
+
+
+class Evil:
+    """What a pickle would run."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def __reduce__(self) -> Any:
+        return os.mkdir, (str(self.path),)
+
+
+def test_code_in_a_gtcrn_checkpoint_is_not_run(tmp_path: Path) -> None:
+    torch.save({"model": {}, "optimizer": Evil(tmp_path / "ran")}, tmp_path / "a.tar")
+    assert "holds code or a class (posix.mkdir)" in refused(tmp_path / "a.tar", "gtcrn", tmp_path)
+    assert not (tmp_path / "ran").exists()
