@@ -1,9 +1,10 @@
 """What published enhancers themselves return for weights that follow a formula, which the tests compare ours
 with.
 
-    python benchmarks/make_enhancer_originals.py tests/enhancer_outputs.json --gtcrn FOLDER
+    python benchmarks/make_enhancer_originals.py tests/enhancer_outputs.json --gtcrn FOLDER --dtln FOLDER
 
-FOLDER is a clone of github.com/Xiaobin-Rong/gtcrn, whose gtcrn.py (which needs einops) is run. Weights and
+The folders are a clone of github.com/Xiaobin-Rong/gtcrn, whose gtcrn.py (which needs einops) is run, and
+pretrained_model of github.com/breizhn/DTLN, whose two ONNX files are run with other weights. Weights and
 input are those of tests/enhancer_checkpoints.py; kept are the names and shapes of the weights and some
 samples of the output.
 """
@@ -48,14 +49,54 @@ def by_gtcrn(folder: Path) -> dict[str, Any]:
     return kept(shapes, output[256:][: len(samples)].numpy())
 
 
+def with_formula(path: Path) -> tuple[bytes, dict[str, Any]]:
+    """An ONNX file with weights by the formula, and their shapes; numbers without a shape stay."""
+    import onnx
+
+    model = onnx.load(path)
+    shapes = {}
+    for tensor in model.graph.initializer:
+        if tensor.data_type == onnx.TensorProto.FLOAT and tensor.dims:
+            shapes[tensor.name] = list(tensor.dims)
+            tensor.CopyFrom(onnx.numpy_helper.from_array(weights(tensor.name, tensor.dims), tensor.name))
+    return model.SerializeToString(), shapes
+
+
+def by_dtln(folder: Path) -> dict[str, Any]:
+    """Its two files on blocks of 512 samples every 128, zeros around."""
+    import onnxruntime
+
+    networks, shapes = [], {}
+    for number in (1, 2):
+        content, some = with_formula(folder / f"model_{number}.onnx")
+        networks.append(onnxruntime.InferenceSession(content, providers=["CPUExecutionProvider"]))
+        shapes |= some
+    names = [[each.name for each in network.get_inputs()] for network in networks]
+    states = [np.zeros(network.get_inputs()[1].shape, np.float32) for network in networks]
+
+    def run(number: int, values: np.ndarray) -> np.ndarray:
+        inputs = [values.astype(np.float32)[None, None], states[number]]
+        out, states[number] = networks[number].run(None, dict(zip(names[number], inputs, strict=True)))
+        return out[0, 0]
+
+    samples = mixture()
+    padded, output = np.pad(samples, (384, 512)), np.zeros(len(samples) + 896)
+    for start in range(0, len(samples) + 384, 128):
+        spectrum = np.fft.rfft(padded[start : start + 512])
+        block = np.fft.irfft(spectrum * run(0, np.abs(spectrum)))
+        output[start : start + 512] += run(1, block)
+    return kept(shapes, output[384:][: len(samples)])
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("out", type=Path)
     parser.add_argument("--gtcrn", type=Path, required=True)
+    parser.add_argument("--dtln", type=Path, required=True)
     options = parser.parse_args()
-    found = {"gtcrn": by_gtcrn(options.gtcrn)}
+    found = {"gtcrn": by_gtcrn(options.gtcrn), "dtln": by_dtln(options.dtln)}
     options.out.write_text(json.dumps(found, separators=(",", ":")) + "\n", encoding="utf-8")
 
 

@@ -50,3 +50,22 @@ def saved_gtcrn(path: Path, **changes: Any) -> Path:
     model = {key: value for key, value in (tensors | changes).items() if value is not None}
     torch.save({"epoch": 3, "optimizer": {"state": {0: {"step": torch.tensor(1.0)}}}, "model": model}, path)
     return path
+
+
+def saved_dtln(folder: Path, **changes: Any) -> Path:
+    """Write the weights of DTLN's two ONNX files, by which it is known, without their graphs; `changes`
+    replace some, None leaves one out.
+    """
+    import onnx
+
+    epsilon = "model_2/instant_layer_normalization_1/add/y:0"
+    arrays = state("dtln") | {epsilon: np.array(1e-7, np.float32)} | changes
+    folder.mkdir(exist_ok=True)
+    for number, is_there in ((1, lambda key: key.startswith(("lstm_", "dense_"))), (2, lambda _: True)):
+        some = {key: arrays.pop(key) for key in list(arrays) if is_there(key)}
+        tensors = [
+            onnx.numpy_helper.from_array(value, key) for key, value in some.items() if value is not None
+        ]
+        model = onnx.helper.make_model(onnx.helper.make_graph([], "empty", [], [], tensors))
+        (folder / f"model_{number}.onnx").write_bytes(model.SerializeToString())
+    return folder

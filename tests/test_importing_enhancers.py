@@ -9,9 +9,10 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import onnx
 import pytest
 import torch
-from enhancer_checkpoints import expected, mixture, saved_gtcrn
+from enhancer_checkpoints import expected, mixture, saved_dtln, saved_gtcrn
 
 import unmingle
 from unmingle import load
@@ -24,7 +25,7 @@ from unmingle.published.importing import import_checkpoint
 def imported(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     """The ONNX file of each format's checkpoint."""
     folder = tmp_path_factory.mktemp("enhancers")
-    checkpoints = {"gtcrn": saved_gtcrn(folder / "gtcrn.tar")}
+    checkpoints = {"dtln": saved_dtln(folder / "dtln"), "gtcrn": saved_gtcrn(folder / "gtcrn.tar")}
     return {
         name: import_checkpoint(path, format=name, out=folder / "models").with_suffix(".onnx")
         for name, path in checkpoints.items()
@@ -35,7 +36,7 @@ def decibels(found: np.ndarray, wanted: np.ndarray) -> float:
     return float(10 * np.log10(np.square(wanted).sum() / np.square(found - wanted).sum()))
 
 
-FORMATS = ["gtcrn"]
+FORMATS = ["dtln", "gtcrn"]
 every_format = pytest.mark.parametrize("name", FORMATS)
 
 
@@ -122,3 +123,48 @@ def test_code_in_a_gtcrn_checkpoint_is_not_run(tmp_path: Path) -> None:
     torch.save({"model": {}, "optimizer": Evil(tmp_path / "ran")}, tmp_path / "a.tar")
     assert "holds code or a class (posix.mkdir)" in refused(tmp_path / "a.tar", "gtcrn", tmp_path)
     assert not (tmp_path / "ran").exists()
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"lstm_4_W": None}, "lacks weights, such as 'lstm_4_W'"),
+        ({"more": np.zeros(1, np.float32)}, "has unknown weights, such as 'more'"),
+        ({"lstm_4_B": np.zeros((1, 1000), np.float32)}, "lstm_4_B is of shape (500,)"),
+        ({"dense_2/kernel:0": np.zeros((128, 256), np.float32)}, "dense_2/kernel:0 is of shape (256, 128)"),
+        ({"lstm_5_R": np.full((1, 512, 128), np.inf, np.float32)}, "lstm_5_R has values that are no numbers"),
+        (
+            {"model_2/instant_layer_normalization_1/add/y:0": np.array(1e-5, np.float32)},
+            "not DTLN's, whose layer norm adds 1e-7",
+        ),
+    ],
+)
+def test_a_dtln_with_other_weights_is_refused(changes: dict[str, Any], message: str, tmp_path: Path) -> None:
+    assert message in refused(saved_dtln(tmp_path / "a", **changes), "dtln", tmp_path)
+
+
+def test_what_is_no_dtln_is_refused(tmp_path: Path) -> None:
+    folder = saved_dtln(tmp_path / "a")
+    assert "no folder; give the one that holds" in refused(folder / "model_1.onnx", "dtln", tmp_path)
+    assert "DTLN is for 16000 Hz, not 8000" in refused(folder, "dtln", tmp_path, sample_rate=8000)
+    path, both = (
+        folder / "model_2.onnx",
+        [(folder / f"model_{number}.onnx").read_bytes() for number in (1, 2)],
+    )
+    for content in (b"", b"text", both[1][: len(both[1]) // 2]):
+        path.write_bytes(content)
+        assert "model_2.onnx: no whole ONNX file" in refused(folder, "dtln", tmp_path)
+    path.write_bytes(both[0])  # another whole one
+    assert "not DTLN's" in refused(folder, "dtln", tmp_path)
+    path.unlink()
+    assert "model_2.onnx: no such file" in refused(folder, "dtln", tmp_path)
+
+
+def test_weights_that_lie_outside_an_onnx_file_are_not_read(tmp_path: Path) -> None:
+    folder = saved_dtln(tmp_path / "a")
+    model = onnx.load(folder / "model_1.onnx")
+    onnx.save(
+        model, folder / "model_1.onnx", save_as_external_data=True, location="weights", size_threshold=0
+    )
+    assert (folder / "weights").is_file()
+    assert "model_1.onnx: no whole ONNX file with its weights" in refused(folder, "dtln", tmp_path)

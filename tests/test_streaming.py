@@ -198,6 +198,7 @@ def test_a_causal_model_separates_through_chunks_too(separator: Separator) -> No
         ("upit", {**SPECTRAL, "ahead": 4}),
         ("erb-unet", ERB),
         ("erb-unet", {**ERB, "ahead": 4}),
+        ("dtln", {"n_filters": 8, "hidden": 8}),
         ("gtcrn", GTCRN),
         ("erb-unet", {**ERB, "n_src": 1, "hop": 128}),
     ],

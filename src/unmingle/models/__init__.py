@@ -10,6 +10,7 @@ from unmingle.models.band_split import BandSplit
 from unmingle.models.conv_tasnet import ConvTasNet
 from unmingle.models.deep_clustering import DeepClustering
 from unmingle.models.dprnn import DPRNN
+from unmingle.models.dtln import DTLN
 from unmingle.models.erb_unet import ErbUNet
 from unmingle.models.fasnet import FaSNet
 from unmingle.models.fasnet_tac import FaSNetTAC
@@ -32,6 +33,7 @@ MODELS: dict[str, type[nn.Module]] = {
     "conv-tasnet": ConvTasNet,
     "deep-clustering": DeepClustering,
     "dprnn": DPRNN,
+    "dtln": DTLN,
     "erb-unet": ErbUNet,
     "fasnet": FaSNet,
     "fasnet-tac": FaSNetTAC,

@@ -52,14 +52,7 @@ def read_checkpoint(path: Path) -> tuple[Any, str]:
         InputError: not a file, larger than `LARGEST_BYTES`, truncated, or holding anything but tensors and
             plain values; code in it is not run.
     """
-    try:
-        if not path.is_file():
-            raise InputError(f"{path}: no such file; give a checkpoint that 'torch.save' wrote")
-        if path.stat().st_size > LARGEST_BYTES:
-            raise _too_large(path)
-        content = path.read_bytes()
-    except OSError as error:
-        raise InputError(f"{path}: cannot be read ({error.strerror})") from None
+    content = _content(path, "give a checkpoint that 'torch.save' wrote")
     stream = io.BytesIO(content)
     try:
         if zipfile.is_zipfile(stream):
@@ -77,6 +70,48 @@ def read_checkpoint(path: Path) -> tuple[Any, str]:
     except Exception as error:  # whatever a damaged file leads to
         raise InputError(f"{path}: {_reason(error)}") from None
     return values, hashlib.sha256(content).hexdigest()
+
+
+def read_onnx(path: Path) -> tuple[dict[str, Tensor], str]:
+    """The weights of an ONNX file, float32, by their names, and the file's SHA-256; its graph is not looked
+    at. The format has no checksums: a changed weight goes unseen.
+
+    Raises:
+        InputError: not a file, larger than `LARGEST_BYTES`, truncated, no ONNX, or with weights that lie in
+            another file.
+    """
+    import onnx
+
+    content = _content(path, "give an ONNX file")
+    try:
+        tensors = onnx.ModelProto.FromString(content).graph.initializer
+        if any(each.data_location == onnx.TensorProto.EXTERNAL for each in tensors):
+            raise ValueError("elsewhere")
+        weights = {
+            each.name: torch.from_numpy(onnx.numpy_helper.to_array(each).copy())
+            for each in tensors
+            if each.data_type == onnx.TensorProto.FLOAT
+        }
+        if not weights:
+            raise ValueError("none")
+    except Exception:  # whatever a damaged file leads to
+        raise InputError(
+            f"{path}: no whole ONNX file with its weights (truncated, changed, or something else); get it "
+            "again"
+        ) from None
+    return weights, hashlib.sha256(content).hexdigest()
+
+
+def _content(path: Path, wanted: str) -> bytes:
+    """Of a file that is there, can be read and is not too large; InputError if not."""
+    try:
+        if not path.is_file():
+            raise InputError(f"{path}: no such file; {wanted}")
+        if path.stat().st_size > LARGEST_BYTES:
+            raise _too_large(path)
+        return path.read_bytes()
+    except OSError as error:
+        raise InputError(f"{path}: cannot be read ({error.strerror})") from None
 
 
 def _too_large(path: Path) -> InputError:

@@ -10,6 +10,7 @@ from unmingle.errors import InputError, UsageError
 #: What each format is; the module of that name here has `read(path, sample_rate)`, which gives an `Imported`.
 FORMATS = {
     "asteroid": "file that torch.save(model.serialize(), PATH) wrote",
+    "dtln": "folder with model_1.onnx and model_2.onnx",
     "gtcrn": "file of the weights, or of a dict that has them as model",
 }
 NEEDED = ("torch", "onnx", "onnxruntime", "safetensors")
