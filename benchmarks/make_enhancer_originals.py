@@ -1,18 +1,21 @@
-"""What published enhancers themselves return for weights that follow a formula, which the tests compare ours
+r"""What published enhancers themselves return for weights that follow a formula, which the tests compare ours
 with.
 
-    python benchmarks/make_enhancer_originals.py tests/enhancer_outputs.json --gtcrn FOLDER --dtln FOLDER
+    python benchmarks/make_enhancer_originals.py tests/enhancer_outputs.json --gtcrn FOLDER --dtln FOLDER \
+        --deepfilternet DeepFilterNet3_onnx.tar.gz
 
 The folders are a clone of github.com/Xiaobin-Rong/gtcrn, whose gtcrn.py (which needs einops) is run, and
-pretrained_model of github.com/breizhn/DTLN, whose two ONNX files are run with other weights. Weights and
-input are those of tests/enhancer_checkpoints.py; kept are the names and shapes of the weights and some
-samples of the output.
+pretrained_model of github.com/breizhn/DTLN, whose two ONNX files are run with other weights. So are those of
+the archive in models/ of github.com/Rikorose/DeepFilterNet, with that project's own library of transforms and
+features (pip install --no-deps DeepFilterLib==0.5.6). Weights and input are those of
+tests/enhancer_checkpoints.py; kept are the names and shapes of the weights and some samples of the output.
 """
 
 import argparse
 import importlib
 import json
 import sys
+import tarfile
 from pathlib import Path
 from typing import Any
 
@@ -88,6 +91,75 @@ def by_dtln(folder: Path) -> dict[str, Any]:
     return kept(shapes, output[384:][: len(samples)])
 
 
+def of_deepfilternet(content: bytes, graph: str, shapes: dict[str, Any]) -> bytes:
+    """One of its ONNX files with weights by the formula, named by operations, whose shapes are added."""
+    import onnx
+
+    model = onnx.load_from_string(content)
+    tensors = {tensor.name: tensor for tensor in model.graph.initializer}
+    for node in model.graph.node:
+        if node.op_type == "Constant" and node.attribute[0].HasField("t"):
+            tensors[node.output[0]] = node.attribute[0].t
+    for node in model.graph.node:
+        if node.op_type not in ("Conv", "ConvTranspose", "Einsum", "GRU"):
+            continue
+        for number, name in enumerate(node.input):
+            if name in tensors:
+                key = f"{graph}{node.output[0].removesuffix('_output_0')}.{number}"
+                shapes[key] = list(tensors[name].dims)
+                values = weights(key, shapes[key])
+                tensors[name].CopyFrom(onnx.numpy_helper.from_array(values, tensors[name].name))
+    return model.SerializeToString()
+
+
+def run_deepfilternet(graphs: dict[str, bytes], samples: np.ndarray) -> np.ndarray:
+    """Its three networks on what its own library makes of 48 kHz samples and of silence after them."""
+    import libdf
+    import onnxruntime
+
+    enc, erb_dec, df_dec = (
+        onnxruntime.InferenceSession(graphs[name], providers=["CPUExecutionProvider"])
+        for name in ("enc", "erb_dec", "df_dec")
+    )
+    library = libdf.DF(sr=48_000, fft_size=960, hop_size=480, nb_bands=32, min_nb_erb_freqs=2)
+    widths = library.erb_widths().astype(int)
+    spectrum = library.analysis(np.pad(samples, (0, 2_400))[None].astype(np.float32))
+    bands = libdf.erb_norm(libdf.erb(spectrum, library.erb_widths()), 0.99)
+    bins = libdf.unit_norm(spectrum[..., :96], 0.99)
+    features = [bands[:, None], np.stack([bins.real, bins.imag], axis=1)]
+    later = [np.pad(each[:, :, 2:], ((0, 0), (0, 0), (0, 2), (0, 0))).astype(np.float32) for each in features]
+    names = [each.name for each in enc.get_outputs()]
+    found = dict(
+        zip(names, enc.run(None, dict(zip(("feat_erb", "feat_spec"), later, strict=True))), strict=True)
+    )
+    gains = erb_dec.run(None, {name: found[name] for name in ("emb", "e3", "e2", "e1", "e0")})[0][0, 0]
+    filters = df_dec.run(None, {name: found[name] for name in ("emb", "c0")})[0][0].reshape(-1, 96, 5, 2)
+    output = spectrum[0] * np.repeat(gains, widths, axis=1)
+    padded = np.pad(spectrum[0, :, :96], ((2, 2), (0, 0)))
+    frames = [padded[number:][: len(output)] for number in range(5)]
+    output[:, :96] = sum(
+        frame * (filters[:, :, k, 0] + 1j * filters[:, :, k, 1]) for k, frame in enumerate(frames)
+    )
+    return library.synthesis(output[None].astype(np.complex64))[0, 480:][: len(samples)]
+
+
+def deepfilternet_files(path: Path) -> dict[str, bytes]:
+    """The files of its archive, by their names without an ending."""
+    with tarfile.open(path) as archive:
+        return {
+            Path(entry.name).stem: content.read()
+            for entry in archive.getmembers()
+            if (content := archive.extractfile(entry))
+        }
+
+
+def by_deepfilternet(path: Path) -> dict[str, Any]:
+    files, shapes = deepfilternet_files(path), dict[str, Any]()
+    graphs = {name: of_deepfilternet(files[name], name, shapes) for name in ("enc", "erb_dec", "df_dec")}
+    config = files["config"].decode()
+    return {**kept(shapes, run_deepfilternet(graphs, mixture())), "config": config}
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
@@ -95,8 +167,13 @@ def main() -> None:
     parser.add_argument("out", type=Path)
     parser.add_argument("--gtcrn", type=Path, required=True)
     parser.add_argument("--dtln", type=Path, required=True)
+    parser.add_argument("--deepfilternet", type=Path, required=True)
     options = parser.parse_args()
-    found = {"gtcrn": by_gtcrn(options.gtcrn), "dtln": by_dtln(options.dtln)}
+    found = {
+        "deepfilternet": by_deepfilternet(options.deepfilternet),
+        "gtcrn": by_gtcrn(options.gtcrn),
+        "dtln": by_dtln(options.dtln),
+    }
     options.out.write_text(json.dumps(found, separators=(",", ":")) + "\n", encoding="utf-8")
 
 

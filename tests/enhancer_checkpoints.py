@@ -4,7 +4,9 @@ What the originals returned for them is in enhancer_outputs.json, written by
 benchmarks/make_enhancer_originals.py. NumPy only up to `saved`, because that script runs without unmingle.
 """
 
+import io
 import json
+import tarfile
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -22,6 +24,8 @@ def weights(name: str, shape: Sequence[int]) -> np.ndarray:
     if name == "erb.ierb_fc.weight":  # in GTCRN's code, the same memory as erb_fc's, transposed
         return formula("erb.erb_fc.weight", shape[::-1]).T.copy()
     values = formula(name, shape)
+    if "Einsum" in name or "GRU" in name:  # DeepFilterNet's, whose last axis or the one before is summed over
+        values *= np.float32((np.prod(shape[1:]) / shape[1 if "Einsum" in name else -1]) ** 0.5)
     around_1 = name.endswith("running_var") or (len(shape) == 1 and shape[0] > 1 and name.endswith("weight"))
     return 1 + 0.3 * values / max(float(np.abs(values).max()), 1.0) if around_1 else values
 
@@ -49,6 +53,38 @@ def saved_gtcrn(path: Path, **changes: Any) -> Path:
     tensors |= {key: torch.tensor(7) for key in tensors if key.endswith("num_batches_tracked")}
     model = {key: value for key, value in (tensors | changes).items() if value is not None}
     torch.save({"epoch": 3, "optimizer": {"state": {0: {"step": torch.tensor(1.0)}}}, "model": model}, path)
+    return path
+
+
+def saved_deepfilternet(path: Path, config: str = "", **changes: Any) -> Path:
+    """Write an archive as DeepFilterNet3's authors do, with only those operations that have weights; `config`
+    is put behind its configuration, `changes` replace weights, None leaves one out.
+    """
+    import onnx
+
+    known = expected("deepfilternet")
+    arrays = state("deepfilternet") | changes
+    files = {"config.ini": (known["config"] + config).encode()}
+    for graph in ("enc", "erb_dec", "df_dec"):
+        operands: dict[str, dict[int, Any]] = {}
+        for key, value in arrays.items():
+            operation, _, number = key.rpartition(".")
+            if value is not None and operation.startswith(f"{graph}/"):
+                operands.setdefault(operation, {})[int(number)] = value
+        nodes, tensors = [], []
+        for operation, some in operands.items():
+            inputs = ["x", *(f"{operation}.{number}" if number in some else "" for number in (1, 2, 3))]
+            kind = operation.rpartition("/")[2].partition("_")[0]
+            output = f"{operation.removeprefix(graph)}_output_0"
+            nodes.append(onnx.helper.make_node(kind, inputs, [output]))
+            tensors += [onnx.numpy_helper.from_array(value, f"{operation}.{n}") for n, value in some.items()]
+        model = onnx.helper.make_model(onnx.helper.make_graph(nodes, "weights", [], [], tensors))
+        files[f"{graph}.onnx"] = model.SerializeToString()
+    with tarfile.open(path, "w:gz") as archive:
+        for name, content in files.items():
+            entry = tarfile.TarInfo(f"tmp/export/{name}")
+            entry.size = len(content)
+            archive.addfile(entry, io.BytesIO(content))
     return path
 
 

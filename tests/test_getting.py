@@ -20,7 +20,7 @@ from unmingle.published.importing import FORMATS
 from unmingle.published.table import published
 
 NAME = "conv-tasnet-libri2-clean-8k"
-NETWORKS = {"Conv-TasNet", "DPRNN", "DTLN", "GTCRN"}
+NETWORKS = {"Conv-TasNet", "DPRNN", "DTLN", "DeepFilterNet", "GTCRN"}
 needs_hub = pytest.mark.skipif(not find_spec("huggingface_hub"), reason="needs huggingface_hub")
 
 
@@ -171,7 +171,7 @@ def test_the_published_models_are_listed_in_80_columns(capsys: pytest.CaptureFix
     ("name", "said"),
     [
         ("nothing", "no published model 'nothing'; 'unmingle get' knows: conv-tasnet"),
-        ("deepfilternet", "the network is not written here yet; it is at https://github.com/Rikorose/"),
+        ("tiger-speech", "the network is not written here yet; it is at https://huggingface.co/Juspe"),
     ],
 )
 def test_what_cannot_be_had_is_said(name: str, said: str, capsys: Any) -> None:

@@ -4,6 +4,7 @@ is refused and leaves nothing behind.
 Shapes and outputs are the originals' own: benchmarks/make_enhancer_originals.py.
 """
 
+import gzip
 import os
 from pathlib import Path
 from typing import Any
@@ -12,12 +13,12 @@ import numpy as np
 import onnx
 import pytest
 import torch
-from enhancer_checkpoints import expected, mixture, saved_dtln, saved_gtcrn
+from enhancer_checkpoints import expected, mixture, saved_deepfilternet, saved_dtln, saved_gtcrn
 
 import unmingle
 from unmingle import load
 from unmingle.errors import InputError
-from unmingle.published import gtcrn
+from unmingle.published import deepfilternet, gtcrn
 from unmingle.published.importing import import_checkpoint
 
 
@@ -25,7 +26,11 @@ from unmingle.published.importing import import_checkpoint
 def imported(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     """The ONNX file of each format's checkpoint."""
     folder = tmp_path_factory.mktemp("enhancers")
-    checkpoints = {"dtln": saved_dtln(folder / "dtln"), "gtcrn": saved_gtcrn(folder / "gtcrn.tar")}
+    checkpoints = {
+        "deepfilternet": saved_deepfilternet(folder / "deepfilternet.tar.gz"),
+        "dtln": saved_dtln(folder / "dtln"),
+        "gtcrn": saved_gtcrn(folder / "gtcrn.tar"),
+    }
     return {
         name: import_checkpoint(path, format=name, out=folder / "models").with_suffix(".onnx")
         for name, path in checkpoints.items()
@@ -36,11 +41,10 @@ def decibels(found: np.ndarray, wanted: np.ndarray) -> float:
     return float(10 * np.log10(np.square(wanted).sum() / np.square(found - wanted).sum()))
 
 
-FORMATS = ["dtln", "gtcrn"]
-every_format = pytest.mark.parametrize("name", FORMATS)
+RATES = {"deepfilternet": 48_000, "dtln": 16_000, "gtcrn": 16_000}
 
 
-@every_format
+@pytest.mark.parametrize("name", RATES)
 def test_an_imported_enhancer_returns_what_the_original_returned(
     name: str, imported: dict[str, Path]
 ) -> None:
@@ -49,13 +53,13 @@ def test_an_imported_enhancer_returns_what_the_original_returned(
     found = separator.outputs(samples)
     assert (separator.facts.task, separator.facts.sample_rate, found.shape) == (
         "enhance",
-        16_000,
+        RATES[name],
         samples.shape,
     )
     assert decibels(found[0, :: known["step"]], np.array(known["outputs"])) >= 60
 
 
-@every_format
+@pytest.mark.parametrize("name", ["dtln", "gtcrn"])
 def test_an_imported_enhancer_streams_as_it_runs_at_once(name: str, imported: dict[str, Path]) -> None:
     separator, samples = load(imported[name], backend="onnxruntime"), mixture()
     stream = unmingle.Stream(separator)
@@ -168,3 +172,53 @@ def test_weights_that_lie_outside_an_onnx_file_are_not_read(tmp_path: Path) -> N
     )
     assert (folder / "weights").is_file()
     assert "model_1.onnx: no whole ONNX file with its weights" in refused(folder, "dtln", tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("config", "changes", "message"),
+    [
+        ("", {"enc/erb_conv1/0/Conv.1": None}, "lacks weights, such as 'enc/erb_conv1/0/Conv.1'"),
+        ("", {"enc/more/Conv.1": np.zeros(1, np.float32)}, "has unknown weights, such as 'enc/more/Conv.1'"),
+        ("", {"enc/emb_gru/GRU.2": np.zeros((1, 7, 256), np.float32)}, "GRU.2 is of shape (7, 256)"),
+        ("", {"df_dec/df_skip/Einsum.1": np.zeros((16, 32, 15), np.float32)}, "is of shape (16, 32, 15)"),
+        ("\n[df]\nsr = 48000", {}, "config.ini is not that of a DeepFilterNet"),
+    ],
+)
+def test_a_deepfilternet_with_other_weights_is_refused(
+    config: str, changes: dict[str, Any], message: str, tmp_path: Path
+) -> None:
+    path = saved_deepfilternet(tmp_path / "a.tar.gz", config, **changes)
+    assert message in refused(path, "deepfilternet", tmp_path)
+
+
+def test_a_deepfilternet_of_another_configuration_is_refused() -> None:
+    known = expected("deepfilternet")["config"]
+    deepfilternet.check_config(Path("a"), known.encode())
+    for changed, message in (
+        (known.replace("conv_ch = 64", "conv_ch = 32"), "conv_ch='32' is not converted; known: 64"),
+        (known.replace("[df]", "[df]\nshuffle = 1"), "shuffle='1' is not converted; known: none"),
+        (known.replace("nb_df = 96", ""), "nb_df=None is not converted; known: 96"),
+        (known.replace("[df]", "[fd]"), "config.ini is not that of a DeepFilterNet"),
+    ):
+        with pytest.raises(InputError) as error:
+            deepfilternet.check_config(Path("a"), changed.encode())
+        assert message in str(error.value)
+
+
+def test_what_is_no_archive_of_deepfilternet_is_refused(tmp_path: Path) -> None:
+    path = saved_deepfilternet(tmp_path / "a.tar.gz")
+    assert "for 48000 Hz, not 16000" in refused(path, "deepfilternet", tmp_path, sample_rate=16_000)
+    whole = path.read_bytes()
+    half = len(whole) // 2
+    changed = whole[:half] + bytes([whole[half] ^ 1]) + whole[half + 1 :]
+    for content in (b"", b"text", whole[:half], whole[:-5], changed, gzip.compress(b"text")):
+        path.write_bytes(content)
+        assert "no whole archive of DeepFilterNet3's ONNX files" in refused(path, "deepfilternet", tmp_path)
+
+
+def test_an_archive_that_unpacks_to_too_much_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "a.tar.gz").write_bytes(gzip.compress(bytes(10**6)))
+    monkeypatch.setattr(deepfilternet, "LARGEST_BYTES", 500_000)
+    assert "larger than" in refused(tmp_path / "a.tar.gz", "deepfilternet", tmp_path)

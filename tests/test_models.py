@@ -243,6 +243,7 @@ causal_models = pytest.mark.parametrize(
         ("upit", {"causal": True, "ahead": 3}, 128 * 20 + 1),
         ("band-split", {"causal": True, "attention": False}, 256 * 6 + 1),
         ("band-split", {"causal": True, "attention": False, "ahead": 2}, 256 * 6 + 1),
+        ("deepfilternet", {}, 32 * 20),
         ("dtln", {}, 128 * 20),
         ("erb-unet", {}, 256 * 6 + 1),
         ("erb-unet", {"ahead": 3}, 256 * 6 + 1),

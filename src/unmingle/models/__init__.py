@@ -9,6 +9,7 @@ from unmingle.models.array import Array
 from unmingle.models.band_split import BandSplit
 from unmingle.models.conv_tasnet import ConvTasNet
 from unmingle.models.deep_clustering import DeepClustering
+from unmingle.models.deepfilternet import DeepFilterNet
 from unmingle.models.dprnn import DPRNN
 from unmingle.models.dtln import DTLN
 from unmingle.models.erb_unet import ErbUNet
@@ -32,6 +33,7 @@ MODELS: dict[str, type[nn.Module]] = {
     "band-split": BandSplit,
     "conv-tasnet": ConvTasNet,
     "deep-clustering": DeepClustering,
+    "deepfilternet": DeepFilterNet,
     "dprnn": DPRNN,
     "dtln": DTLN,
     "erb-unet": ErbUNet,
