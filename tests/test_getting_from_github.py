@@ -68,7 +68,7 @@ def refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> str:
     assert main(["get", "ours"]) == 1
     (line,) = capsys.readouterr().err.splitlines()
     assert line.startswith("unmingle: ours: ")
-    assert not list((tmp_path / "models").glob("*")) and not list((tmp_path / "temporary").iterdir())
+    assert not list((tmp_path / "models").glob("*")) and not list((tmp_path / "temporary").glob("unmingle-*"))
     return line
 
 
@@ -81,7 +81,7 @@ def test_a_published_model_is_downloaded_from_github_and_imported(
     assert capsys.readouterr().out.split() == [str(card.path), str(card.path.with_suffix(".yaml"))]
     assert f"downloaded from github.com/some/body at {REVISION}" in card.training
     assert "SI-SDRi 10.38 dB on a set" in card.training and card.licence["data"] == "none"
-    assert not list((tmp_path / "temporary").iterdir())
+    assert not list((tmp_path / "temporary").glob("unmingle-*"))
 
 
 def test_a_changed_download_is_an_error(

@@ -56,6 +56,7 @@ def test_a_recurrent_network_of_its_papers_size_has_the_parameters_that_the_pape
 @pytest.mark.parametrize(
     ("name", "arguments", "counted"),
     [
+        ("deepfilternet", {}, 2_134_714),
         ("dtln", {}, 986_753 + 4 * 512),  # its code has one bias per gate, not two
         ("gtcrn", {}, 23_669),
         ("unet-a", {}, 322_670),
