@@ -12,6 +12,7 @@ from unmingle.models.deep_clustering import DeepClustering
 from unmingle.models.deepfilternet import DeepFilterNet
 from unmingle.models.dprnn import DPRNN
 from unmingle.models.dtln import DTLN
+from unmingle.models.enhancer_pair import EnhancerPair
 from unmingle.models.erb_unet import ErbUNet
 from unmingle.models.fasnet import FaSNet
 from unmingle.models.fasnet_tac import FaSNetTAC
@@ -36,6 +37,7 @@ MODELS: dict[str, type[nn.Module]] = {
     "deepfilternet": DeepFilterNet,
     "dprnn": DPRNN,
     "dtln": DTLN,
+    "enhancer-pair": EnhancerPair,
     "erb-unet": ErbUNet,
     "fasnet": FaSNet,
     "fasnet-tac": FaSNetTAC,
