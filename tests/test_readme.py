@@ -17,7 +17,7 @@ from unmingle.cli import app, main
 from unmingle.media.writer import AudioWriter
 
 ROOT = Path(__file__).parents[1]
-PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
 COMMANDS = typer.main.get_command(app).commands  # type: ignore[attr-defined]
 RUNS = ("separate", "enhance", "models")  # the other commands are run by the tests of training
 

@@ -7,9 +7,10 @@ from mkdocs.structure.files import Files
 from mkdocs.structure.pages import Page
 
 from unmingle.catalog import WEIGHTS, Card, made_for
+from unmingle.cli.table import MEASURED
 
 ROOT = Path(__file__).parents[2]
-HEAD = "| model | network | voices | kHz | parameters [M] | MB | SI-SDRi [dB] | for |\n|---|---|--:|--:|--:|--:|--:|---|"
+HEADINGS = "model", "SI-SDRi [dB]", "voices", "kHz", "parameters [M]", "MB", "network", "for"
 
 
 def on_page_markdown(markdown: str, page: Page, config: MkDocsConfig, files: Files) -> str:
@@ -39,35 +40,29 @@ def cards(*folders: Path) -> list[Card]:
 
 def table(some: list[Card]) -> str:
     """One row per model."""
-    rows = []
+    rows = [HEADINGS, ("---", *["--:"] * 5, "---", "---")]
     for card in some:
         facts = card.facts
         gain = f"{card.measured[0]['si_sdri_db']:.1f}" if card.measured else "–"
         purpose = ", ".join(filter(None, [made_for(facts), "streams" if facts.state else ""]))
-        values = [
-            f"[{card.name}](#{card.name})" + " (default)" * card.default,
-            f"[{card.model}]({card.model}.md)",
-            str(facts.n_src or "any"),
-            f"{facts.sample_rate / 1000:g}",
-            f"{card.parameters / 1e6:.2f}",
-            f"{card.size_bytes / 1e6:.1f}",
-            gain,
-            purpose,
-        ]
-        rows.append(f"| {' | '.join(values)} |")
-    return "\n".join([HEAD, *rows])
+        rows.append(
+            (
+                f"[{card.name}](#{card.name})" + " (default)" * card.default,
+                gain,
+                str(facts.n_src or "any"),
+                f"{facts.sample_rate / 1000:g}",
+                f"{card.parameters / 1e6:.2f}",
+                f"{card.size_bytes / 1e6:.1f}",
+                f"[{card.model}]({card.model}.md)",
+                purpose,
+            )
+        )
+    return "\n".join(f"| {' | '.join(row)} |" for row in rows)
 
 
 def figures(card: Card) -> str:
     """What was measured, by which command, and the licences."""
     lines = [f"### {card.name}", ""]
-    if card.measured:
-        lines += ["| set | mixtures | SI-SDRi [dB] | SNRi [dB] | command |", "|---|--:|--:|--:|---|"]
-        lines += [
-            f"| {row['set']} | {row['n']} | {row['si_sdri_db']:.2f} | {row['snri_db']:.2f} | `{row['command']}` |"
-            for row in card.measured
-        ]
-    else:
-        lines.append("Not measured in these units.")
+    lines += [f"- {MEASURED.format(**row)}: `{row['command']}`" for row in card.measured]
     licence = "; ".join(f"{what}: {text}" for what, text in card.licence.items())
-    return "\n".join([*lines, "", f"Licences: {licence}."])
+    return "\n".join([*lines, f"- licences: {licence}"])

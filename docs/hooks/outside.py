@@ -1,6 +1,6 @@
-"""Links that leave docs/: what they lead to becomes a page of the site, and so do a few files of the project.
+"""Links that leave docs/: what they lead to becomes a page of the site, and so do a few other files.
 
-On GitHub such a link opens the file. Here a Markdown file is shown as one, a notebook's cells in turn, anything
+On GitHub such a link opens the file. Here a Markdown file is shown as one, a notebook as its cells, anything
 else as text; links that lead to it are rewritten, and mkdocs checks them as it checks all others.
 """
 
@@ -81,7 +81,9 @@ def as_page(path: Path) -> str:
         return text
     if path.suffix == ".ipynb":
         cells = [(cell["cell_type"], "".join(cell["source"])) for cell in json.loads(text)["cells"]]
-        return "\n\n".join(source if kind == "markdown" else fenced(source, "python") for kind, source in cells)
+        return "\n\n".join(
+            source if kind == "markdown" else fenced(source, "python") for kind, source in cells
+        )
     heading = f"---\nsearch: {{exclude: true}}\n---\n\n# {path.name}\n\n`{as_name(path)}`\n\n"
     return heading + fenced(text, {".py": "python", ".sh": "bash", ".yaml": "yaml"}.get(path.suffix, "text"))
 
