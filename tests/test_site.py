@@ -1,4 +1,4 @@
-"""The documentation as a site, built as `make docs` does and opened from disk in a Chromium without a network."""
+"""The documentation as a site, built as `make docs` does, opened from disk in a Chromium without a network."""
 
 import re
 import subprocess
@@ -9,7 +9,6 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import Browser, Page, expect
 from test_page import (  # noqa: F401
-    PATIENCE_S,
     browser,
     durations,
     has_no_sideways_scroll,
@@ -36,7 +35,7 @@ def page(browser: Browser, request: pytest.FixtureRequest) -> Iterator[Page]:  #
     """A window of a usual size. At the end: nothing was asked for but files, and no script failed."""
     width, height = request.param
     context = browser.new_context(viewport={"width": width, "height": height})
-    context.set_default_timeout(1000 * PATIENCE_S)
+    expect.set_options(timeout=1000 * 30)
     opened, elsewhere, wrong = context.new_page(), list[str](), list[str]()
     context.on(
         "request",
@@ -69,9 +68,10 @@ def test_every_player_of_the_gallery_has_a_sound(site: Path, page: Page) -> None
 def test_the_search_finds_a_guide_without_a_network(site: Path, page: Page) -> None:
     page.goto((site / "index.html").as_uri())
     page.keyboard.press("/")
-    page.get_by_placeholder("Search").fill("call centre")
+    expect(page.get_by_placeholder("Search")).to_be_focused()
+    page.keyboard.type("call centre")
     found = page.locator(".md-search-result__link").first
-    expect(found).to_have_attribute("href", re.compile(r"guides/call-centre\.html"), timeout=1000 * PATIENCE_S)
+    expect(found).to_have_attribute("href", re.compile(r"guides/call-centre\.html"))
 
 
 def test_a_link_to_the_source_leads_to_a_page_that_shows_it(site: Path) -> None:
