@@ -1,4 +1,4 @@
-"""The documentation as a site, built as `make docs` does, opened from disk in a Chromium without a network."""
+"""The documentation as a site: built as `make docs` does, opened from disk in Chromium without a network."""
 
 import re
 import subprocess
