@@ -6,7 +6,6 @@ import json
 import os
 import sys
 from importlib.util import find_spec
-from pathlib import Path
 from typing import Annotated, Any
 
 import typer
@@ -14,8 +13,9 @@ from typer.core import TyperGroup
 
 from unmingle import __version__
 from unmingle.cli import avspeech, bench, published
-from unmingle.cli.options import file_options, list_sources, microphones, wanted_faces
-from unmingle.cli.processing import explain, one_by_one, stopping_cleanly
+from unmingle.cli.many import how_many, process
+from unmingle.cli.options import file_options, microphones, wanted_faces
+from unmingle.cli.processing import explain, stopping_cleanly
 from unmingle.console import say
 from unmingle.errors import UsageError
 
@@ -55,9 +55,14 @@ def about(
 
 Inputs = Annotated[
     list[str],
-    typer.Argument(metavar="INPUT", help="Audio or video files; folders are walked; - is standard input."),
+    typer.Argument(
+        metavar="INPUT",
+        help="Audio or video files; folders are walked; addresses (s3, gs, http); - is standard input.",
+    ),
 ]
-Out = Annotated[Path, typer.Option(help="Folder for the results, one folder per input in it.")]
+Out = Annotated[
+    str, typer.Option(help="Folder for the results, one folder per input in it; also s3:// or gs://.")
+]
 Format = Annotated[str, typer.Option(help="wav, flac, mp3, m4a or opus.")]
 Channel = Annotated[str, typer.Option(help="mix, or the number of the one channel to take.")]
 Start = Annotated[str | None, typer.Option(help="Where the passage begins: seconds, mm:ss or hh:mm:ss.")]
@@ -69,6 +74,21 @@ AsJson = Annotated[bool, typer.Option("--json", help="Print what was done as JSO
 Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace earlier results.")]
 Track = Annotated[int | None, typer.Option(min=1, help="Number of the audio track. [default: the first]")]
 Strict = Annotated[bool, typer.Option("--strict", help="Stop at damage in the middle of a file.")]
+Engine = Annotated[
+    str | None,
+    typer.Option(
+        help="pool (processes of this machine) or ray, with a manifest. [default: one after the other]"
+    ),
+]
+Workers = Annotated[
+    int | None, typer.Option(min=1, help="How many recordings at once, with a manifest of the results.")
+]
+Retries = Annotated[
+    int, typer.Option(min=0, help="How often again, where a worker died or a network failed.")
+]
+MaxFailures = Annotated[
+    int | None, typer.Option(min=0, help="Stop when more recordings have failed. [default: never]")
+]
 For = Annotated[
     str,
     typer.Option(
@@ -80,7 +100,7 @@ For = Annotated[
 @app.command(epilog="Example: unmingle separate talk.mp3 meetings/ --out voices --format flac")
 def separate(
     inputs: Inputs,
-    out: Out = Path("separated"),
+    out: Out = "separated",
     speakers: Annotated[
         str | None,
         typer.Option(
@@ -139,6 +159,10 @@ def separate(
     overwrite: Overwrite = False,
     track: Track = None,
     strict: Strict = False,
+    engine: Engine = None,
+    workers: Workers = None,
+    retries: Retries = 2,
+    max_failures: MaxFailures = None,
 ) -> None:
     """Separate recordings of people who talk, also at once: one file per person, as long as the input and in
     step with it, and who spoke when. With --faces, one per person who is seen, told apart by their lips.
@@ -155,11 +179,11 @@ def separate(
     options |= {"rest": rest, "plot": plot, "overwrite": overwrite, "track": track, "strict": strict}
     options |= microphones(mics, reference_mic)
     FileOptions(**options)  # what is wrong with them is wrong for every file
-    sources = list_sources(inputs, out)
     number_of_people(speakers or "auto")  # as above
     if not 0 <= leakage <= 1:
         raise UsageError(f"--leakage {leakage:g}: out of range; choose 0 (silence) to 1")
-    options |= {"out": out, "speakers": speakers, "leakage": leakage}
+    many = how_many(inputs, out, engine, workers, retries, max_failures)
+    options |= {"speakers": speakers, "leakage": leakage}
     if wanted := wanted_faces(faces, face, face_at):
         only_faces({"--speakers": speakers, "--target": target, "--mics": mics}, "--faces")
         for_recognition(options["purpose"], wanted)
@@ -173,13 +197,13 @@ def separate(
             resolve(task="separate", several_mics=True)  # there must be one
     if target:
         options["targets"] = dict(zip(output_stems(target), target, strict=True))
-    raise typer.Exit(one_by_one(sources, "separate", as_json, **options))
+    raise typer.Exit(process(inputs, out, "separate", as_json, many, model, **options))
 
 
 @app.command(epilog="Example: unmingle enhance interview.mp4 --keep 0.1 --rest")
 def enhance(
     inputs: Inputs,
-    out: Out = Path("enhanced"),
+    out: Out = "enhanced",
     model: Annotated[
         str | None,
         typer.Option(
@@ -200,6 +224,10 @@ def enhance(
     overwrite: Overwrite = False,
     track: Track = None,
     strict: Strict = False,
+    engine: Engine = None,
+    workers: Workers = None,
+    retries: Retries = 2,
+    max_failures: MaxFailures = None,
 ) -> None:
     """Take a voice out of noise: one file per recording, as long as the input and in step with it."""
     from unmingle.inference.options import FileOptions
@@ -211,9 +239,9 @@ def enhance(
     options = file_options(format, channel, start, end, purpose)
     options |= {"rest": rest, "plot": plot, "overwrite": overwrite, "track": track, "strict": strict}
     FileOptions(**options)  # what is wrong with them is wrong for every file
-    sources = list_sources(inputs, out)
-    options |= {"out": out, "keep": keep, "model": load(model, task="enhance")}
-    raise typer.Exit(one_by_one(sources, "enhance", as_json, **options))
+    many = how_many(inputs, out, engine, workers, retries, max_failures)
+    options |= {"keep": keep, "model": load(model, task="enhance")}
+    raise typer.Exit(process(inputs, out, "enhance", as_json, many, model, **options))
 
 
 @app.command(epilog="Example: arecord -t raw -f S16_LE -r 16000 | unmingle live - | aplay -f S16_LE -r 16000")
