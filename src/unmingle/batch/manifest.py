@@ -9,11 +9,11 @@ import socket
 import time
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass, field
+from importlib.metadata import version as version_of
 from io import BytesIO
 from threading import Event, RLock, Thread
 from typing import Any, Self
 
-from unmingle import __version__
 from unmingle.batch.places import below, read_bytes, remove, write_bytes
 from unmingle.errors import InputError, UnmingleError, UsageError
 
@@ -42,7 +42,7 @@ class Row:
     n_samples: int | None = None
     attempts: int = 0
     worker: str | None = None
-    version: str = __version__
+    version: str = field(default_factory=lambda: version_of("unmingle"))
     finished: float | None = None
 
     @property

@@ -15,16 +15,6 @@ from unmingle.batch.worker import Job, Worker, given_up
 from unmingle.errors import InputError, UsageError
 
 
-class Actor:
-    """A `Worker` as Ray Data calls it: JSON in, JSON out, so that no types are guessed."""
-
-    def __init__(self, job: Job) -> None:
-        self._work = Worker(job)
-
-    def __call__(self, values: dict[str, Any]) -> dict[str, Any]:
-        return {"row": json.dumps(asdict(self._work(Item(**json.loads(values["item"])))))}
-
-
 def run_on_ray(job: Job, items: Sequence[Item], n_workers: int | None) -> Iterator[Row]:
     """Process items by `n_workers` actors, one per core of the cluster unless given; their rows as they are
     done.
@@ -44,12 +34,21 @@ def run_on_ray(job: Job, items: Sequence[Item], n_workers: int | None) -> Iterat
         strategy = ray.data.ActorPoolStrategy(
             min_size=1, max_size=most, initial_size=most, max_tasks_in_flight_per_actor=1
         )
+
+        class Actor:
+            """A `Worker` as Ray Data calls it: JSON in, JSON out, so that no types are guessed."""
+
+            def __init__(self) -> None:
+                self._work = Worker(job)
+
+            def __call__(self, values: dict[str, Any]) -> dict[str, Any]:
+                return {"row": json.dumps(asdict(self._work(Item(**json.loads(values["item"])))))}
+
         rows = [{"item": json.dumps(asdict(item))} for item in items]
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # Ray 2.60 announces another name for the number of retries
             done = ray.data.from_items(rows, override_num_blocks=len(rows)).map(
                 Actor,
-                fn_constructor_args=(job,),
                 compute=strategy,
                 num_cpus=1,
                 max_task_retries=job.retries,

@@ -3,6 +3,8 @@
 import shutil
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
+from dataclasses import asdict
+from inspect import signature
 from pathlib import Path
 from typing import Any, Self
 
@@ -23,6 +25,7 @@ from unmingle.batch.places import (
 from unmingle.batch.pool import run_in_pool
 from unmingle.batch.worker import WORKSHOP, Job
 from unmingle.errors import InputError, UsageError
+from unmingle.inference.options import FileOptions, read_options
 from unmingle.results.folders import own_name
 
 ENGINES: dict[str, Callable[[Job, Sequence[Item], int | None], Iterator[Row]]] = {
@@ -81,10 +84,10 @@ class Batch:
         self._task, self._engine, self._workers, self._retries = task, ENGINES[engine], workers, retries
         self._max_failures, self._overwrite = max_failures, overwrite
         self._options = {name: value for name, value in options.items() if name != "overwrite"}
-        # Before anything is read, so that what is missing is said at once.
-        about = {"task": task, **{k: str(v) if isinstance(v, Path) else v for k, v in self._options.items()}}
         if task not in TASKS:
             raise UsageError(f"task {task!r}: unknown; choose from {', '.join(TASKS)}")
+        read_options(only_of_files(self._options), TASKS[task])  # what is wrong is wrong for every recording
+        about = {"task": task, **unusual(self._options, task)}
         self._manifest = Manifest(self._out, about, overwrite)
         self.manifest = self._manifest.place
         self._found = list_items([str(each) for each in inputs], self._out)
@@ -177,3 +180,16 @@ class Batch:
                 for line in lhotse.as_cuts(cut, row, self._task)
             ]
             write_bytes(below(self._out, CUTS), lhotse.written(lines))
+
+
+def only_of_files(options: dict[str, Any]) -> dict[str, Any]:
+    """Those that are not `separate_file`'s or `enhance_file`'s own."""
+    own = {name for run in TASKS.values() for name in signature(run).parameters}
+    return {name: value for name, value in options.items() if name not in own}
+
+
+def unusual(options: dict[str, Any], task: str) -> dict[str, Any]:
+    """The options that are not as they are unless given: what results are made with."""
+    parameters = signature(TASKS[task]).parameters.values()
+    usual = {each.name: each.default for each in parameters} | asdict(FileOptions())
+    return {name: value for name, value in options.items() if value != usual.get(name)}
