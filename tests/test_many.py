@@ -214,6 +214,21 @@ def test_a_wrong_argument_is_one_line_and_nothing_is_made(
     assert [path.name for path in tmp_path.iterdir()] == ["talk.wav"]
 
 
+@pytest.mark.parametrize(
+    ("package", "extra", "engine"), [("pyarrow", "batch", "pool"), ("ray", "cluster", "ray")]
+)
+def test_a_missing_package_is_one_line_and_nothing_is_made(
+    package: str, extra: str, engine: str, tmp_path: Path
+) -> None:
+    record(tmp_path / "in/talk.wav")
+    arguments = ["separate", str(tmp_path / "in"), "--out", str(tmp_path / "out"), "--engine", engine]
+    hidden = f"import sys; sys.modules[{package!r}] = None"  # as if it were not installed
+    code = f"{hidden}; from unmingle.cli import main; sys.exit(main({arguments}))"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert done.returncode == 2 and done.stderr.count("\n") == 1
+    assert f"pip install 'unmingle[{extra}]'" in done.stderr and not (tmp_path / "out").exists()
+
+
 def test_the_documented_columns_are_those_of_the_manifest() -> None:
     text = (Path(__file__).parents[1] / "docs/batch.md").read_text(encoding="utf-8")
     assert [name for name in schema().names if f"| `{name}` |" not in text] == []

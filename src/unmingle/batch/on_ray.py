@@ -21,7 +21,7 @@ def run_on_ray(job: Job, items: Sequence[Item], n_workers: int | None) -> Iterat
 
     Ray starts an actor that died anew, and the task that it was at, `job.retries` times.
     """
-    with _cluster(n_workers) as ray:
+    with _cluster() as ray:
         n_cores = int(ray.cluster_resources().get("CPU", 1))
         if n_workers is not None and n_workers > n_cores:
             raise UsageError(
@@ -63,11 +63,8 @@ def run_on_ray(job: Job, items: Sequence[Item], n_workers: int | None) -> Iterat
             yield given_up(item, job.retries + 1, "see Ray's logs")
 
 
-@contextmanager
-def _cluster(n_workers: int | None) -> Iterator[Any]:
-    """The Ray that this process is connected to; otherwise that of RAY_ADDRESS or of this machine, or one
-    that is started here, and is left or ended afterwards.
-    """
+def import_ray() -> Any:
+    """Ray with its data, and silent; UsageError if it is missing."""
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
     try:
@@ -75,6 +72,15 @@ def _cluster(n_workers: int | None) -> Iterator[Any]:
         import ray.data
     except ImportError:
         raise UsageError("--engine ray needs Ray: pip install 'unmingle[cluster]'") from None
+    return ray
+
+
+@contextmanager
+def _cluster() -> Iterator[Any]:
+    """The Ray that this process is connected to; otherwise that of RAY_ADDRESS or of this machine, or one
+    that is started here, and is left or ended afterwards.
+    """
+    ray = import_ray()
     for name in ("ray", "ray.data"):
         logging.getLogger(name).setLevel(logging.CRITICAL)
     begun = not ray.is_initialized()

@@ -11,7 +11,7 @@ from typing import Any, Self
 from unmingle.batch import lhotse
 from unmingle.batch.items import Item, list_items, with_folders
 from unmingle.batch.manifest import DONE, FAILED, WAITING, Manifest, Row
-from unmingle.batch.on_ray import run_on_ray
+from unmingle.batch.on_ray import import_ray, run_on_ray
 from unmingle.batch.one import TASKS
 from unmingle.batch.places import (
     READ_ONLY,
@@ -78,6 +78,8 @@ class Batch:
     ) -> None:
         if engine not in ENGINES:
             raise UsageError(f"engine {engine!r}: unknown; choose from {', '.join(ENGINES)}")
+        if engine == "ray":
+            import_ray()  # before anything is written
         self._out = as_place(str(out))
         if is_address(self._out) and protocol_of(self._out) in READ_ONLY:
             raise UsageError(f"{out}: cannot be written to; give a folder, s3:// or gs://")
