@@ -66,7 +66,6 @@ def run_on_ray(job: Job, items: Sequence[Item], n_workers: int | None) -> Iterat
 def import_ray() -> Any:
     """Ray with its data, and silent; UsageError if it is missing."""
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
-    os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
     try:
         import ray
         import ray.data

@@ -13,7 +13,7 @@ from typer.core import TyperGroup
 
 from unmingle import __version__
 from unmingle.cli import avspeech, bench, published
-from unmingle.cli.many import how_many, process
+from unmingle.cli.many import Engine, MaxFailures, Retries, Workers, how_many, process
 from unmingle.cli.options import file_options, microphones, wanted_faces
 from unmingle.cli.processing import explain, stopping_cleanly
 from unmingle.console import say
@@ -74,21 +74,6 @@ AsJson = Annotated[bool, typer.Option("--json", help="Print what was done as JSO
 Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace earlier results.")]
 Track = Annotated[int | None, typer.Option(min=1, help="Number of the audio track. [default: the first]")]
 Strict = Annotated[bool, typer.Option("--strict", help="Stop at damage in the middle of a file.")]
-Engine = Annotated[
-    str | None,
-    typer.Option(
-        help="pool (processes of this machine) or ray, with a manifest. [default: one after the other]"
-    ),
-]
-Workers = Annotated[
-    int | None, typer.Option(min=1, help="How many recordings at once, with a manifest of the results.")
-]
-Retries = Annotated[
-    int, typer.Option(min=0, help="How often again, where a worker died or a network failed.")
-]
-MaxFailures = Annotated[
-    int | None, typer.Option(min=0, help="Stop when more recordings have failed. [default: never]")
-]
 For = Annotated[
     str,
     typer.Option(

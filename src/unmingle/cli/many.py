@@ -5,7 +5,9 @@ import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
+
+import typer
 
 from unmingle.cli.options import list_sources
 from unmingle.cli.processing import one_by_one, stopping_cleanly
@@ -13,6 +15,22 @@ from unmingle.console import say
 from unmingle.errors import InputError, UsageError
 
 ENGINES = ("pool", "ray")
+
+Engine = Annotated[
+    str | None,
+    typer.Option(
+        help="pool (processes of this machine) or ray, with a manifest. [default: one after the other]"
+    ),
+]
+Workers = Annotated[
+    int | None, typer.Option(min=1, help="How many recordings at once, with a manifest of the results.")
+]
+Retries = Annotated[
+    int, typer.Option(min=0, help="How often again, where a worker died or a network failed.")
+]
+MaxFailures = Annotated[
+    int | None, typer.Option(min=0, help="Stop when more recordings have failed. [default: never]")
+]
 
 
 def how_many(
