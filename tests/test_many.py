@@ -44,20 +44,28 @@ def leftovers(out: Path) -> list[Path]:
     return [path for path in out.rglob(".*") if path.name.startswith(".unmingle")]
 
 
-def kill_a_worker(out: Path) -> Thread:
-    """Kill, once, a worker that is at a recording: its folder in the workshop says which process it is."""
+class Killer(Thread):
+    """Kills, once, a worker that is at a recording: its folder in the workshop says which process it is.
 
-    def wait_and_kill() -> None:
-        deadline = time.monotonic() + 60
-        while time.monotonic() < deadline:
-            for folder in out.glob(f".unmingle-run-*/{socket.gethostname()}-*"):
-                os.kill(int(folder.name.rpartition("-")[2]), signal.SIGKILL)
-                return
+    Attributes:
+        killed: the process; None if there was none.
+    """
+
+    def __init__(self, out: Path) -> None:
+        super().__init__()
+        self._out = out
+        self.killed: int | None = None
+        self.start()
+
+    def run(self) -> None:
+        deadline = time.monotonic() + 120
+        while time.monotonic() < deadline and self.killed is None:
+            for folder in self._out.glob(f".unmingle-run-*/{socket.gethostname()}-*"):
+                pid = int(folder.name.rpartition("-")[2])
+                os.kill(pid, signal.SIGKILL)
+                self.killed = pid
+                break
             time.sleep(0.005)
-
-    thread = Thread(target=wait_and_kill)
-    thread.start()
-    return thread
 
 
 def all_done_once(rows: list[Row], out: Path, names: set[str]) -> None:
@@ -101,7 +109,7 @@ def test_a_worker_that_is_killed_loses_nothing_and_does_nothing_twice(tmp_path: 
     for name in names:
         record(tmp_path / f"in/{name}.wav", 2)
     out = tmp_path / "out"
-    killer = kill_a_worker(out)
+    killer = Killer(out)
     rows = run([tmp_path / "in"], out, workers=2)
     killer.join()
     all_done_once(rows, out, names)
@@ -110,7 +118,7 @@ def test_a_worker_that_is_killed_loses_nothing_and_does_nothing_twice(tmp_path: 
 
 def test_a_recording_over_which_workers_die_is_given_up(tmp_path: Path) -> None:
     record(tmp_path / "in/talk.wav", 2)
-    killer = kill_a_worker(tmp_path / "out")
+    killer = Killer(tmp_path / "out")
     (row,) = run([tmp_path / "in"], tmp_path / "out", retries=0)
     killer.join()
     assert row.status == "failed" and "SIGKILL" in (row.error or "")

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from test_many import all_done_once, kill_a_worker, manifest, record, run
+from test_many import Killer, all_done_once, manifest, record, run
 
 
 @pytest.fixture(scope="module")
@@ -13,6 +13,7 @@ def ray() -> Iterator[Any]:
     import ray
 
     ray.init(
+        address="local",
         num_cpus=2,
         object_store_memory=80 * 2**20,
         include_dashboard=False,
@@ -27,9 +28,10 @@ def test_an_actor_that_is_killed_loses_nothing_and_does_nothing_twice(ray: Any, 
     names = {f"talk-{k}" for k in range(4)}
     for name in names:
         record(tmp_path / f"in/{name}.wav", 2)
-    killer = kill_a_worker(tmp_path / "out")
+    killer = Killer(tmp_path / "out")
     rows = run([tmp_path / "in"], tmp_path / "out", engine="ray", workers=2)
     killer.join()
+    assert killer.killed
     all_done_once(rows, tmp_path / "out", names)
 
 
