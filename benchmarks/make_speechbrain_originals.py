@@ -85,7 +85,7 @@ def small() -> dict:
     model.load_state_dict({key: torch.from_numpy(plain_formula(key, shape)) for key, shape in shapes.items()})
     with torch.inference_mode():
         outputs = model(torch.from_numpy(signal(1001))[None, None])[0]
-    found["torchaudio"] = {"shapes": shapes, "step": 25, "outputs": rounded(outputs, 25)}
+    found["checkpoints"]["torchaudio"] = {"shapes": shapes, "step": 25, "outputs": rounded(outputs, 25)}
     return found
 
 

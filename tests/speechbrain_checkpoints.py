@@ -156,7 +156,9 @@ def formula(name: str, shape: Sequence[int]) -> np.ndarray:
 
 
 def expected(name: str) -> dict[str, Any]:
-    """What SpeechBrain printed: `outputs`, every `step`-th sample; and the `shapes` of each file."""
+    """What SpeechBrain printed: `outputs`, every `step`-th sample; and the `shapes` of each file. Of
+    "torchaudio", what its Conv-TasNet printed.
+    """
     return json.loads(OUTPUTS.read_text(encoding="utf-8"))["checkpoints"][name]
 
 
@@ -170,3 +172,13 @@ def saved(folder: Path, name: str = "sepformer-2-8k", *, aliases: bool = False) 
         state = {key: torch.from_numpy(formula(key, shape)) for key, shape in shapes.items()}
         torch.save(state, folder / f"{part}.ckpt")
     return folder
+
+
+def saved_conv_tasnet(path: Path, change: dict[str, Any] | None = None) -> Path:
+    """Write the weights of torchaudio's `conv_tasnet_base`."""
+    import torch
+
+    shapes = expected("torchaudio")["shapes"]
+    state = {key: torch.from_numpy(plain_formula(key, shape)) for key, shape in shapes.items()}
+    torch.save(state | (change or {}), path)
+    return path
