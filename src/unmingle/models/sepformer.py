@@ -6,7 +6,7 @@ from unmingle.facts import Facts, task_for
 from unmingle.layers.attention import Transformer
 from unmingle.layers.dual_path import overlap_add, segment
 from unmingle.layers.filterbank import LearnedFilterbank
-from unmingle.layers.norms import GlobalLayerNorm
+from unmingle.layers.norms import SheetNorm
 
 
 class SepFormer(nn.Module):
@@ -65,7 +65,7 @@ class SepFormer(nn.Module):
             rectified=True,
             padded=False,
         )
-        self.norm = GlobalLayerNorm(n_filters)
+        self.norm = SheetNorm(n_filters)
         self.bottleneck = nn.Linear(n_filters, n_features, bias=False)
         self.blocks = nn.ModuleList(Block(n_features, n_heads, hidden, n_layers) for _ in range(n_blocks))
         self.split = nn.Sequential(nn.PReLU(), nn.Linear(n_features, n_src * n_features))
@@ -76,7 +76,7 @@ class SepFormer(nn.Module):
     def forward(self, mixture: Tensor) -> Tensor:
         """`(B, 1, T)` → `(B, S, T)`."""
         frames = self.filterbank(mixture[:, 0])  # B F N
-        x = self.bottleneck(self.norm(frames).transpose(1, 2))  # B N D
+        x = self.bottleneck(self.norm(frames.transpose(1, 2)))  # B N D
         x = segment(x, self.segment_size, even=True)  # B K P D
         for block in self.blocks:
             x = block(x)
@@ -95,9 +95,9 @@ class Block(nn.Module):
     def __init__(self, n_features: int, n_heads: int, hidden: int, n_layers: int) -> None:
         super().__init__()
         self.within = Transformer(n_features, n_heads, hidden, n_layers)
-        self.norm_within = GlobalLayerNorm(n_features, channels_last=True)
+        self.norm_within = SheetNorm(n_features)
         self.across = Transformer(n_features, n_heads, hidden, n_layers)
-        self.norm_across = GlobalLayerNorm(n_features, channels_last=True)
+        self.norm_across = SheetNorm(n_features)
 
     def forward(self, x: Tensor) -> Tensor:
         x = x + self.norm_within(self.within(x.flatten(0, 1)).reshape(x.shape))
