@@ -24,9 +24,9 @@ PARTS = ("encoder", "masknet", "decoder")
 DUAL, EFFICIENT = "speechbrain.lobes.models.dual_path", "speechbrain.lobes.models.resepformer"
 SEPFORMER, RESEPFORMER = f"{DUAL}.Dual_Path_Model", f"{EFFICIENT}.ResourceEfficientSeparator"
 KERNEL, N_FILTERS = Number("kernel_size", 2, 4096, step=2), Number("n_filters", 1, 8192)
-N_SRC, N_BLOCKS = Number("n_src", 1, 10), Number("n_blocks", 1, 32)
+N_SRC, N_BLOCKS = Number("n_src", 1, 10), Number("n_blocks", 1, 16)
 TRANSFORMER: dict[str, Number | Choice] = {
-    "num_layers": Number("n_layers", 1, 64),
+    "num_layers": Number("n_layers", 1, 32),
     "d_model": Number("n_features", 2, 4096, step=2),
     "nhead": Number("n_heads", 1, 64),
     "d_ffn": Number("hidden", 1, 16_384),
@@ -211,10 +211,11 @@ def _sample_rate(values: Hyperparams, given: int | None) -> dict[str, Any]:
         raise values.error("does not say its sample rate; give it with --sample-rate")
     if None not in (said, given) and said != given:
         raise values.error(f"says sample_rate={said!r:.20}, not {given}; leave it out")
+    rate = given if said is None else said
     try:
-        return Number("sample_rate", *SAMPLE_RATES).read(given if said is None else said)
+        return Number("sample_rate", *SAMPLE_RATES).read(rate)
     except ValueError as error:
-        raise values.error(f"sample_rate={said!r:.20} is not converted; {error}") from None
+        raise values.error(f"sample_rate={rate!r:.20} is not converted; {error}") from None
 
 
 def _is_position(name: str) -> bool:
