@@ -162,6 +162,16 @@ def test_a_name_that_is_taken_is_said_before_the_download(tmp_path: Path, checkp
         assert hub.requests == []
 
 
+def test_a_misspelt_name_finds_the_one_that_was_meant(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["get", "dprnn-wsj02mix-8k"]) == 2
+    assert "did you mean dprnn-wsj0-2mix-8k? " in capsys.readouterr().err
+
+
+def test_the_list_of_models_points_at_what_others_published(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["models", NAME]) == 2
+    assert f"unmingle models --available {NAME}" in capsys.readouterr().err
+
+
 def test_every_row_of_the_table_is_whole() -> None:
     rows = published()
     assert len({row.name for row in rows}) == len(rows) == 28

@@ -22,8 +22,15 @@ from unmingle.errors import UsageError
 INTERRUPTED = 130
 
 
-class TwoWords(TyperGroup):
-    """Finds a command whose name is two words, such as "mix librimix", before the one named by the first."""
+class Commands(TyperGroup):
+    """Finds a command whose name is two words, such as "mix librimix", before the one named by the first; its
+    help has each command's first sentence whole.
+    """
+
+    def format_commands(self, ctx: Any, formatter: Any) -> None:
+        with formatter.section("Commands"):
+            rows = [(name, command.get_short_help_str(limit=500)) for name, command in self.commands.items()]
+            formatter.write_dl(rows)
 
     def resolve_command(self, ctx: Any, args: list[str]) -> Any:
         both = " ".join(args[:2])
@@ -32,7 +39,7 @@ class TwoWords(TyperGroup):
 
 app = typer.Typer(
     name="unmingle",
-    cls=TwoWords,
+    cls=Commands,
     help="Recordings in which people talk over each other, or over noise, go in; each voice comes out.",
     epilog="Start with: unmingle separate talk.mp3",
     context_settings={"help_option_names": ["-h", "--help"]},
@@ -293,11 +300,14 @@ def models(
     from unmingle.catalog import cards, not_installed, resolve
     from unmingle.cli.published import list_published
     from unmingle.cli.table import describe, model_table
+    from unmingle.published.table import published as published_rows
 
     if available:
         return list_published(name, as_json)
     chosen = cards()
     if name is not None:
+        if any(row.name == name for row in published_rows()) and all(card.name != name for card in chosen):
+            raise UsageError(f"{name} is published by others; about it: unmingle models --available {name}")
         path = resolve(name)
         chosen = [card for card in chosen if card.path == path]
         if not chosen:

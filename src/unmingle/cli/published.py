@@ -92,10 +92,10 @@ def published_table(rows: list["Published"]) -> str:
 
 def describe_published(row: "Published") -> str:
     """A row as text: one line per fact."""
-    unknown = "unknown"
+    unknown, voices = "unknown", "voice" if row.n_src == 1 else "voices"
     rows = [
         ("network", f"{row.network}, {f'{row.parameters:,}' if row.parameters else unknown} parameters"),
-        ("task", f"{row.task}, {row.n_src or unknown} voices, {row.sample_rate or unknown} Hz"),
+        ("task", f"{row.task}, {row.n_src or unknown} {voices}, {row.sample_rate or unknown} Hz"),
         ("published", f"SI-SDRi {row.si_sdri_db or unknown} dB on {row.set}"),
         *((f"licence of {what}", text) for what, text in row.licence.items()),
         ("download", f"{row.size_mb or unknown} MB"),
