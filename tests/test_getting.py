@@ -21,7 +21,7 @@ from unmingle.published.importing import FORMATS
 from unmingle.published.table import published
 
 NAME = "conv-tasnet-libri2-clean-8k"
-NETWORKS = {"Conv-TasNet", "DPRNN", "RE-SepFormer", "SepFormer"}
+NETWORKS = {"Conv-TasNet", "DPRNN", "DTLN", "DeepFilterNet", "GTCRN", "RE-SepFormer", "SepFormer"}
 needs_hub = pytest.mark.skipif(not find_spec("huggingface_hub"), reason="needs huggingface_hub")
 
 
@@ -174,7 +174,7 @@ def test_the_list_of_models_points_at_what_others_published(capsys: pytest.Captu
 
 def test_every_row_of_the_table_is_whole() -> None:
     rows = published()
-    assert len({row.name for row in rows}) == len(rows) == 28
+    assert len({row.name for row in rows}) == len(rows) == 29
     for row in rows:
         assert re.fullmatch(r"[\w-]+", row.name) and row.source.startswith("https://")
         assert set(row.licence) == {"code", "weights", "data"} and all(row.licence.values())
@@ -184,6 +184,8 @@ def test_every_row_of_the_table_is_whole() -> None:
             assert row.download.format in FORMATS and row.network in NETWORKS
             assert re.fullmatch(r"[0-9a-f]{40}", row.download.revision)
             assert row.source.endswith(row.download.repository)
+            if row.download.host == "github":
+                assert row.size_mb and set(row.download.sha256) == set(row.download.files)
 
 
 def test_the_published_models_are_listed_in_80_columns(capsys: pytest.CaptureFixture[str]) -> None:
@@ -201,7 +203,7 @@ def test_the_published_models_are_listed_in_80_columns(capsys: pytest.CaptureFix
     ("name", "said"),
     [
         ("nothing", "no published model 'nothing'; 'unmingle get' knows: conv-tasnet"),
-        ("dtln", "the network is not written here yet; it is at https://github.com/breizhn/DTLN"),
+        ("tiger-speech", "the network is not written here yet; it is at https://huggingface.co/Juspe"),
     ],
 )
 def test_what_cannot_be_had_is_said(name: str, said: str, capsys: Any) -> None:

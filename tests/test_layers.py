@@ -1,19 +1,22 @@
 """Layers that models share: closed forms and inverses."""
 
 import doctest
+from types import ModuleType
 
 import numpy as np
 import pytest
 import torch
 from torch.nn import functional
 
-from unmingle.layers import crm
+from unmingle.layers import crm, running_mean
 from unmingle.layers.attention import Transformer, positional_waves
 from unmingle.layers.dual_path import overlap_add, segment
 from unmingle.layers.filterbank import LearnedFilterbank
 from unmingle.layers.norms import CumulativeLayerNorm, FrameLayerNorm, GlobalLayerNorm, SheetNorm
+from unmingle.layers.running_mean import RunningMean
 from unmingle.layers.stft import STFT
 from unmingle.layers.tcn import TCN
+from unmingle.models import deepfilternet, erb_unet, gtcrn
 from unmingle.models.sepreformer import RelativePositions
 from unmingle.training.export import cosine_parts
 
@@ -30,6 +33,28 @@ def noise(*shape: int) -> torch.Tensor:
 def test_an_inverse_stft_gives_the_signal_back(n_fft: int, hop: int, window: int | None, length: int) -> None:
     stft, samples = STFT(n_fft=n_fft, hop=hop, window=window), noise(2, length)
     assert torch.allclose(stft.inverse(stft(samples), length), samples, atol=1e-5)
+
+
+@pytest.mark.parametrize("hop", [32, 16, 20])
+def test_an_inverse_stft_with_vorbis_windows_gives_the_signal_back(hop: int) -> None:
+    stft, samples = STFT(n_fft=64, hop=hop, taper="vorbis"), noise(2, 1001)
+    assert torch.allclose(stft.inverse(stft(samples), 1001), samples, atol=1e-5)
+
+
+@pytest.mark.parametrize("length", [1, 99, 100, 357, 2001])
+def test_a_running_mean_is_its_recursion(length: int) -> None:
+    first, frames = torch.tensor([1.0, -2.0, 30.0]), noise(2, length, 3)
+    expected, mean = [], first.expand(2, 3).double()
+    for frame in frames.double().unbind(1):
+        mean = 0.99 * mean + 0.01 * frame
+        expected.append(mean)
+    found = RunningMean(0.99, first)(frames)
+    assert torch.allclose(found, torch.stack(expected, 1).float(), rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.parametrize("module", [running_mean, deepfilternet, gtcrn, erb_unet])
+def test_documented_examples_are_right(module: ModuleType) -> None:
+    assert doctest.testmod(module).failed == 0 < doctest.testmod(module).attempted
 
 
 def test_a_spectrum_of_short_windows_has_the_magnitudes_of_torch() -> None:

@@ -243,8 +243,11 @@ causal_models = pytest.mark.parametrize(
         ("upit", {"causal": True, "ahead": 3}, 128 * 20 + 1),
         ("band-split", {"causal": True, "attention": False}, 256 * 6 + 1),
         ("band-split", {"causal": True, "attention": False, "ahead": 2}, 256 * 6 + 1),
+        ("deepfilternet", {}, 32 * 20),
+        ("dtln", {}, 128 * 20),
         ("erb-unet", {}, 256 * 6 + 1),
         ("erb-unet", {"ahead": 3}, 256 * 6 + 1),
+        ("gtcrn", {}, 256 * 6 + 1),
     ],
 )
 
@@ -266,7 +269,7 @@ def test_the_declared_latency_of_a_causal_model_is_not_longer_than_it_is(
 ) -> None:
     model, mixture = tiny(name, **arguments), noise(1, 1, 4000)
     changed = mixture.clone()
-    changed[..., now + model.facts.latency - (name in ("band-split", "erb-unet", "upit"))] += (
+    changed[..., now + model.facts.latency - (name in ("band-split", "erb-unet", "gtcrn", "upit"))] += (
         100  # a stream waits for a whole window, whose first sample has no weight
     )
     assert not torch.equal(model(changed)[..., now], model(mixture)[..., now])
@@ -295,6 +298,8 @@ def test_the_declared_latency_of_a_causal_model_is_not_longer_than_it_is(
         ("upit", {"ahead": 1}, "ahead is 1; only a causal network waits"),
         ("erb-unet", {"n_points": 100}, "must be a multiple of 8"),
         ("erb-unet", {"n_points": 264}, "264 points of the ERB scale do not fit in 257 bins"),
+        ("gtcrn", {"n_points": 62}, "sum to 127; it must be 1 more than a multiple of 4"),
+        ("gtcrn", {"channels": 6}, "channels is 6; it must be a multiple of 4"),
         ("dprnn", {"n_filter": 8}, "dprnn has no argument n_filter; it has n_src"),
         ("dprrn", {}, "no model 'dprrn'; there are array, band-split, conv-tasnet"),
     ],

@@ -58,13 +58,16 @@ def test_a_recurrent_network_of_its_papers_size_has_the_parameters_that_the_pape
 @pytest.mark.parametrize(
     ("name", "arguments", "counted"),
     [
+        ("deepfilternet", {}, 2_134_714),
+        ("dtln", {}, 986_753 + 4 * 512),  # its code has one bias per gate, not two
+        ("gtcrn", {}, 23_669),
         ("unet-a", {}, 322_670),
         ("unet-a", {"spectrogram": "magnitude"}, 322_639),
         ("unet-a", {"n_blocks": 17}, 799_310),
         ("unet-b", {}, 1_941_093),
     ],
 )
-def test_a_unet_of_its_papers_size_has_as_many_parameters_as_ever(
+def test_a_network_of_its_papers_size_has_as_many_parameters_as_ever(
     name: str, arguments: dict[str, Any], counted: int
 ) -> None:
     assert sum(parameter.numel() for parameter in build(name, **arguments).parameters()) == counted

@@ -36,6 +36,7 @@ CAUSAL_BANDS: dict[str, Any] = {
     "n_blocks": 2,
 }
 SPECTRAL: dict[str, Any] = {"causal": True, "hidden": 8, "n_layers": 2}
+GTCRN: dict[str, Any] = {"n_low": 9, "n_points": 8, "channels": 4, "dilations": (1, 2)}
 ERB: dict[str, Any] = {
     "n_src": 2,
     "n_points": 32,
@@ -197,6 +198,8 @@ def test_a_causal_model_separates_through_chunks_too(separator: Separator) -> No
         ("upit", {**SPECTRAL, "ahead": 4}),
         ("erb-unet", ERB),
         ("erb-unet", {**ERB, "ahead": 4}),
+        ("dtln", {"n_filters": 8, "hidden": 8}),
+        ("gtcrn", GTCRN),
         ("erb-unet", {**ERB, "n_src": 1, "hop": 128}),
     ],
 )

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from unmingle.cli.processing import stopping_cleanly
+from unmingle.published.importing import FORMATS
 
 if TYPE_CHECKING:
     from unmingle.published.table import Published
@@ -17,9 +18,7 @@ Out = Annotated[Path | None, typer.Option(help="Folder for the files; the user's
 
 def import_(
     checkpoint: Annotated[Path, typer.Argument(help="File or folder, as the project writes it.")],
-    format: Annotated[
-        str, typer.Option(help="The project that wrote it: asteroid, speechbrain, torchaudio.")
-    ],
+    format: Annotated[str, typer.Option(help=f"The project that wrote it: {', '.join(FORMATS)}.")],
     name: Annotated[str | None, typer.Option(help="Name of the model. [default: that of the file]")] = None,
     out: Out = None,
     sample_rate: Annotated[

@@ -2,15 +2,25 @@
 exported graph.
 """
 
+from collections.abc import Callable
+
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
 from unmingle.layers.stream_state import StreamState
 
+#: Windows of a length, squared.
+TAPERS: dict[str, Callable[[int], Tensor]] = {
+    "hann": lambda n: torch.hann_window(n, periodic=True, dtype=torch.float64),
+    "vorbis": lambda n: (
+        (torch.pi / 2 * ((torch.arange(n) + 0.5).double() * torch.pi / n).sin() ** 2).sin() ** 2
+    ),
+}
+
 
 class STFT(nn.Module):
-    """Analysis and synthesis with the square root of a Hann window.
+    """Analysis and synthesis with the square root of a Hann window, or with another window.
 
     Synthesis divides by the sum of the squared windows that a sample lies in, so `inverse(forward(x))` is `x`
     for every length: the signal is padded by `window - hop` before and by `window - 1` behind, and the
@@ -21,6 +31,7 @@ class STFT(nn.Module):
         hop: distance between frames, at most half a window [samples].
         window: its length, `n_fft` unless given; a shorter one is filled up with zeros, which are not
             computed [samples].
+        taper: "hann", or "vorbis", which is flatter in the middle.
 
     References:
         D. W. Griffin and J. S. Lim, "Signal estimation from modified short-time Fourier transform", 1984.
@@ -30,7 +41,7 @@ class STFT(nn.Module):
     synthesis: Tensor
     scale: Tensor
 
-    def __init__(self, *, n_fft: int, hop: int, window: int | None = None) -> None:
+    def __init__(self, *, n_fft: int, hop: int, window: int | None = None, taper: str = "hann") -> None:
         super().__init__()
         self.n_fft, self.hop, self.window, self.n_bins = n_fft, hop, window or n_fft, n_fft // 2 + 1
         if not 2 * hop <= self.window <= n_fft:
@@ -38,7 +49,7 @@ class STFT(nn.Module):
                 f"window ({self.window}) must be at least twice as long as hop ({hop}) and at most as long "
                 f"as n_fft ({n_fft})"
             )
-        squared = torch.hann_window(self.window, periodic=True, dtype=torch.float64)
+        squared = TAPERS[taper](self.window)
         turn = (
             2 * torch.pi / n_fft * torch.outer(torch.arange(self.n_bins), torch.arange(self.window)).double()
         )
@@ -52,11 +63,9 @@ class STFT(nn.Module):
         # Repeats every hop.
         overlapped = functional.pad(squared, (0, n_hops * hop - self.window)).reshape(n_hops, hop).sum(0)
         synthesis = analysis / overlapped.repeat(n_hops)[: self.window]
-        if (
-            self.window % hop == 0
+        if self.window % hop == 0 and (taper == "hann" or self.window == 2 * hop):
             # the overlap is the same everywhere, and both filters can be one tensor, which an export holds
             # once
-        ):
             scale, synthesis = scale / (self.window / hop / 2), analysis
         self.register_buffer("analysis", analysis.float()[:, None], persistent=False)
         self.register_buffer("synthesis", synthesis.float()[:, None], persistent=False)

@@ -9,10 +9,13 @@ from unmingle.models.array import Array
 from unmingle.models.band_split import BandSplit
 from unmingle.models.conv_tasnet import ConvTasNet
 from unmingle.models.deep_clustering import DeepClustering
+from unmingle.models.deepfilternet import DeepFilterNet
 from unmingle.models.dprnn import DPRNN
+from unmingle.models.dtln import DTLN
 from unmingle.models.erb_unet import ErbUNet
 from unmingle.models.fasnet import FaSNet
 from unmingle.models.fasnet_tac import FaSNetTAC
+from unmingle.models.gtcrn import GTCRN
 from unmingle.models.lips import Lips
 from unmingle.models.looking_to_listen import LookingToListenAudio
 from unmingle.models.looking_to_listen_av import LookingToListen
@@ -32,10 +35,13 @@ MODELS: dict[str, type[nn.Module]] = {
     "band-split": BandSplit,
     "conv-tasnet": ConvTasNet,
     "deep-clustering": DeepClustering,
+    "deepfilternet": DeepFilterNet,
     "dprnn": DPRNN,
+    "dtln": DTLN,
     "erb-unet": ErbUNet,
     "fasnet": FaSNet,
     "fasnet-tac": FaSNetTAC,
+    "gtcrn": GTCRN,
     "lips": Lips,
     "looking-to-listen": LookingToListen,
     "looking-to-listen-audio": LookingToListenAudio,

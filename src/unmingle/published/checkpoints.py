@@ -52,20 +52,13 @@ def read_checkpoint(path: Path) -> tuple[Any, str]:
         InputError: not a file, larger than `LARGEST_BYTES`, truncated, or holding anything but tensors and
             plain values; code in it is not run.
     """
-    try:
-        if not path.is_file():
-            raise InputError(f"{path}: no such file; give a checkpoint that 'torch.save' wrote")
-        if path.stat().st_size > LARGEST_BYTES:
-            raise _too_large(path)
-        content = path.read_bytes()
-    except OSError as error:
-        raise InputError(f"{path}: cannot be read ({error.strerror})") from None
+    content, sha256 = read_bytes(path, "give a checkpoint that 'torch.save' wrote")
     stream = io.BytesIO(content)
     try:
         if zipfile.is_zipfile(stream):
             with zipfile.ZipFile(stream) as archive:
                 if sum(entry.file_size for entry in archive.infolist()) > LARGEST_BYTES:
-                    raise _too_large(path)
+                    raise too_large(path)
                 if (damaged := archive.testzip()) is not None:  # PyTorch does not look at the checksums
                     raise ValueError(f"{damaged} is damaged")
         stream.seek(0)
@@ -76,10 +69,89 @@ def read_checkpoint(path: Path) -> tuple[Any, str]:
         raise
     except Exception as error:  # whatever a damaged file leads to
         raise InputError(f"{path}: {_reason(error)}") from None
-    return values, hashlib.sha256(content).hexdigest()
+    return values, sha256
 
 
-def _too_large(path: Path) -> InputError:
+def read_onnx(path: Path) -> tuple[dict[str, Tensor], str]:
+    """The weights of an ONNX file, float32, by their names, and the file's SHA-256; its graph is not looked
+    at. The format has no checksums: a changed weight goes unseen.
+
+    Raises:
+        InputError: not a file, larger than `LARGEST_BYTES`, truncated, no ONNX, or with weights that lie in
+            another file.
+    """
+    content, sha256 = read_bytes(path, "give an ONNX file")
+    return {each.name: tensor for each, tensor in _onnx_tensors(path, _onnx_graph(path, content))}, sha256
+
+
+def onnx_operands(path: Path, content: bytes) -> dict[str, Tensor]:
+    """The weights of convolutions, GRUs and sums of products in an ONNX file's content, by the operation's
+    name and the number of its input, such as `/conv/Conv.1`.
+
+    Raises:
+        InputError: as `read_onnx` raises it for the file at `path`.
+    """
+    graph = _onnx_graph(path, content)
+    tensors = {each.name: tensor for each, tensor in _onnx_tensors(path, graph)}
+    return {
+        f"{node.output[0].removesuffix('_output_0')}.{number}": tensors[name]
+        for node in graph.node
+        if node.op_type in ("Conv", "ConvTranspose", "Einsum", "GRU")
+        for number, name in enumerate(node.input)
+        if name in tensors
+    }
+
+
+def _onnx_graph(path: Path, content: bytes) -> Any:
+    import onnx
+
+    try:
+        return onnx.ModelProto.FromString(content).graph
+    except Exception:  # whatever a damaged file leads to
+        raise _no_onnx(path) from None
+
+
+def _onnx_tensors(path: Path, graph: Any) -> list[tuple[Any, Tensor]]:
+    """Float32 ones, of initialisers and constants; the latter are called as what they are put out as."""
+    import onnx
+
+    try:
+        constants = [
+            node for node in graph.node if node.op_type == "Constant" and node.attribute[0].HasField("t")
+        ]
+        for node in constants:
+            node.attribute[0].t.name = node.output[0]
+        tensors = [*graph.initializer, *(node.attribute[0].t for node in constants)]
+        if any(each.data_location == onnx.TensorProto.EXTERNAL for each in tensors):
+            raise ValueError("elsewhere")
+        found = [each for each in tensors if each.data_type == onnx.TensorProto.FLOAT]
+        if not found:
+            raise ValueError("none")
+        return [(each, torch.from_numpy(onnx.numpy_helper.to_array(each).copy())) for each in found]
+    except Exception:  # whatever a damaged file leads to
+        raise _no_onnx(path) from None
+
+
+def _no_onnx(path: Path) -> InputError:
+    return InputError(
+        f"{path}: no whole ONNX file with its weights (truncated, changed, or something else); get it again"
+    )
+
+
+def read_bytes(path: Path, wanted: str) -> tuple[bytes, str]:
+    """A file that is there, can be read and is not too large, and its SHA-256; InputError if it is not."""
+    try:
+        if not path.is_file():
+            raise InputError(f"{path}: no such file; {wanted}")
+        if path.stat().st_size > LARGEST_BYTES:
+            raise too_large(path)
+        content = path.read_bytes()
+    except OSError as error:
+        raise InputError(f"{path}: cannot be read ({error.strerror})") from None
+    return content, hashlib.sha256(content).hexdigest()
+
+
+def too_large(path: Path) -> InputError:
     return InputError(f"{path}: larger than {LARGEST_BYTES // 10**6} MB, which no model here is; not opened")
 
 

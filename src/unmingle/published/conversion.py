@@ -110,7 +110,8 @@ def fill(
     }
     for key in set(shapes) - set(ours):
         ours[key] = torch.zeros(shapes[key])
-    model.load_state_dict(ours, assign=True)
+    model = build(name, **arguments)  # with what is no weight, such as windows
+    model.load_state_dict(ours)
     return model.eval()
 
 

@@ -1,10 +1,12 @@
-"""`get()`: a published model is downloaded from Hugging Face's hub and imported."""
+"""`get()`: a published model is downloaded, from Hugging Face's hub or from GitHub, and imported."""
 
 import hashlib
 import re
+import tempfile
 from pathlib import Path
 
 from unmingle.errors import InputError, UsageError
+from unmingle.published import github
 from unmingle.published.importing import FORMATS, free_name, import_checkpoint, need_packages
 from unmingle.published.table import Download, Published, find_published
 
@@ -12,9 +14,10 @@ from unmingle.published.table import Download, Published, find_published
 def get(name: str, *, as_name: str | None = None, out: Path | None = None) -> Path:
     """Download a published model and import it; see `import_checkpoint`.
 
-    The download is that of huggingface_hub: it goes on where it was interrupted, lies in its cache
-    (`HF_HOME`), shows its progress, and obeys `HF_HUB_OFFLINE` and `HF_ENDPOINT`. The commit is fixed, and
-    the file's SHA-256 is compared with the one that the hub states for that commit.
+    From the hub the download is that of huggingface_hub: it goes on where it was interrupted, lies in its
+    cache (`HF_HOME`), shows its progress, and obeys `HF_HUB_OFFLINE` and `HF_ENDPOINT`. The commit is fixed,
+    and the file's SHA-256 is compared with the one that the hub states for that commit. From GitHub see
+    `github.download`.
 
     Args:
         name: of a row in `published()` that has a download.
@@ -33,18 +36,24 @@ def get(name: str, *, as_name: str | None = None, out: Path | None = None) -> Pa
     if row.download is None:
         raise UsageError(f"{name}: {row.why_not}; it is at {row.source}")
     assert row.download.format in FORMATS
-    need_packages("huggingface_hub")
+    from_hub = row.download.host == "huggingface"
+    need_packages(*(("huggingface_hub",) if from_hub else ()))
     as_name = free_name(as_name or name, out)
-    path = download(name, row.download)
-    return import_checkpoint(
-        path,
-        format=row.download.format,
-        name=as_name,
-        out=out,
-        sample_rate=row.sample_rate,
-        training=origin(row),
-        licence=row.licence,
-    )
+    with tempfile.TemporaryDirectory(prefix="unmingle-") as folder:
+        if from_hub:
+            path = download(name, row.download)
+        else:
+            assert row.size_mb is not None
+            path = github.download(name, row.download, Path(folder), row.size_mb)
+        return import_checkpoint(
+            path,
+            format=row.download.format,
+            name=as_name,
+            out=out,
+            sample_rate=row.sample_rate,
+            training=origin(row),
+            licence=row.licence,
+        )
 
 
 def download(name: str, place: Download) -> Path:
@@ -101,7 +110,8 @@ def _download(name: str, place: Download, file: str) -> Path:
 def origin(row: Published) -> str:
     """What the card says of where the weights are from."""
     assert row.download is not None
-    place = f"downloaded from {row.download.repository} at {row.download.revision}"
+    host = "github.com/" if row.download.host == "github" else ""
+    place = f"downloaded from {host}{row.download.repository} at {row.download.revision}"
     if row.si_sdri_db is None:
         return place
     figure = f"SI-SDRi {row.si_sdri_db:.2f} dB on {row.set}"

@@ -10,6 +10,9 @@ from unmingle.errors import InputError, UsageError
 #: What each format is; the module of that name here has `read(path, sample_rate)`, which gives an `Imported`.
 FORMATS = {
     "asteroid": "file that torch.save(model.serialize(), PATH) wrote",
+    "deepfilternet": "archive DeepFilterNet3_onnx.tar.gz",
+    "dtln": "folder with model_1.onnx and model_2.onnx",
+    "gtcrn": "file of the weights, or of a dict that has them as model",
     "speechbrain": "folder with hyperparams.yaml, encoder.ckpt, masknet.ckpt and decoder.ckpt",
     "torchaudio": "file with the weights of its conv_tasnet_base",
 }
@@ -56,7 +59,7 @@ def import_checkpoint(
     from unmingle.training.export import write_model
 
     path = Path(path)
-    name = free_name(path.stem if name is None else name, out)
+    name = free_name(path.stem.removesuffix(".tar") if name is None else name, out)
     model, facts, sha256 = import_module(f"unmingle.published.{format}").read(path, sample_rate)
     final = (out or user_folder()) / f"{name}.onnx"
     origin = f"not by unmingle: imported from {path.name} ({format}, SHA-256 {sha256})"

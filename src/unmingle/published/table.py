@@ -4,7 +4,7 @@ from dataclasses import dataclass, field
 from difflib import get_close_matches
 from functools import lru_cache
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import yaml
 
@@ -20,10 +20,11 @@ class Download:
 
     Attributes:
         format: the project that wrote it, see `importing.FORMATS`.
-        repository: on Hugging Face's hub.
+        repository: there.
         revision: the commit, which settles the file's content.
         files: their names there; of several, the folder that holds them is the checkpoint.
-        sha256: of each file of which it is known here.
+        sha256: of each file of which it is known here; of all that are on GitHub.
+        host: "huggingface" or "github".
     """
 
     format: str
@@ -31,6 +32,7 @@ class Download:
     revision: str
     files: list[str]
     sha256: dict[str, str] = field(default_factory=dict)
+    host: Literal["huggingface", "github"] = "huggingface"
 
 
 @dataclass(frozen=True)

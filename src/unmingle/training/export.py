@@ -235,7 +235,8 @@ def to_onnx(model: Any, path: Path) -> onnx.ModelProto:
     stream: `state` is its last input, outputs are `estimates` and `next_state`.
     """
     facts = model.facts
-    network, inputs = model, [torch.randn(2, facts.n_mics or 3, 2_000 * (facts.hop or 10)) * 0.1]
+    length = -(-20_000 // (facts.hop or 1)) * (facts.hop or 1)
+    network, inputs = model, [torch.randn(2, facts.n_mics or 3, length) * 0.1]
     axes: dict[str, dict[int, str]] = {"mixture": {0: "B", 2: "T"} | ({} if facts.n_mics else {1: "C"})}
     for cue in facts.cues:
         inputs.append(torch.from_numpy(cue.drawn(2, inputs[0].shape[-1], facts.sample_rate, seed=0)))
