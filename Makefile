@@ -1,8 +1,8 @@
-.PHONY: setup test check picture bundle
+.PHONY: setup test check docs picture bundle
 
 setup:
 	python3 -m venv .venv
-	.venv/bin/pip install -q -c constraints.txt -e '.[train,recognition,plot,web,dev]' -e packages/unmingle-classics
+	.venv/bin/pip install -q -c constraints.txt -e '.[train,recognition,plot,web,docs,dev]' -e packages/unmingle-classics
 
 test: setup
 	.venv/bin/python -m pytest
@@ -10,6 +10,9 @@ test: setup
 check: setup
 	.venv/bin/ruff check
 	.venv/bin/mypy
+
+docs: setup
+	.venv/bin/mkdocs build --strict
 
 picture: setup
 	.venv/bin/unmingle separate examples/conversation.flac --plot --overwrite

@@ -14,6 +14,7 @@ class Hub:
     """Serves `content` as every file of every repository; what it `says` its SHA-256 is may be another's.
 
     Attributes:
+        files: contents by their names, of files that are not `content`.
         url: for HF_ENDPOINT.
         requests: method, path and range of each.
         cut: after so many bytes of an answer it hangs up, once for each in the list.
@@ -22,6 +23,7 @@ class Hub:
 
     def __init__(self, content: bytes, *, says: bytes | None = None) -> None:
         self.content, self.says = content, content if says is None else says
+        self.files: dict[str, bytes] = {}
         self.requests: list[tuple[str, str, str]] = []
         self.cut: list[int] = []
         self.found = True
@@ -34,7 +36,7 @@ class Hub:
                 self.answer(b"")
 
             def do_GET(self) -> None:
-                self.answer(hub.content)
+                self.answer(hub.files.get(self.path.rpartition("/")[2], hub.content))
 
             def answer(self, content: bytes) -> None:
                 wanted, is_file = self.headers.get("Range", ""), "/resolve/" in self.path
@@ -46,21 +48,18 @@ class Hub:
                     self.send_header("Content-Length", "0")
                     self.end_headers()
                     return
+                says = hub.files.get(self.path.rpartition("/")[2], hub.says)
                 start = int(wanted.removeprefix("bytes=").partition("-")[0] or 0)
                 self.send_response(206 if start else 200)
-                digest = hashlib.sha256(hub.says).hexdigest()
+                digest = hashlib.sha256(says).hexdigest()
                 for name, value in {
                     "ETag": f'"{digest}"',
                     "X-Linked-Etag": f'"{digest}"',
-                    "X-Linked-Size": str(len(hub.says)),
+                    "X-Linked-Size": str(len(says)),
                     "X-Repo-Commit": self.path.split("/")[4],
                     "Accept-Ranges": "bytes",
-                    "Content-Length": str(len(hub.says) - start),
-                    **(
-                        {"Content-Range": f"bytes {start}-{len(hub.says) - 1}/{len(hub.says)}"}
-                        if start
-                        else {}
-                    ),
+                    "Content-Length": str(len(says) - start),
+                    **({"Content-Range": f"bytes {start}-{len(says) - 1}/{len(says)}"} if start else {}),
                 }.items():
                     self.send_header(name, value)
                 self.end_headers()
@@ -68,7 +67,7 @@ class Hub:
                 if content and hub.cut:
                     part = part[: hub.cut.pop(0)]
                 self.wfile.write(part)
-                self.close_connection = len(part) < len(hub.says) - start
+                self.close_connection = len(part) < len(says) - start
 
             def log_message(self, *_: Any) -> None:
                 """Say nothing."""

@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 from asteroid_checkpoints import saved
 from hub_server import Hub
+from speechbrain_checkpoints import saved as saved_folder
 
 from unmingle.catalog import Card
 from unmingle.cli import main
@@ -20,7 +21,7 @@ from unmingle.published.importing import FORMATS
 from unmingle.published.table import published
 
 NAME = "conv-tasnet-libri2-clean-8k"
-NETWORKS = {"Conv-TasNet", "DPRNN", "DTLN", "DeepFilterNet", "GTCRN"}
+NETWORKS = {"Conv-TasNet", "DPRNN", "DTLN", "DeepFilterNet", "GTCRN", "RE-SepFormer", "SepFormer"}
 needs_hub = pytest.mark.skipif(not find_spec("huggingface_hub"), reason="needs huggingface_hub")
 
 
@@ -29,7 +30,9 @@ def checkpoint(tmp_path: Path) -> bytes:
     return saved(tmp_path / "a.pth", "conv-2-8k-sigmoid").read_bytes()
 
 
-def get(tmp_path: Path, endpoint: str, *arguments: str, **variables: str) -> subprocess.CompletedProcess[str]:
+def get(
+    tmp_path: Path, endpoint: str, *arguments: str, name: str = NAME, **variables: str
+) -> subprocess.CompletedProcess[str]:
     """Run the command with caches and models of its own."""
     environment = {
         **os.environ,
@@ -39,7 +42,7 @@ def get(tmp_path: Path, endpoint: str, *arguments: str, **variables: str) -> sub
         "UNMINGLE_MODELS": str(tmp_path / "models"),
         **variables,
     }
-    command = [sys.executable, "-m", "unmingle", "get", NAME, *arguments]
+    command = [sys.executable, "-m", "unmingle", "get", name, *arguments]
     return subprocess.run(command, env=environment, capture_output=True, text=True, timeout=300)
 
 
@@ -72,6 +75,25 @@ def test_a_published_model_is_downloaded_and_imported(tmp_path: Path, checkpoint
     again = get(tmp_path, "http://127.0.0.1:9", "--name", "again", HF_HUB_OFFLINE="1")
     assert again.returncode == 0, again.stderr
     assert (tmp_path / "models/again.onnx").read_bytes() != b""
+
+
+@needs_hub
+def test_a_published_folder_is_downloaded_and_imported_and_one_changed_file_is_an_error(
+    tmp_path: Path,
+) -> None:
+    folder = saved_folder(tmp_path / "folder", "resepformer-2-8k")
+    with Hub(b"") as hub:
+        hub.files = {file.name: file.read_bytes() for file in folder.iterdir()}
+        hub.files["encoder.ckpt"] = hub.files["decoder.ckpt"]
+        said = one_line(get(tmp_path, hub.url, name="resepformer-wsj02mix"))
+        assert "has unknown weights, such as 'encoder.weight'" in said or "lacks weights" in said
+        assert left(tmp_path) == []
+    with Hub(b"") as hub:
+        hub.files = {file.name: file.read_bytes() for file in folder.iterdir()}
+        run = get(tmp_path / "again", hub.url, name="resepformer-wsj02mix")
+        assert run.returncode == 0, run.stderr
+    card = Card.read(tmp_path / "again/models/resepformer-wsj02mix.yaml")
+    assert (card.model, card.facts.n_src, card.facts.sample_rate) == ("resepformer", 2, 8_000)
 
 
 @needs_hub
@@ -140,9 +162,19 @@ def test_a_name_that_is_taken_is_said_before_the_download(tmp_path: Path, checkp
         assert hub.requests == []
 
 
+def test_a_misspelt_name_finds_the_one_that_was_meant(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["get", "dprnn-wsj02mix-8k"]) == 2
+    assert "did you mean dprnn-wsj0-2mix-8k? " in capsys.readouterr().err
+
+
+def test_the_list_of_models_points_at_what_others_published(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["models", NAME]) == 2
+    assert f"unmingle models --available {NAME}" in capsys.readouterr().err
+
+
 def test_every_row_of_the_table_is_whole() -> None:
     rows = published()
-    assert len({row.name for row in rows}) == len(rows) == 20
+    assert len({row.name for row in rows}) == len(rows) == 29
     for row in rows:
         assert re.fullmatch(r"[\w-]+", row.name) and row.source.startswith("https://")
         assert set(row.licence) == {"code", "weights", "data"} and all(row.licence.values())

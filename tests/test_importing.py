@@ -339,8 +339,8 @@ def test_a_conversion_that_does_not_agree_leaves_nothing(
 
 def test_usage_errors_say_what_to_do(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     path = str(saved(tmp_path / "a.pth"))
-    assert main(["import", path, "--format", "speechbrain"]) == 2
-    assert "--format speechbrain: unknown; choose from asteroid" in capsys.readouterr().err
+    assert main(["import", path, "--format", "espnet"]) == 2
+    assert "--format espnet: unknown; choose from asteroid" in capsys.readouterr().err
     assert main(["import", str(tmp_path / "none.pth"), "--format", "asteroid"]) == 1
     assert "none.pth: no such file" in capsys.readouterr().err
 

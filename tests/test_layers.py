@@ -9,9 +9,10 @@ import torch
 from torch.nn import functional
 
 from unmingle.layers import crm, running_mean
+from unmingle.layers.attention import Transformer, positional_waves
 from unmingle.layers.dual_path import overlap_add, segment
 from unmingle.layers.filterbank import LearnedFilterbank
-from unmingle.layers.norms import CumulativeLayerNorm, FrameLayerNorm, GlobalLayerNorm
+from unmingle.layers.norms import CumulativeLayerNorm, FrameLayerNorm, GlobalLayerNorm, SheetNorm
 from unmingle.layers.running_mean import RunningMean
 from unmingle.layers.stft import STFT
 from unmingle.layers.tcn import TCN
@@ -135,6 +136,28 @@ def test_overlap_add_of_segments_is_twice_the_sequence(n_frames: int, wide: bool
     assert torch.equal(overlap_add(segments, n_frames, wide=wide), 2 * sequence)
 
 
+@pytest.mark.parametrize("n_frames", [1, 4, 5, 6, 15, 57])
+def test_an_even_number_of_segments_ends_in_zeros_and_adds_up_to_twice_the_sequence(n_frames: int) -> None:
+    sequence = noise(2, n_frames, 3)
+    segments = segment(sequence, 10, even=True)
+    assert segments.shape[1] % 2 == 0 and not segments[:, -1, 4:].any()
+    assert torch.equal(overlap_add(segments, n_frames), 2 * sequence)
+
+
+def test_transformers_see_where_in_a_sequence_a_vector_is() -> None:
+    waves = positional_waves(100, 8)
+    assert torch.allclose(waves[:, 0], torch.arange(100.0).sin(), atol=1e-5)
+    assert torch.allclose(waves[:, 5], (torch.arange(100.0) / 100).cos(), atol=1e-5)
+    transformer, same = Transformer(8, 2, 16, 1).eval(), torch.ones(1, 5, 8)
+    assert not torch.allclose(transformer(same)[:, 0], transformer(same)[:, 1], atol=1e-2)
+
+
+def test_means_of_one_axis_after_the_other_stay_exact_over_millions_of_values() -> None:
+    x = noise(1, 300, 100, 64) + 3
+    scaled = SheetNorm(64)(x).double()
+    assert scaled.mean().abs() < 1e-6 and (scaled.square().mean() - 1).abs() < 1e-5
+
+
 def test_wide_segments_begin_and_end_with_one_of_zeros() -> None:
     narrow, wide = segment(noise(2, 50, 3), 10), segment(noise(2, 50, 3), 10, wide=True)
     assert torch.equal(wide[:, 1:-1], narrow)
@@ -151,6 +174,7 @@ def test_global_layer_norm_equals_its_formula_on_either_axis() -> None:
     expected = (x - x.mean((1, 2), keepdim=True)) / x.var((1, 2), keepdim=True, correction=0).sqrt()
     assert torch.allclose(GlobalLayerNorm(5)(x), expected, atol=1e-5)
     assert torch.allclose(GlobalLayerNorm(7, channels_last=True)(x), expected, atol=1e-5)
+    assert torch.allclose(SheetNorm(7)(x), expected, atol=1e-5)
 
 
 def test_a_norm_of_each_frame_alone_equals_the_global_one_of_that_frame() -> None:

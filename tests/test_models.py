@@ -285,6 +285,8 @@ def test_the_declared_latency_of_a_causal_model_is_not_longer_than_it_is(
         ("fasnet-tac", {"context": 100}, r"context \(100\) must be a multiple of half a frame"),
         ("fasnet-tac", {"segment_size": 25}, "must be even"),
         ("dprnn", {"kernel_size": 8, "stride": 16}, "at least as long as stride"),
+        ("sepformer", {"segment_size": 25}, "must be even"),
+        ("resepformer", {"n_heads": 7}, r"n_features \(128\) must be even and a multiple of n_heads \(7\)"),
         ("sepreformer", {"n_heads": 7}, "multiple of n_heads"),
         ("upit", {"mask": "tanh"}, "no mask 'tanh'; there are relu, sigmoid, softmax"),
         ("unet-a", {"n_blocks": 8}, "must be odd"),

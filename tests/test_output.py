@@ -12,6 +12,7 @@ import pytest
 from conftest import sweep
 
 from unmingle.errors import InputError
+from unmingle.inference.files import separate_file
 from unmingle.media.writer import FORMATS, AudioWriter
 from unmingle.results.folders import OutputFolder
 
@@ -75,6 +76,16 @@ def test_existing_results_are_refused_before_anything_is_done(tmp_path, name):
     ):
         pytest.fail("the folder was entered")
     assert [path.read_text() for path in all_paths(tmp_path)] == ["old"]
+
+
+def test_earlier_results_are_refused_before_the_recording_is_listened_to(tmp_path):
+    recording = Path(__file__).parents[1] / "examples/conversation.flac"
+    (tmp_path / "conversation").mkdir()
+    (tmp_path / "conversation/labels.txt").write_text("old")
+    with pytest.raises(InputError, match="exists already"):
+        separate_file(recording, out=tmp_path, progress=lambda *_: pytest.fail("it was listened to"))
+    with pytest.raises(InputError, match="exists already"):
+        separate_file(recording, out=tmp_path, progress=lambda *_: pytest.fail("read"), mics="all")
 
 
 def test_results_that_appear_meanwhile_are_not_overwritten(tmp_path):

@@ -17,6 +17,8 @@ from unmingle.models import build
         ("dprnn", {"kernel_size": 16, "stride": 8}, 2_609_921, 2.6e6),
         ("fasnet-tac", {}, 2_759_375, 2.9e6),
         ("looking-to-listen-audio", {}, 12_519_356, 12.5e6),
+        ("resepformer", {"kernel_size": 16}, 7_955_201, 8.0e6),
+        ("sepformer", {"kernel_size": 16}, 25_679_361, 25.7e6),
         ("sepreformer", {"kernel_size": 16, "stride": 4}, 3_907_336, 3.7e6),
         (
             "sudormrf",

@@ -17,7 +17,7 @@ from unmingle.cli import app, main
 from unmingle.media.writer import AudioWriter
 
 ROOT = Path(__file__).parents[1]
-PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
 COMMANDS = typer.main.get_command(app).commands  # type: ignore[attr-defined]
 RUNS = ("separate", "enhance", "models")  # the other commands are run by the tests of training
 
@@ -30,13 +30,24 @@ def blocks(page: Path, language: str) -> list[str]:
     return [re.sub(f"^{indent}", "", text, flags=re.MULTILINE) for indent, text in found]
 
 
-def shell_lines(page: Path) -> list[str]:
+def run_lines(page: Path) -> list[str]:
+    """The commands that are run here."""
     lines = [
         re.sub(r"\s+#.*", "", line)
         for block in blocks(page, "sh")
         for line in block.replace("\\\n", " ").splitlines()
     ]
-    return [line for line in lines if line.startswith("unmingle ")]
+    return [line for line in lines if line.startswith(tuple(f"unmingle {command}" for command in RUNS))]
+
+
+def run_blocks(page: Path) -> list[str]:
+    """The Python that is run here."""
+    said = ("import unmingle", ", unmingle", "from unmingle.batch")
+    return [block for block in blocks(page, "python") if any(words in block for words in said)]
+
+
+def name_of(page: Path) -> str:
+    return page.relative_to(ROOT).as_posix()
 
 
 @pytest.fixture
@@ -76,12 +87,10 @@ def recordings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path
 
 
-@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+@pytest.mark.parametrize("page", [page for page in PAGES if run_lines(page)], ids=name_of)
 def test_the_documented_shell_examples_run(page: Path, recordings: Path) -> None:
-    for line in shell_lines(page):
+    for line in run_lines(page):
         _, command, *arguments = shlex.split(line)
-        if command not in RUNS:
-            continue
         if arguments[-2:-1] == ["<"]:
             with Path(arguments[-1]).open("rb") as file:
                 run = [sys.executable, "-m", "unmingle", command, *arguments[:-2]]
@@ -92,14 +101,13 @@ def test_the_documented_shell_examples_run(page: Path, recordings: Path) -> None
         assert code == 0, line
 
 
-@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+@pytest.mark.parametrize("page", [page for page in PAGES if run_blocks(page)], ids=name_of)
 def test_the_documented_python_examples_run(page: Path, recordings: Path) -> None:
-    for block in blocks(page, "python"):
-        if "import unmingle" in block or ", unmingle" in block:
-            exec(compile(block, str(page), "exec"), {})
+    for block in run_blocks(page):
+        exec(compile(block, str(page), "exec"), {})
 
 
-@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+@pytest.mark.parametrize("page", PAGES, ids=name_of)
 def test_every_documented_option_exists(page: Path) -> None:
     text = page.read_text(encoding="utf-8")
     for line in re.findall(r"unmingle (\w[^`\n#]*)", text):
@@ -109,7 +117,7 @@ def test_every_documented_option_exists(page: Path) -> None:
             assert set(re.findall(r"--[a-z-]+", line)) <= known, f"unmingle {line}"
 
 
-@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+@pytest.mark.parametrize("page", PAGES, ids=name_of)
 def test_every_link_and_picture_leads_to_a_file(page: Path) -> None:
     targets = re.findall(r"\]\(([^)#:]+)\)", page.read_text(encoding="utf-8"))
     assert [target for target in targets if not (page.parent / target).exists()] == []

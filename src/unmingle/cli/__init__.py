@@ -6,7 +6,6 @@ import json
 import os
 import sys
 from importlib.util import find_spec
-from pathlib import Path
 from typing import Annotated, Any
 
 import typer
@@ -14,16 +13,24 @@ from typer.core import TyperGroup
 
 from unmingle import __version__
 from unmingle.cli import avspeech, bench, published
-from unmingle.cli.options import file_options, list_sources, microphones, wanted_faces
-from unmingle.cli.processing import explain, one_by_one, stopping_cleanly
+from unmingle.cli.many import Engine, MaxFailures, Retries, Workers, how_many, process
+from unmingle.cli.options import file_options, microphones, wanted_faces
+from unmingle.cli.processing import explain, stopping_cleanly
 from unmingle.console import say
 from unmingle.errors import UsageError
 
 INTERRUPTED = 130
 
 
-class TwoWords(TyperGroup):
-    """Finds a command whose name is two words, such as "mix librimix", before the one named by the first."""
+class Commands(TyperGroup):
+    """Finds a command whose name is two words, such as "mix librimix", before the one named by the first; its
+    help has each command's first sentence whole.
+    """
+
+    def format_commands(self, ctx: Any, formatter: Any) -> None:
+        with formatter.section("Commands"):
+            rows = [(name, command.get_short_help_str(limit=500)) for name, command in self.commands.items()]
+            formatter.write_dl(rows)
 
     def resolve_command(self, ctx: Any, args: list[str]) -> Any:
         both = " ".join(args[:2])
@@ -32,7 +39,7 @@ class TwoWords(TyperGroup):
 
 app = typer.Typer(
     name="unmingle",
-    cls=TwoWords,
+    cls=Commands,
     help="Recordings in which people talk over each other, or over noise, go in; each voice comes out.",
     epilog="Start with: unmingle separate talk.mp3",
     context_settings={"help_option_names": ["-h", "--help"]},
@@ -55,9 +62,14 @@ def about(
 
 Inputs = Annotated[
     list[str],
-    typer.Argument(metavar="INPUT", help="Audio or video files; folders are walked; - is standard input."),
+    typer.Argument(
+        metavar="INPUT",
+        help="Audio or video files; folders are walked; addresses (s3, gs, http); - is standard input.",
+    ),
 ]
-Out = Annotated[Path, typer.Option(help="Folder for the results, one folder per input in it.")]
+Out = Annotated[
+    str, typer.Option(help="Folder for the results, one folder per input in it; also s3:// or gs://.")
+]
 Format = Annotated[str, typer.Option(help="wav, flac, mp3, m4a or opus.")]
 Channel = Annotated[str, typer.Option(help="mix, or the number of the one channel to take.")]
 Start = Annotated[str | None, typer.Option(help="Where the passage begins: seconds, mm:ss or hh:mm:ss.")]
@@ -80,7 +92,7 @@ For = Annotated[
 @app.command(epilog="Example: unmingle separate talk.mp3 meetings/ --out voices --format flac")
 def separate(
     inputs: Inputs,
-    out: Out = Path("separated"),
+    out: Out = "separated",
     speakers: Annotated[
         str | None,
         typer.Option(
@@ -139,6 +151,10 @@ def separate(
     overwrite: Overwrite = False,
     track: Track = None,
     strict: Strict = False,
+    engine: Engine = None,
+    workers: Workers = None,
+    retries: Retries = 2,
+    max_failures: MaxFailures = None,
 ) -> None:
     """Separate recordings of people who talk, also at once: one file per person, as long as the input and in
     step with it, and who spoke when. With --faces, one per person who is seen, told apart by their lips.
@@ -155,11 +171,11 @@ def separate(
     options |= {"rest": rest, "plot": plot, "overwrite": overwrite, "track": track, "strict": strict}
     options |= microphones(mics, reference_mic)
     FileOptions(**options)  # what is wrong with them is wrong for every file
-    sources = list_sources(inputs, out)
     number_of_people(speakers or "auto")  # as above
     if not 0 <= leakage <= 1:
         raise UsageError(f"--leakage {leakage:g}: out of range; choose 0 (silence) to 1")
-    options |= {"out": out, "speakers": speakers, "leakage": leakage}
+    many = how_many(inputs, out, engine, workers, retries, max_failures)
+    options |= {"speakers": speakers, "leakage": leakage}
     if wanted := wanted_faces(faces, face, face_at):
         only_faces({"--speakers": speakers, "--target": target, "--mics": mics}, "--faces")
         for_recognition(options["purpose"], wanted)
@@ -173,13 +189,13 @@ def separate(
             resolve(task="separate", several_mics=True)  # there must be one
     if target:
         options["targets"] = dict(zip(output_stems(target), target, strict=True))
-    raise typer.Exit(one_by_one(sources, "separate", as_json, **options))
+    raise typer.Exit(process(inputs, out, "separate", as_json, many, model, **options))
 
 
 @app.command(epilog="Example: unmingle enhance interview.mp4 --keep 0.1 --rest")
 def enhance(
     inputs: Inputs,
-    out: Out = Path("enhanced"),
+    out: Out = "enhanced",
     model: Annotated[
         str | None,
         typer.Option(
@@ -200,6 +216,10 @@ def enhance(
     overwrite: Overwrite = False,
     track: Track = None,
     strict: Strict = False,
+    engine: Engine = None,
+    workers: Workers = None,
+    retries: Retries = 2,
+    max_failures: MaxFailures = None,
 ) -> None:
     """Take a voice out of noise: one file per recording, as long as the input and in step with it."""
     from unmingle.inference.options import FileOptions
@@ -211,9 +231,9 @@ def enhance(
     options = file_options(format, channel, start, end, purpose)
     options |= {"rest": rest, "plot": plot, "overwrite": overwrite, "track": track, "strict": strict}
     FileOptions(**options)  # what is wrong with them is wrong for every file
-    sources = list_sources(inputs, out)
-    options |= {"out": out, "keep": keep, "model": load(model, task="enhance")}
-    raise typer.Exit(one_by_one(sources, "enhance", as_json, **options))
+    many = how_many(inputs, out, engine, workers, retries, max_failures)
+    options |= {"keep": keep, "model": load(model, task="enhance")}
+    raise typer.Exit(process(inputs, out, "enhance", as_json, many, model, **options))
 
 
 @app.command(epilog="Example: arecord -t raw -f S16_LE -r 16000 | unmingle live - | aplay -f S16_LE -r 16000")
@@ -293,11 +313,14 @@ def models(
     from unmingle.catalog import cards, not_installed, resolve
     from unmingle.cli.published import list_published
     from unmingle.cli.table import describe, model_table
+    from unmingle.published.table import published as published_rows
 
     if available:
         return list_published(name, as_json)
     chosen = cards()
     if name is not None:
+        if any(row.name == name for row in published_rows()) and all(card.name != name for card in chosen):
+            raise UsageError(f"{name} is published by others; about it: unmingle models --available {name}")
         path = resolve(name)
         chosen = [card for card in chosen if card.path == path]
         if not chosen:

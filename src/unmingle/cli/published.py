@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from unmingle.cli.processing import stopping_cleanly
+from unmingle.published.importing import FORMATS
 
 if TYPE_CHECKING:
     from unmingle.published.table import Published
@@ -17,9 +18,7 @@ Out = Annotated[Path | None, typer.Option(help="Folder for the files; the user's
 
 def import_(
     checkpoint: Annotated[Path, typer.Argument(help="File or folder, as the project writes it.")],
-    format: Annotated[
-        str, typer.Option(help="The project that wrote it: asteroid, deepfilternet, dtln, gtcrn.")
-    ],
+    format: Annotated[str, typer.Option(help=f"The project that wrote it: {', '.join(FORMATS)}.")],
     name: Annotated[str | None, typer.Option(help="Name of the model. [default: that of the file]")] = None,
     out: Out = None,
     sample_rate: Annotated[
@@ -92,10 +91,10 @@ def published_table(rows: list["Published"]) -> str:
 
 def describe_published(row: "Published") -> str:
     """A row as text: one line per fact."""
-    unknown = "unknown"
+    unknown, voices = "unknown", "voice" if row.n_src == 1 else "voices"
     rows = [
         ("network", f"{row.network}, {f'{row.parameters:,}' if row.parameters else unknown} parameters"),
-        ("task", f"{row.task}, {row.n_src or unknown} voices, {row.sample_rate or unknown} Hz"),
+        ("task", f"{row.task}, {row.n_src or unknown} {voices}, {row.sample_rate or unknown} Hz"),
         ("published", f"SI-SDRi {row.si_sdri_db or unknown} dB on {row.set}"),
         *((f"licence of {what}", text) for what, text in row.licence.items()),
         ("download", f"{row.size_mb or unknown} MB"),

@@ -22,6 +22,7 @@ from unmingle.inference.pipeline import BLOCK_S, Enhancement, Progress, Separati
 from unmingle.inference.purpose import for_recognition
 from unmingle.media.microphones import Channels, Microphones, find_mics
 from unmingle.media.recording import StereoCall, at_microphones, pick_channel
+from unmingle.results.folders import OutputFolder
 from unmingle.results.rttm import Segment
 
 RESERVED = {"rest", "mixture"}  # names of files beside the tracks
@@ -238,12 +239,13 @@ def _process(
     with ExitStack() as stack:
         reader = stack.enter_context(_open(source, options))
         rate, name = reader.sample_rate, reader.name
+        folder = out / (stem or output_stems([name])[0])
+        OutputFolder(folder, options.overwrite).check()  # what would be refused is refused before the work
         pick, microphones = pick_channel(options.channel, reader.n_channels, name), None
         if options.mics is not None:
             microphones = _microphones(reader, options, progress)
             pick = microphones.order
             reader = stack.enter_context(_open(reader.file, options))
-        folder = out / (stem or output_stems([name])[0])
         n_read = 0
 
         def first_pass() -> Iterator[np.ndarray]:

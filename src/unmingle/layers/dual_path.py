@@ -7,14 +7,17 @@ from torch.nn import functional
 from unmingle.layers.norms import GlobalLayerNorm
 
 
-def segment(sequence: Tensor, size: int, *, wide: bool = False) -> Tensor:
+def segment(sequence: Tensor, size: int, *, wide: bool = False, even: bool = False) -> Tensor:
     """`(B, N, D)` → `(B, K, size, D)`: segments that overlap by half, so that every frame lies in two of
     them; `size` is even. With `wide`, the first one is zeros, and the last one too where N is a multiple of
-    half a segment, as in networks of others whose weights are run.
+    half a segment; with `even`, K is even, and at least one more frame of zeros is behind. Networks of others
+    whose weights are run need these.
     """
     hop = size // 2
     batch, n_frames, n_features = sequence.shape
     before, behind = (size, size - n_frames % hop) if wide else (hop, hop + (-n_frames) % hop)
+    if even:
+        behind = hop + size - (n_frames + hop) % size
     padded = functional.pad(sequence, (0, 0, before, behind))
     halves = padded.reshape(batch, -1, hop, n_features)
     return torch.cat([halves[:, :-1], halves[:, 1:]], dim=2)

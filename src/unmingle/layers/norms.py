@@ -43,6 +43,33 @@ class GlobalLayerNorm(nn.Module):
         return ((wide - mean) * (variance + EPS).rsqrt() * self.weight + self.bias).to(x.dtype)
 
 
+class SheetNorm(nn.Module):
+    """gLN of a sheet `(B, …, D)` of millions of values: the means are taken of one axis after the other,
+    which keeps them exact in float32 where a runtime adds up all values at once.
+
+    References:
+        Y. Luo and N. Mesgarani, "Conv-TasNet: surpassing ideal time-frequency magnitude masking for speech
+        separation", 2019.
+    """
+
+    def __init__(self, n_features: int) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.ones(n_features))
+        self.bias = nn.Parameter(torch.zeros(n_features))
+
+    def forward(self, x: Tensor) -> Tensor:
+        centred = x.float() - _mean(x.float())
+        scaled = centred * (_mean(centred.square()) + EPS).rsqrt()
+        return (scaled * self.weight + self.bias).to(x.dtype)
+
+
+def _mean(x: Tensor) -> Tensor:
+    """Of each item `(B, …)`: `(B, 1, …)`."""
+    for axis in range(x.ndim - 1, 0, -1):
+        x = x.mean(axis, keepdim=True)
+    return x
+
+
 class CumulativeLayerNorm(nn.Module):
     """cLN: as gLN, with the mean and variance of the frames so far: `(B, D, N)` → `(B, D, N)`; causal.
 

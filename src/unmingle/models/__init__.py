@@ -21,6 +21,8 @@ from unmingle.models.lips import Lips
 from unmingle.models.looking_to_listen import LookingToListenAudio
 from unmingle.models.looking_to_listen_av import LookingToListen
 from unmingle.models.one_and_rest import OneAndRest
+from unmingle.models.resepformer import RESepFormer
+from unmingle.models.sepformer import SepFormer
 from unmingle.models.sepreformer import SepReformer
 from unmingle.models.sudormrf import SuDoRMRF
 from unmingle.models.tasnet import TasNet
@@ -46,6 +48,8 @@ MODELS: dict[str, type[nn.Module]] = {
     "looking-to-listen": LookingToListen,
     "looking-to-listen-audio": LookingToListenAudio,
     "one-and-rest": OneAndRest,
+    "resepformer": RESepFormer,
+    "sepformer": SepFormer,
     "sepreformer": SepReformer,
     "sudormrf": SuDoRMRF,
     "tasnet": TasNet,

@@ -5,6 +5,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from unmingle.facts import Facts, task_for
+from unmingle.layers.attention import Attention
 from unmingle.layers.filterbank import LearnedFilterbank
 from unmingle.layers.norms import GlobalLayerNorm
 
@@ -227,28 +228,6 @@ class RelativePositions(nn.Module):
         # by one more.
         skewed = functional.pad(scores, (0, 1)).flatten(2)[:, :, : n * (2 * n - 1)]
         return skewed.reshape(*scores.shape)[:, :, :, n - 1 :]
-
-
-class Attention(nn.Module):
-    """Attention of every frame to every other, with relative positions if given: `(B, N, D)` → the same."""
-
-    def __init__(self, n_features: int, n_heads: int) -> None:
-        super().__init__()
-        self.n_heads = n_heads
-        self.query_key_value = nn.Linear(n_features, 3 * n_features)
-        self.out = nn.Linear(n_features, n_features)
-
-    def forward(self, x: Tensor, positions: nn.Module | None = None) -> Tensor:
-        n_batch, n_frames, n_features = x.shape
-        heads = self.query_key_value(x).reshape(
-            n_batch, n_frames, 3, self.n_heads, n_features // self.n_heads
-        )
-        query, key, value = heads.permute(2, 0, 3, 1, 4).unbind()  # B H N E each
-        scores = query @ key.transpose(-1, -2)
-        if positions is not None:
-            scores = scores + positions(query)
-        weights = (scores / query.shape[-1] ** 0.5).softmax(-1).to(value.dtype)
-        return self.out((weights @ value).transpose(1, 2).flatten(2))
 
 
 class GlobalAttention(nn.Module):

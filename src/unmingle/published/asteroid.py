@@ -9,12 +9,10 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from torch import Tensor
-
 from unmingle.errors import InputError
 from unmingle.facts import SAMPLE_RATES
 from unmingle.published.checkpoints import read_checkpoint
-from unmingle.published.conversion import Choice, Imported, Number, fill, only
+from unmingle.published.conversion import Choice, Imported, Number, fill, only, taps_first
 
 OPTIONAL = {"causal": False, "encoder_activation": None, "use_mulcat": False}  # newer than some checkpoints
 
@@ -90,14 +88,9 @@ def read(path: Path, sample_rate: int | None = None) -> Imported:
         lambda shapes: NAMES[name](shapes, arguments),
         state,
         unread=_unread(name, arguments),
-        reshape=_taps_first,
+        reshape=taps_first,
     )
     return Imported(model, replace(model.facts, head="as-loud"), sha256)
-
-
-def _taps_first(name: str, tensor: Tensor) -> Tensor:
-    """The taps of a depthwise convolution come first in ours."""
-    return tensor.transpose(0, 2) if name.endswith("depthwise.weight") and tensor.ndim == 3 else tensor
 
 
 def _parts(path: Path, checkpoint: Any) -> tuple[str, Mapping[str, Any], Mapping[str, Any]]:

@@ -115,6 +115,11 @@ def fill(
     return model.eval()
 
 
+def taps_first(name: str, tensor: Tensor) -> Tensor:
+    """For `reshape`: the taps of a depthwise convolution come first in ours."""
+    return tensor.transpose(0, 2) if name.endswith("depthwise.weight") and tensor.ndim == 3 else tensor
+
+
 def _shaped(path: Path, name: str, tensor: Tensor, shape: torch.Size) -> Tensor:
     """A tensor of theirs as float32, if it has the shape that ours has."""
     while tensor.ndim > len(shape) and tensor.shape[-1] == 1:  # a convolution of one frame is a matrix

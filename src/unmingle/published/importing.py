@@ -13,6 +13,8 @@ FORMATS = {
     "deepfilternet": "archive DeepFilterNet3_onnx.tar.gz",
     "dtln": "folder with model_1.onnx and model_2.onnx",
     "gtcrn": "file of the weights, or of a dict that has them as model",
+    "speechbrain": "folder with hyperparams.yaml, encoder.ckpt, masknet.ckpt and decoder.ckpt",
+    "torchaudio": "file with the weights of its conv_tasnet_base",
 }
 NEEDED = ("torch", "onnx", "onnxruntime", "safetensors")
 RESERVED = ("all", "gev", "mixture", "mvdr", "noisereduce", "rnnoise")  # mean something else to `evaluate`

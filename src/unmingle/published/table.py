@@ -1,6 +1,7 @@
 """What others have published: `table.yaml` as values."""
 
 from dataclasses import dataclass, field
+from difflib import get_close_matches
 from functools import lru_cache
 from pathlib import Path
 from typing import Any, Literal
@@ -80,5 +81,7 @@ def find_published(name: str) -> Published:
     for row in published():
         if row.name == name:
             return row
+    like = get_close_matches(name.lower(), [row.name for row in published()], 1, 0.7)
+    similar = f"did you mean {like[0]}? " if like else ""
     names = ", ".join(row.name for row in published() if row.download)
-    raise UsageError(f"no published model {name!r}; 'unmingle get' knows: {names}")
+    raise UsageError(f"no published model {name!r}; {similar}'unmingle get' knows: {names}")

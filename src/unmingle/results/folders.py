@@ -61,7 +61,8 @@ class OutputFolder:
         self._old = self._work / "replaced"
         self._made: list[Path] = []
 
-    def __enter__(self) -> Path:
+    def check(self) -> None:
+        """The errors that entering would raise, where a long work comes before it; nothing is made."""
         try:
             for folder in (self.path, *self.path.parents):
                 if folder.exists() and not folder.is_dir():
@@ -69,6 +70,12 @@ class OutputFolder:
             self._replaced([])
             if self.path.exists() and not os.access(self.path, os.W_OK):
                 raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
+        except OSError as error:
+            raise self._message(error) from None
+
+    def __enter__(self) -> Path:
+        self.check()
+        try:
             self._made = [folder for folder in self._work.parents if not folder.exists()]
             self._work.mkdir(parents=True)
         except BaseException as error:

@@ -1,4 +1,4 @@
-"""Many recordings, one after the other: what fails is noted, and the others are still done."""
+"""Recordings one after the other: what fails is noted, and the others are still done."""
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, nullcontext

@@ -1,0 +1,46 @@
+"""Many recordings on a Ray of this machine, of two workers."""
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from test_many import Killer, all_done_once, manifest, record, run
+
+
+@pytest.fixture(scope="module")
+def ray() -> Iterator[Any]:
+    import ray
+
+    ray.init(
+        address="local",
+        num_cpus=2,
+        object_store_memory=80 * 2**20,
+        include_dashboard=False,
+        log_to_driver=False,
+        logging_level="CRITICAL",
+    )
+    yield ray
+    ray.shutdown()
+
+
+def test_an_actor_that_is_killed_loses_nothing_and_does_nothing_twice(ray: Any, tmp_path: Path) -> None:
+    names = {f"talk-{k}" for k in range(4)}
+    for name in names:
+        record(tmp_path / f"in/{name}.wav", 2)
+    killer = Killer(tmp_path / "out")
+    rows = run([tmp_path / "in"], tmp_path / "out", engine="ray", workers=2)
+    killer.join()
+    assert killer.killed
+    all_done_once(rows, tmp_path / "out", names)
+
+
+def test_a_pool_goes_on_with_what_ray_began(ray: Any, tmp_path: Path) -> None:
+    record(tmp_path / "in/good.wav")
+    (tmp_path / "in/bad.wav").write_text("no sound")
+    run([tmp_path / "in"], tmp_path / "out", engine="ray", workers=1)
+    before = manifest(tmp_path / "out")
+    assert {name: row["status"] for name, row in before.items()} == {"good": "done", "bad": "failed"}
+    record(tmp_path / "in/bad.wav")
+    assert [(row.folder, row.status) for row in run([tmp_path / "in"], tmp_path / "out")] == [("bad", "done")]
+    assert manifest(tmp_path / "out")["good"] == before["good"]
