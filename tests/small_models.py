@@ -33,6 +33,10 @@ TINY: dict[str, dict[str, Any]] = {
     },
     "dprnn": {"n_filters": 16, "n_features": 8, "hidden": 8, "segment_size": 10, "n_blocks": 1},
     "dtln": {"n_filters": 8, "hidden": 8, "dropout": 0.0},
+    "enhancer-pair": {
+        "unet": {"n_points": 16, "channels": (4, 6), "hidden": 8, "frame_hidden": 8},
+        "grouped": {"n_low": 9, "n_points": 8, "channels": 4, "dilations": (1, 2), "n_blocks": 1},
+    },
     "erb-unet": {"n_points": 16, "channels": (4, 6), "hidden": 8, "frame_hidden": 8},
     "array": {"n_features": 8, "hidden": 8, "n_blocks": 1, "n_more": 1},
     "fasnet": {"frame": 32, "context": 32, "n_filters": 8, "n_features": 8, "hidden": 8, "n_blocks": 1},
@@ -136,6 +140,7 @@ SMALL: dict[str, dict[str, Any]] = {
     },
     "dprnn": {"n_features": 32, "hidden": 32, "segment_size": 20, "n_blocks": 2},
     "dtln": {"dropout": 0.0},
+    "enhancer-pair": {},
     "erb-unet": {"n_src": 2},
     "array": {"n_features": 16, "hidden": 16, "n_blocks": 1, "n_more": 1},
     "fasnet": {"context": 64, "n_features": 32, "hidden": 32, "segment_size": 10, "n_blocks": 1},

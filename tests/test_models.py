@@ -245,6 +245,7 @@ causal_models = pytest.mark.parametrize(
         ("band-split", {"causal": True, "attention": False, "ahead": 2}, 256 * 6 + 1),
         ("deepfilternet", {}, 32 * 20),
         ("dtln", {}, 128 * 20),
+        ("enhancer-pair", {}, 256 * 6 + 1),
         ("erb-unet", {}, 256 * 6 + 1),
         ("erb-unet", {"ahead": 3}, 256 * 6 + 1),
         ("gtcrn", {}, 256 * 6 + 1),
@@ -269,9 +270,9 @@ def test_the_declared_latency_of_a_causal_model_is_not_longer_than_it_is(
 ) -> None:
     model, mixture = tiny(name, **arguments), noise(1, 1, 4000)
     changed = mixture.clone()
-    changed[..., now + model.facts.latency - (name in ("band-split", "erb-unet", "gtcrn", "upit"))] += (
-        100  # a stream waits for a whole window, whose first sample has no weight
-    )
+    # A stream waits for a whole window, whose first sample has no weight.
+    whole = name in ("band-split", "enhancer-pair", "erb-unet", "gtcrn", "upit")
+    changed[..., now + model.facts.latency - whole] += 100
     assert not torch.equal(model(changed)[..., now], model(mixture)[..., now])
 
 
@@ -296,6 +297,8 @@ def test_the_declared_latency_of_a_causal_model_is_not_longer_than_it_is(
         ("unet-b", {"n_fft": 256}, "n_fft=256 has 129 bins; their number must be a multiple of 16"),
         ("band-split", {"ahead": 1}, "ahead is 1; only a causal network waits"),
         ("upit", {"ahead": 1}, "ahead is 1; only a causal network waits"),
+        ("enhancer-pair", {"unet": {"ahead": 1}}, "unet must have one source and no frames ahead"),
+        ("enhancer-pair", {"unet": {"n_src": 2}}, "unet must have one source and no frames ahead"),
         ("erb-unet", {"n_points": 100}, "must be a multiple of 8"),
         ("erb-unet", {"n_points": 264}, "264 points of the ERB scale do not fit in 257 bins"),
         ("gtcrn", {"n_points": 62}, "sum to 127; it must be 1 more than a multiple of 4"),

@@ -60,6 +60,7 @@ def test_a_recurrent_network_of_its_papers_size_has_the_parameters_that_the_pape
     [
         ("deepfilternet", {}, 2_134_714),
         ("dtln", {}, 986_753 + 4 * 512),  # its code has one bias per gate, not two
+        ("enhancer-pair", {}, 388_962 + 23_669),
         ("gtcrn", {}, 23_669),
         ("unet-a", {}, 322_670),
         ("unet-a", {"spectrogram": "magnitude"}, 322_639),

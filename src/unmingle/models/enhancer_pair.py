@@ -18,11 +18,12 @@ class EnhancerPair(MaskedSTFT):
     streams a hop at a time with the latency of either.
 
     Args:
-        unet: arguments of `ErbUNet`, which has one source.
-        grouped: arguments of `GTCRN`.
+        sample_rate: [Hz].
+        n_fft, hop: of the STFT [samples].
+        unet, grouped: further arguments of `ErbUNet` and `GTCRN`; their defaults unless given.
 
     Raises:
-        ValueError: the two differ in sample rate, window or hop, or wait for what comes.
+        ValueError: arguments that either refuses, or of more than one source, or of frames ahead.
 
     References:
         X. Rong et al., "GTCRN: a speech enhancement model requiring ultralow computational resources", 2024.
@@ -30,12 +31,21 @@ class EnhancerPair(MaskedSTFT):
         1993.
     """
 
-    def __init__(self, *, unet: Mapping[str, Any] = {}, grouped: Mapping[str, Any] = {}) -> None:  # noqa: B006
+    def __init__(
+        self,
+        *,
+        sample_rate: int = 16_000,
+        n_fft: int = 512,
+        hop: int = 256,
+        unet: Mapping[str, Any] | None = None,
+        grouped: Mapping[str, Any] | None = None,
+    ) -> None:
         super().__init__()
-        self.unet, self.grouped = ErbUNet(**unet), GTCRN(**grouped)
+        shared = {"sample_rate": sample_rate, "n_fft": n_fft, "hop": hop}
+        self.unet, self.grouped = ErbUNet(**shared, **unet or {}), GTCRN(**shared, **grouped or {})
         facts, other = self.unet.facts, self.grouped.facts
         if replace(facts, state=0) != replace(other, state=0):
-            raise ValueError("the two differ in sample rate, window or hop; they must be on the same STFT")
+            raise ValueError("unet must have one source and no frames ahead, as grouped has")
         self.n_src, self.stft = 1, self.unet.stft
         late = self.stft.n_fft - self.stft.hop  # samples that only the pair overlaps and adds
         self.facts = replace(facts, state=facts.state + other.state - late)
