@@ -13,7 +13,7 @@ from av.stream import Disposition
 from unmingle.errors import InputError
 from unmingle.media.audio import MIN_GAP_S, PLAYS
 from unmingle.media.containers import reason_of
-from unmingle.media.sources import open_source
+from unmingle.media import sources
 
 RATE = 25  # pictures per second, whatever the file has
 LARGEST = 1280  # longer side of a picture as it is given out; larger ones are scaled down [pixels]
@@ -48,7 +48,7 @@ class VideoReader:
 
     def __init__(self, source: str | Path | BinaryIO, *, largest: int = LARGEST) -> None:
         with ExitStack() as stack:
-            file, self.name = open_source(source, stack)
+            file, self.name = sources.open_source(source, stack)
             sound_s = first_sound_s(file)
             self.file = file
             self._container = stack.enter_context(open_container(file, self.name))
@@ -147,7 +147,7 @@ def open_container(file: BinaryIO, name: str) -> Any:
     """Open a video file from its beginning; InputError if it is none."""
     file.seek(0)
     try:
-        return av.open(file, metadata_errors="ignore", options={"protocol_whitelist": ""})
+        return sources.open_container(file)
     except (av.FFmpegError, OSError, ValueError) as error:
         wrong = f"not a readable video file ({reason_of(error)})"
         raise InputError(f"{name}: {wrong}; {PLAYS}") from None
