@@ -3,8 +3,8 @@
     python benchmarks/fuzz.py
     python benchmarks/fuzz.py --only 4711 --keep damaged.mkv
 
-Valid files of half a second, made by formula, are damaged, each in up to three ways, as (seed, index) says; the
-same numbers give the same files. Each goes through what a user's file goes through: its sound is decoded, its
+Valid files of half a second, made by formula, are damaged, each in up to three ways, as (seed, index) says;
+the same numbers give the same files. Each goes through what a user's file goes through: its sound is decoded, its
 picture too, every eighth is separated, and some by the default model, by faces, or enhanced. It does so in a
 process of its own kind: one that dies or takes too long is counted, ended and replaced. What must not be: a
 crash, a hang, an error that is none of unmingle's or does not name the file in one line, files left behind or
@@ -78,7 +78,12 @@ class Worker:
 
 
 def fuzz(
-    seeds: dict[str, bytes], seed: int, indices: range, folder: Path, n_workers: int = 1, limit_s: float = LIMIT_S
+    seeds: dict[str, bytes],
+    seed: int,
+    indices: range,
+    folder: Path,
+    n_workers: int = 1,
+    limit_s: float = LIMIT_S,
 ) -> tuple[list[Found], list[list[Found]]]:
     """Check damaged files.
 
@@ -167,15 +172,16 @@ def summary(found: list[Found], seeds: dict[str, bytes], seed: int) -> list[dict
 
 
 def memory_lines(lives: list[list[Found]]) -> list[str]:
-    """How much memory each process had in the first and in the last tenth of its files."""
+    """How much memory each process had in the first tenth of its files, the second, the fifth and the last."""
     lines = []
     for number, its in enumerate((life for life in lives if len(life) >= 100), 1):
         tenth = len(its) // 10
-        # The first loads the models.
-        first, last = (float(np.median([each.rss_mb for each in part])) for part in (its[tenth : 2 * tenth], its[-tenth:]))
+        parts = [its[k * tenth : (k + 1) * tenth] for k in (0, 1, 4, 9)]
+        first, second, fifth, last = (float(np.median([each.rss_mb for each in part])) for part in parts)
         lines.append(
-            f"Process {number}, {len(its)} files: memory {first:.0f} MB in the second tenth of them, {last:.0f} MB "
-            f"in the last: {100 * (last / first - 1):+.1f} %."
+            f"Process {number}, {len(its)} files: memory {first:.0f} MB in the first tenth of them, "
+            f"{second:.0f} MB in the second, {fifth:.0f} MB in the fifth, {last:.0f} MB in the last: "
+            f"{100 * (last / fifth - 1):+.1f} % since the fifth."
         )
     return lines
 
@@ -191,7 +197,9 @@ def main() -> None:
     parser.add_argument("--limit", type=float, default=LIMIT_S, help="that a file may take [s]")
     parser.add_argument("--only", type=int, help="check the file of this number only, in this process")
     parser.add_argument("--keep", type=Path, help="with --only: where that file is kept")
-    parser.add_argument("--quick", action="store_true", help="only see that it runs: 100 files; nothing is kept")
+    parser.add_argument(
+        "--quick", action="store_true", help="only see that it runs: 100 files; nothing is kept"
+    )
     options = parser.parse_args()
     before = report.machine()
     with tempfile.TemporaryDirectory(prefix="fuzz-") as name:

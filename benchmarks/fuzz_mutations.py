@@ -8,7 +8,15 @@ import numpy as np
 HEADER = 512  # bytes in which most containers say what they hold
 SIZES = (0, 1, 0x7FFF, 0xFFFF, 0x7FFFFFFF, 0x80000000, 0xFFFFFFFF, 0x7FFFFFFFFFFFFFFF, 0xFFFFFFFFFFFFFFFF)
 SUFFIXES = (".wav", ".mp3", ".mp4", ".mkv", ".flac", ".ogg", ".txt", ".m3u8", ".jpg", "", ".raw", ".ts")
-MAGIC = (b"RIFF", b"ID3\x04\0\0\x7f\x7f\x7f\x7f", b"fLaC", b"OggS", b"\x1a\x45\xdf\xa3", b"#EXTM3U\n", b"\0\0\0\x18ftyp")
+MAGIC = (
+    b"RIFF",
+    b"ID3\x04\0\0\x7f\x7f\x7f\x7f",
+    b"fLaC",
+    b"OggS",
+    b"\x1a\x45\xdf\xa3",
+    b"#EXTM3U\n",
+    b"\0\0\0\x18ftyp",
+)
 
 Rng = np.random.Generator
 
@@ -109,7 +117,9 @@ def append(rng: Rng, data: bytearray, _: bytes) -> None:
 
 
 def prepend(rng: Rng, data: bytearray, _: bytes) -> None:
-    data[:0] = MAGIC[rng.integers(len(MAGIC))] if rng.random() < 0.5 else rng.bytes(length(rng, bytearray(300)))
+    data[:0] = (
+        MAGIC[rng.integers(len(MAGIC))] if rng.random() < 0.5 else rng.bytes(length(rng, bytearray(300)))
+    )
 
 
 MUTATIONS: dict[str, Callable[[Rng, bytearray, bytes], None]] = {

@@ -1,4 +1,4 @@
-"""The valid files that `fuzz.py` mutates: every container and codec that PyAV's FFmpeg writes and people have,
+"""The valid files that `fuzz.py` damages: every container and codec that PyAV's FFmpeg writes and people have,
 half a second each, made by formula.
 """
 

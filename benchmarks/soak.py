@@ -63,7 +63,7 @@ def look(pid: int, source: Path | None = None) -> Look:
     position = temporary = n_files = 0
     for link in list((folder / "fd").iterdir()):
         try:
-            target, its = os.readlink(link), link.stat()
+            target, its = str(link.readlink()), link.stat()
         except FileNotFoundError:
             continue
         n_files += 1
@@ -235,7 +235,7 @@ def many(n: int, folder: Path) -> list[Look]:
         for path in [source, *(out / str(index)).iterdir()]:
             path.unlink()
         (out / str(index)).rmdir()
-        if left := [path for path in (*made.iterdir(), *out.iterdir())]:
+        if left := [*made.iterdir(), *out.iterdir()]:
             raise RuntimeError(f"{source}: left behind: {left}")
         looks.append(look(os.getpid()))
     return looks

@@ -55,7 +55,7 @@ def open_source(source: str | Path | BinaryIO, stack: ExitStack) -> tuple[Binary
 
 
 class ForFFmpeg:
-    """A file that can seek, as FFmpeg expects it: going to where no file has a place, as damaged ones ask for,
+    """A file that can seek, as FFmpeg expects it: going to a place that no file has, as damaged ones ask for,
     is refused by a number, not by an exception, which PyAV would print.
     """
 

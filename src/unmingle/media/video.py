@@ -11,9 +11,9 @@ import numpy as np
 from av.stream import Disposition
 
 from unmingle.errors import InputError
+from unmingle.media import sources
 from unmingle.media.audio import MIN_GAP_S, PLAYS
 from unmingle.media.containers import reason_of
-from unmingle.media import sources
 
 RATE = 25  # pictures per second, whatever the file has
 LARGEST = 1280  # longer side of a picture as it is given out; larger ones are scaled down [pixels]

@@ -147,7 +147,7 @@ class AudioWriter:
         if not np.isfinite(samples).all():  # LAME ends the whole process then
             self._abandon()
             raise InputError(
-                f"{self.path.name}: there are NaN or infinite samples to write; check the recording, or report it"
+                f"{self.path.name}: NaN or infinite samples cannot be written; check the recording"
             )
         if self._format.samples == "s32":  # 24 bits, in the upper part of 32
             samples = np.clip(np.rint(samples * 2.0**23), -(2**23), 2**23 - 1).astype(np.int32) << 8
