@@ -4,11 +4,11 @@
     python benchmarks/fuzz.py --only 4711 --keep damaged.mkv
 
 Valid files of half a second, made by formula, are damaged, each in up to three ways, as (seed, index) says;
-the same numbers give the same files. Each goes through what a user's file goes through: its sound is decoded, its
-picture too, every eighth is separated, and some by the default model, by faces, or enhanced. It does so in a
-process of its own kind: one that dies or takes too long is counted, ended and replaced. What must not be: a
-crash, a hang, an error that is none of unmingle's or does not name the file in one line, files left behind or
-open, something printed, memory that grows.
+the same numbers give the same files. Each goes through what a user's file goes through: its sound is decoded,
+its picture too, every eighth is separated, and some by the default model, by faces, or enhanced. It does so
+in a process of its own kind: one that dies or takes too long is counted, ended and replaced. What must not
+be: a crash, a hang, an error that is none of unmingle's or does not name the file in one line, files left
+behind or open, something printed, memory that grows.
 """
 
 import argparse
@@ -172,7 +172,7 @@ def summary(found: list[Found], seeds: dict[str, bytes], seed: int) -> list[dict
 
 
 def memory_lines(lives: list[list[Found]]) -> list[str]:
-    """How much memory each process had in the first tenth of its files, the second, the fifth and the last."""
+    """How much memory each process had in the first, second, fifth and last tenth of its files."""
     lines = []
     for number, its in enumerate((life for life in lives if len(life) >= 100), 1):
         tenth = len(its) // 10

@@ -148,7 +148,7 @@ def check(mutated: Mutated, index: int, folder: Path) -> Found:
     path, temporary, printed = folder / f"f{index}{mutated.suffix}", folder / "tmp", folder / "printed"
     path.write_bytes(mutated.content)
     temporary.mkdir()
-    tempfile.tempdir = str(temporary)
+    others, tempfile.tempdir = tempfile.tempdir, str(temporary)
     wrong: list[str] = []
     said, opened = "", False
     n_files, rss, began = n_open_files(), memory_mb("VmRSS"), time.perf_counter()
@@ -172,6 +172,7 @@ def check(mutated: Mutated, index: int, folder: Path) -> Found:
             if left := left_in(folder, path, temporary, printed, *kept):
                 wrong.append(f"{name}: left behind: {', '.join(left)}")
     seconds, peak = time.perf_counter() - began, memory_mb("VmHWM") - rss
+    tempfile.tempdir = others
     if left := left_in(temporary):
         wrong.append(f"left behind in the temporary folder: {', '.join(left)}")
     if (more := n_open_files() - n_files) > 0:

@@ -1,5 +1,5 @@
-"""The valid files that `fuzz.py` damages: every container and codec that PyAV's FFmpeg writes and people have,
-half a second each, made by formula.
+"""The valid files that `fuzz.py` damages: all containers and codecs that PyAV writes and people have, half a
+second each, made by formula.
 """
 
 from fractions import Fraction

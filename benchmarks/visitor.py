@@ -29,6 +29,11 @@ LIKE = 0.5  # correlation with one's own recording that results have at least
 class Server:
     """`unmingle serve` in a process of its own; a context manager.
 
+    Args:
+        folder: in which its files will be.
+        options: of the command.
+        before: called in that process, before it is the server.
+
     Attributes:
         port: at which it listens.
         folder: in which its files are.
@@ -36,13 +41,13 @@ class Server:
         log: what it said of errors, once it has ended.
     """
 
-    def __init__(self, folder: Path, *options: str) -> None:
+    def __init__(self, folder: Path, *options: str, before: Callable[[], None] | None = None) -> None:
         self.folder, self.log = folder, ""
         command = [sys.executable, "-m", "unmingle", "serve", "--port", "0", *options]
         self._log = tempfile.TemporaryFile("w+")  # noqa: SIM115, closed when it has ended
         environment = {**os.environ, "TMPDIR": str(folder)}
         self._process = subprocess.Popen(
-            command, stdout=subprocess.PIPE, stderr=self._log, text=True, env=environment
+            command, stdout=subprocess.PIPE, stderr=self._log, text=True, env=environment, preexec_fn=before
         )
         self.pid = self._process.pid
 
