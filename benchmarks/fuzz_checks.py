@@ -188,7 +188,7 @@ def work(pipe: Connection, seeds: dict[str, bytes], seed: int, folder: Path) -> 
     """Check files whose numbers come through a pipe, and send back what was found, until None comes."""
     for index in (0, 1, 2, 3, 4):  # what is loaded once is loaded before the first file counts
         for name, content in seeds.items():
-            if index == 0 or name in ("pcm16.wav", "h264.mp4"):
+            if index == 0 or name in ("pcm16.wav", "face.mp4"):
                 check(Mutated(name, (), f".{name.rsplit('.', 1)[1]}", content), index, folder)
     pipe.send(None)
     while (index := pipe.recv()) is not None:

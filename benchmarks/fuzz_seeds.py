@@ -2,6 +2,7 @@
 second each, made by formula.
 """
 
+import sys
 from fractions import Fraction
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -10,7 +11,10 @@ import av
 import numpy as np
 import report
 
-SECONDS = 0.5
+sys.path.append(str(Path(__file__).parents[1] / "tests"))
+from videos import drawn_face
+
+SECONDS, FACE_S = 0.5, 1.4  # of a file; of one in which somebody is seen
 BIT_RATES = {"libopencore_amrnb": 12_200, "wmav2": 64_000}  # of encoders that want one [bit/s]
 
 PAGES = (("page_duration", "100000"),)  # of 0.1 s each
@@ -85,6 +89,8 @@ KINDS = (
     Kind("aac.ts", "mpegts", "aac", 48_000, 2, "mpeg2video"),
     Kind("mp2.mpg", "mpeg", "mp2", 44_100, 2, "mpeg1video"),
     Kind("silent.mp4", "mp4", "", picture="libx264"),
+    Kind("face.mp4", "mp4", "aac", 16_000, 1, "libx264"),
+    Kind("face.mkv", "matroska", "flac", 16_000, 1, "mpeg4"),
 )
 
 
@@ -94,17 +100,19 @@ def sound(seconds: float, rate: int, n_channels: int) -> np.ndarray:
     return np.stack([0.9**k * np.roll(samples, 7 * k) for k in range(n_channels)]).astype(np.float32)
 
 
-def picture(index: int, codec: str) -> np.ndarray:
-    """A picture `(H, W, 3)` in which something moves, of the size that the codec has."""
-    height, width = (144, 176) if codec == "h263" else (96, 128)
+def picture(index: int, kind: Kind) -> np.ndarray:
+    """A picture `(H, W, 3)` in which something moves, of a size that the codec has."""
+    if kind.name.startswith("face"):
+        return drawn_face(mouth=index % 4 / 4)
+    height, width = (144, 176) if kind.picture == "h263" else (96, 128)
     y, x = np.mgrid[0:height, 0:width]
     moved = 120 + 100 * np.sin(0.1 * x + 0.3 * index) * np.cos(0.13 * y)
     return np.stack([moved, 255 - moved, (x + y) % 256], axis=2).clip(0, 255).astype(np.uint8)
 
 
-def make(kind: Kind, folder: Path, seconds: float = SECONDS) -> Path:
+def make(kind: Kind, folder: Path) -> Path:
     """Write the file of a kind."""
-    path = folder / kind.name
+    path, seconds = folder / kind.name, FACE_S if kind.name.startswith("face") else SECONDS
     layout = {1: "mono", 2: "stereo", 6: "5.1", 8: "7.1"}[kind.n_channels]
     options = {"fflags": "+bitexact", **dict(kind.options)}  # no number in it is drawn
     with av.open(f"file:{path}", "w", format=kind.format, options=options) as file:
@@ -112,7 +120,7 @@ def make(kind: Kind, folder: Path, seconds: float = SECONDS) -> Path:
         heard: Any = None
         if kind.picture:
             shown = file.add_stream(kind.picture, rate=25)
-            shown.height, shown.width = picture(0, kind.picture).shape[:2]
+            shown.height, shown.width = picture(0, kind).shape[:2]
             shown.pix_fmt = "yuvj420p" if kind.picture == "mjpeg" else "yuv420p"
             shown.thread_count = 1  # so that the file is the same each time
         if kind.sound:
@@ -127,7 +135,7 @@ def make(kind: Kind, folder: Path, seconds: float = SECONDS) -> Path:
         step = -(-kind.rate // 25)
         for number in range(round(25 * seconds)):
             if shown:
-                image = av.VideoFrame.from_ndarray(picture(number, kind.picture), format="rgb24")
+                image = av.VideoFrame.from_ndarray(picture(number, kind), format="rgb24")
                 image.pts, image.time_base = number, Fraction(1, 25)
                 file.mux(shown.encode(image))
             if heard:

@@ -1,5 +1,6 @@
 """Small versions of the benchmarks that fuzz, soak and visit, and a test for each defect that they found."""
 
+import itertools
 import json
 import resource
 import subprocess
@@ -18,6 +19,7 @@ import unmingle
 from unmingle.errors import InputError
 from unmingle.media.audio import open_audio
 from unmingle.media.recording import LOUDEST
+from unmingle.media.video import VideoReader
 from unmingle.media.writer import FORMATS, AudioWriter
 from unmingle.web.errors import RETRY_S
 from unmingle.web.files import zipped
@@ -35,9 +37,7 @@ def seeds(tmp_path_factory: pytest.TempPathFactory) -> dict[str, bytes]:
     return fuzz.make_seeds(tmp_path_factory.mktemp("seeds"))
 
 
-def test_damaged_files_are_read_or_refused_and_leave_nothing(
-    seeds: dict[str, bytes], tmp_path: Path
-) -> None:
+def test_damaged_files_are_read_or_refused_and_leave_nothing(seeds: dict[str, bytes], tmp_path: Path) -> None:
     found = [
         fuzz_checks.check(fuzz_mutations.mutate(seeds, 1, index), index, tmp_path)
         for index in range(len(seeds) + 16)
@@ -94,9 +94,7 @@ def test_an_array_beyond_all_levels_is_refused() -> None:
 def test_samples_of_any_level_that_is_let_in_are_separated_and_encoded(tmp_path: Path) -> None:
     path = write_wav(tmp_path / "loud.wav", LOUDEST * sweep(1, 8000)[0])
     with np.errstate(all="raise", under="ignore"):
-        result = unmingle.separate_file(
-            path, tmp_path / "out", speakers=2, model="conv-tasnet", format="mp3"
-        )
+        result = unmingle.separate_file(path, tmp_path / "out", speakers=2, model="conv-tasnet", format="mp3")
     with open_audio(result.outputs[0]) as reader:
         assert sum(block.shape[1] for block in reader.blocks(8000)) == 8000
 
@@ -117,6 +115,16 @@ def test_a_file_that_leads_to_a_place_before_its_beginning_prints_nothing(
     path = encode(tmp_path / "a.caf", sweep(0.2, 16_000), 16_000, "pcm_s16be")
     outcome(path, path.read_bytes() + b"junk" + (2**64 - 10**6).to_bytes(8, "big") + bytes(200))
     assert capfd.readouterr() == ("", "")
+
+
+def test_a_rate_of_a_picture_in_years_is_not_believed(tmp_path: Path) -> None:
+    path = encode(tmp_path / "a.avi", sweep(0.4, 16_000), 16_000, "pcm_s16le", video=True)
+    data = bytearray(path.read_bytes())
+    scale = data.index(b"vids") + 20  # of the picture's clock: so many are a 25th of a second
+    data[scale : scale + 4] = (2**30).to_bytes(4, "little")
+    path.write_bytes(data)
+    with VideoReader(path) as reader:
+        assert sum(1 for _ in itertools.islice(reader.pictures(), 1000)) == 10
 
 
 # --- What visitors found
@@ -156,4 +164,8 @@ def test_a_file_that_the_disk_does_not_take_is_refused_for_now() -> None:
             visitor = Visitor(server)  # type: ignore[arg-type]  # of which it takes the port
             said = visitor.upload(bytes(2_000_000))
             left = server.files()
-    assert (said["status"], json.dumps(said["error"])[:30], left) == (503, "\"the server's disk has no room", [])
+    assert (said["status"], json.dumps(said["error"])[:30], left) == (
+        503,
+        "\"the server's disk has no room",
+        [],
+    )

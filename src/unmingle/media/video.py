@@ -18,6 +18,7 @@ from unmingle.media.containers import reason_of
 RATE = 25  # pictures per second, whatever the file has
 LARGEST = 1280  # longer side of a picture as it is given out; larger ones are scaled down [pixels]
 MAX_GAP_S = 3600.0  # between pictures: more is an error of the timestamps
+LONGEST_S = 60.0  # that a picture is shown by its rate: more is an error of that
 SQUEEZES = (Fraction(1, 4), Fraction(4))  # shapes of a pixel that are believed
 
 
@@ -55,6 +56,8 @@ class VideoReader:
             self._stream = moving_picture(self._container, self.name)
             self._stream.thread_type = "AUTO"
             self.codec = self._stream.codec_context.name
+            length_s = float(1 / (self._stream.average_rate or RATE))
+            self._length_s = length_s if length_s <= LONGEST_S else 1 / RATE
             self._last_s = float("-inf")
             self._decoded = self._decode()
             try:
@@ -86,8 +89,7 @@ class VideoReader:
                 yield picture
                 n += 1
             shown, shown_s = frame, begins_s
-        length_s = float(1 / (self._stream.average_rate or RATE))
-        while (n + 0.5) / RATE < shown_s + length_s:
+        while (n + 0.5) / RATE < shown_s + self._length_s:
             if shown is not None:
                 picture, shown = self._upright(shown), None
             yield picture
@@ -110,7 +112,6 @@ class VideoReader:
         """Decoded frames in order, without what is damaged; `_last_s` is when the latest begins [s]."""
         self._damage = ""
         packets = self._container.demux(self._stream)
-        length_s = float(1 / (self._stream.average_rate or RATE))
         while True:
             try:
                 packet = next(packets, None)
@@ -121,7 +122,7 @@ class VideoReader:
             if frames is None:
                 return
             for frame in frames:
-                counted_s = self._last_s + length_s if self._last_s > float("-inf") else 0.0
+                counted_s = self._last_s + self._length_s if self._last_s > float("-inf") else 0.0
                 begins_s = counted_s if frame.time is None else frame.time
                 if self._last_s > float("-inf") and not 0 <= begins_s - self._last_s <= MAX_GAP_S:
                     begins_s = counted_s
