@@ -20,6 +20,7 @@ import sys
 import tempfile
 import time
 from collections import Counter
+from collections.abc import Callable
 from multiprocessing.connection import Connection, wait
 from pathlib import Path
 from typing import Any
@@ -32,6 +33,7 @@ from fuzz_seeds import KINDS, make
 
 N = 10_000
 LIMIT_S = 20.0  # that a file may take on a busy machine
+Run = Callable[[Connection, dict[str, bytes], int, Path], None]  # what a process does: see `work`
 HUGE_MB = 500.0  # that a file of less than a megabyte may not take
 
 
@@ -49,12 +51,12 @@ class Worker:
         began: when that began [s, `time.monotonic`].
     """
 
-    def __init__(self, seeds: dict[str, bytes], seed: int, folder: Path) -> None:
+    def __init__(self, seeds: dict[str, bytes], seed: int, folder: Path, run: Run = work) -> None:
         context = multiprocessing.get_context("spawn")
         self.pipe, other = context.Pipe()
         self._folder = folder
         folder.mkdir()
-        self._process = context.Process(target=work, args=(other, seeds, seed, folder), daemon=True)
+        self._process = context.Process(target=run, args=(other, seeds, seed, folder), daemon=True)
         self._process.start()
         other.close()
         self.pipe.recv()  # it is ready
@@ -84,6 +86,7 @@ def fuzz(
     folder: Path,
     n_workers: int = 1,
     limit_s: float = LIMIT_S,
+    run: Run = work,
 ) -> tuple[list[Found], list[list[Found]]]:
     """Check damaged files.
 
@@ -95,7 +98,7 @@ def fuzz(
     workers: dict[Connection, Worker] = {}
 
     def hire() -> None:
-        worker = Worker(seeds, seed, folder / f"worker-{next(numbers)}")
+        worker = Worker(seeds, seed, folder / f"worker-{next(numbers)}", run)
         workers[worker.pipe], lives[worker.pipe] = worker, []
         if (index := next(waiting, None)) is not None:
             worker.give(index)

@@ -4,7 +4,7 @@ import os
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from multiprocessing.connection import Connection
 from pathlib import Path
@@ -21,6 +21,10 @@ from unmingle.media.writer import FORMATS
 QUICK = "conv-tasnet"
 LONGEST_LINE = 500
 LONG_S = 10.0
+
+
+#: What is done with a damaged file of this number, at this path: names and calls.
+Jobs = Callable[[Mutated, int, Path], Iterator[tuple[str, Callable[[], Any]]]]
 
 
 class Found(NamedTuple):
@@ -70,7 +74,7 @@ def forget_peak() -> None:
         Path("/proc/self/clear_refs").write_text("5")
 
 
-def jobs_of(mutated: Mutated, index: int, path: Path) -> Iterator[tuple[str, Any]]:
+def jobs_of(mutated: Mutated, index: int, path: Path) -> Iterator[tuple[str, Callable[[], Any]]]:
     """What is done with the file: its sound is decoded, its picture if it may have one, and every eighth time
     it is separated; every 64th by the default, enhanced, or by the faces in it.
     """
@@ -112,7 +116,7 @@ def check_line(line: str, path: Path) -> list[str]:
     wrong = []
     if "\n" in line or len(line) > LONGEST_LINE:
         wrong.append(f"not one short line: {line[:200]!r}")
-    if path.name not in line:
+    if path.stem not in line:
         wrong.append(f"does not name the file: {line[:200]!r}")
     return wrong
 
@@ -141,9 +145,9 @@ def left_in(folder: Path, *known: Path) -> list[str]:
     )
 
 
-def check(mutated: Mutated, index: int, folder: Path) -> Found:
-    """Do with a damaged file in an empty folder what a user would, and say what came of it; the folder is
-    empty again afterwards.
+def check(mutated: Mutated, index: int, folder: Path, jobs: Jobs = jobs_of) -> Found:
+    """Do with a damaged file in an empty folder what a user would, the `jobs`, and say what came of it; the
+    folder is empty again afterwards. Files of the same name with another suffix are no leftovers.
     """
     path, temporary, printed = folder / f"f{index}{mutated.suffix}", folder / "tmp", folder / "printed"
     path.write_bytes(mutated.content)
@@ -154,7 +158,7 @@ def check(mutated: Mutated, index: int, folder: Path) -> Found:
     n_files, rss, began = n_open_files(), memory_mb("VmRSS"), time.perf_counter()
     forget_peak()
     with silenced(printed):
-        for name, job in jobs_of(mutated, index, path):
+        for name, job in jobs(mutated, index, path):
             kept: list[Path] = []
             try:
                 job()
@@ -169,7 +173,7 @@ def check(mutated: Mutated, index: int, folder: Path) -> Found:
                     frame = frame.tb_next
                 where = f"{frame.tb_frame.f_code.co_filename}:{frame.tb_lineno}" if frame else ""
                 wrong.append(f"{name}: {type(error).__name__} in {where}: {str(error)[:200]}")
-            if left := left_in(folder, path, temporary, printed, *kept):
+            if left := left_in(folder, path, *folder.glob(f"{path.stem}.*"), temporary, printed, *kept):
                 wrong.append(f"{name}: left behind: {', '.join(left)}")
     seconds, peak = time.perf_counter() - began, memory_mb("VmHWM") - rss
     tempfile.tempdir = others

@@ -2,7 +2,6 @@
 
 import itertools
 import json
-import resource
 import subprocess
 import sys
 import tempfile
@@ -30,6 +29,9 @@ import fuzz_checks
 import fuzz_mutations
 import soak
 import visitors
+
+
+resource = pytest.importorskip("resource")
 
 
 @pytest.fixture(scope="module")
