@@ -134,8 +134,8 @@ def tables(n: int, outcome: Outcome) -> list[str]:
     return [
         f"{n} visitors in {outcome.seconds:.0f} s: {noted.served} served, {len(noted.faults)} faults, "
         f"{errors} errors of the server; {noted.come_back} times somebody was told to come back. Most open "
-        f"files at once: {max(each.n_files for each in outcome.looks)}. Left over: {len(outcome.left)}; lines "
-        f"in the server's log: {len(outcome.log.splitlines())}.",
+        f"files at once: {max(each.n_files for each in outcome.looks)}. Left over: {len(outcome.left)}; "
+        f"lines in the server's log: {len(outcome.log.splitlines())}.",
         report.table(rows),
         report.table(server),
         *noted.faults[:20],

@@ -30,7 +30,6 @@ import fuzz_mutations
 import soak
 import visitors
 
-
 resource = pytest.importorskip("resource")
 
 
