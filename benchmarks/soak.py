@@ -216,9 +216,9 @@ def short_file(index: int, folder: Path) -> Path:
     return path
 
 
-def many(n: int, folder: Path) -> list[Look]:
-    """Separate `n` short recordings in this process, every fourth enhanced instead; what it is like after
-    each.
+def many(n: int, folder: Path, **options: Any) -> list[Look]:
+    """Separate `n` short recordings in this process, with these options, every fourth enhanced instead; what
+    it is like after each.
 
     Raises:
         RuntimeError: one of them failed, or left a file behind.
@@ -228,8 +228,8 @@ def many(n: int, folder: Path) -> list[Look]:
     for index in range(n):
         source, out = short_file(index, made), folder / "out"
         format = list(FORMATS)[index // 3 % len(FORMATS)]
-        task = "enhance" if index % 4 == 3 else "separate"
-        (outcome,) = process_files([source], task, out=out, overwrite=True, format=format)
+        task, its = ("enhance", {}) if index % 4 == 3 else ("separate", options)
+        (outcome,) = process_files([source], task, out=out, overwrite=True, format=format, **its)
         if outcome.result is None:
             raise RuntimeError(f"{source}: {outcome.error}")
         for path in [source, *(out / str(index)).iterdir()]:

@@ -61,7 +61,7 @@ def test_a_process_that_dies_is_counted_and_replaced(seeds: dict[str, bytes], tm
 
 
 def test_many_files_in_one_process_leave_no_file_open_and_no_thread(tmp_path: Path) -> None:
-    looks = soak.many(14, tmp_path)
+    looks = soak.many(20, tmp_path, model="conv-tasnet", speakers=2)
     assert [(each.n_files, each.n_threads) for each in looks[-4:]] == [looks[-5][1:3]] * 4
 
 
