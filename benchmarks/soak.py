@@ -4,11 +4,12 @@
     python benchmarks/soak.py day --hours 2 --speech data
     python benchmarks/soak.py files --n 1000
 
-`day` makes one recording of so many hours, four people who take turns and interrupt one another, and gives it
-to `unmingle separate` with what follows `--`. Every other second the system says how much memory the process
-has, how many open files and threads, how far into the recording it has read, and how much disk its outputs
-and temporary files take. `files` separates and enhances short recordings of all formats, rates and lengths,
-one after the other in one process, and asks the same after each.
+`day` makes one recording of so many hours, four people (the folders with most recordings) who take turns and
+interrupt one another, and gives it to `unmingle separate` with what follows `--`. Every other second the
+system says how much memory the process has, how many open files and threads, how far into the recording it
+has read, and how much disk its outputs and temporary files take. `files` separates and enhances short
+recordings of all formats, rates and lengths, one after the other in one process, and asks the same after
+each.
 """
 
 import argparse
