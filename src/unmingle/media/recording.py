@@ -34,8 +34,24 @@ AUDIO_SUFFIXES = (
         ".wma",
         ".amr",
         ".ac3",
+        ".wv",
+        ".tta",
     ),
-    *(".mp4", ".m4v", ".mov", ".mkv", ".mka", ".webm", ".avi", ".3gp"),
+    *(
+        ".mp4",
+        ".m4v",
+        ".mov",
+        ".mkv",
+        ".mka",
+        ".webm",
+        ".avi",
+        ".3gp",
+        ".wmv",
+        ".flv",
+        ".ts",
+        ".mpg",
+        ".mpeg",
+    ),
 )
 
 
