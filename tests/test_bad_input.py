@@ -12,11 +12,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import soundfile
 from conftest import encode, encode_video_only, sweep
 
 from unmingle.errors import InputError, UnmingleError
 from unmingle.media.audio import open_audio
-from unmingle.media.writer import AudioWriter
 
 RATE = 48_000
 
@@ -28,8 +28,7 @@ def read(source, **passage: float) -> tuple[int, list[str]]:
 
 
 def write_wav(path: Path, samples: np.ndarray) -> Path:
-    with AudioWriter(path, sample_rate=8_000) as writer:
-        writer.write(samples.astype(np.float32)[None])
+    soundfile.write(path, samples.astype(np.float32), 8_000, subtype="FLOAT")
     return path
 
 

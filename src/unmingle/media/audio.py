@@ -23,7 +23,8 @@ from unmingle.media.containers import (
     without_tag,
 )
 from unmingle.media.frames import to_float
-from unmingle.media.sources import open_source
+from unmingle.media.recording import LOUDEST
+from unmingle.media.sources import open_container, open_source
 
 MIN_GAP_S, MAX_GAP_S = 0.01, 86_400.0  # between timestamps: less is their rounding, more is an error
 # Containers whose timestamps are stored, not counted.
@@ -68,7 +69,7 @@ class AudioReader:
 
     Raises:
         InputError: not a file whose audio can be decoded, no samples, none after `start_s`, sample rate out
-            of range, cut short. While reading: damaged (if `strict`), cut short, NaN or infinite samples.
+            of range, cut short. While reading: damaged (if `strict`), cut short, samples that are none.
         UsageError: `start_s` negative, `end_s` not after it, or no such track.
     """
 
@@ -181,11 +182,8 @@ class AudioReader:
         )
 
     def _open_container(self, file: BinaryIO, stack: ExitStack) -> Any:
-        no_other_files = {
-            "protocol_whitelist": ""
-        }  # a playlist must not make us open other files or addresses
         try:
-            container = stack.enter_context(av.open(file, metadata_errors="ignore", options=no_other_files))
+            container = stack.enter_context(open_container(file))
         except (av.FFmpegError, OSError, ValueError) as error:
             if self._cut:
                 raise self._cut_short_error() from None
@@ -357,11 +355,15 @@ class AudioReader:
                 round(min(second, 1e9) * self.sample_rate) for second in (self._start_s, self._end_s)
             )
             wanted = block[:, max(0, start - position) : max(0, max(stop, start + 1) - position)]
-            finite = np.isfinite(wanted).all(axis=0)
-            if not finite.all():
-                at_s = (max(start, position) + int(np.argmin(finite))) / self.sample_rate
-                wrong = f"holds NaN or infinite samples at {at_s:.3f} s"
-                raise InputError(f"{self.name}: {wrong}; export it again from its source")
+            plausible = (np.abs(wanted) <= LOUDEST).all(axis=0)
+            if not plausible.all():
+                n = int(np.argmin(plausible))
+                at_s = (max(start, position) + n) / self.sample_rate
+                much = f"samples beyond {LOUDEST:g} times full scale"
+                what = much if np.isfinite(wanted[:, n]).all() else "NaN or infinite samples"
+                raise InputError(
+                    f"{self.name}: holds {what} at {at_s:.3f} s; export it again from its source"
+                )
             position += block.shape[1]
             if wanted.shape[1]:
                 yield wanted

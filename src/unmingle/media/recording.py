@@ -12,6 +12,9 @@ import numpy as np
 from unmingle.errors import InputError, UsageError
 from unmingle.facts import MOST_MICS
 
+#: That a sample may be, where full scale is 1: the squares of larger ones exceed what float32 holds, and what
+#: comes of that, an encoder may not survive.
+LOUDEST = 1e10
 AUDIO_SUFFIXES = (
     *(
         ".wav",
@@ -31,8 +34,24 @@ AUDIO_SUFFIXES = (
         ".wma",
         ".amr",
         ".ac3",
+        ".wv",
+        ".tta",
     ),
-    *(".mp4", ".m4v", ".mov", ".mkv", ".mka", ".webm", ".avi", ".3gp"),
+    *(
+        ".mp4",
+        ".m4v",
+        ".mov",
+        ".mkv",
+        ".mka",
+        ".webm",
+        ".avi",
+        ".3gp",
+        ".wmv",
+        ".flv",
+        ".ts",
+        ".mpg",
+        ".mpeg",
+    ),
 )
 
 
@@ -101,6 +120,8 @@ def as_channels(samples: Any) -> np.ndarray:
         array = array / half - (array.dtype.kind == "u")
     if not np.isfinite(array).all():
         raise InputError("samples hold NaN or infinite values; remove them first")
+    if np.abs(array).max() > LOUDEST:
+        raise InputError(f"samples hold values beyond {LOUDEST:g}, where full scale is 1; scale them first")
     return np.array(np.atleast_2d(array), np.float32)
 
 

@@ -1,5 +1,6 @@
-"""Files, pipes and file objects as something that can seek."""
+"""Files, pipes and file objects as something that can seek, and that FFmpeg reads."""
 
+import errno
 import os
 import re
 import shutil
@@ -7,7 +8,9 @@ import stat
 import tempfile
 from contextlib import ExitStack
 from pathlib import Path
-from typing import BinaryIO, cast
+from typing import Any, BinaryIO, cast
+
+import av
 
 from unmingle.errors import InputError
 from unmingle.media.containers import reason_of
@@ -49,3 +52,32 @@ def open_source(source: str | Path | BinaryIO, stack: ExitStack) -> tuple[Binary
     if not size:
         raise InputError(f"{name}: empty (0 bytes); choose a file with sound")
     return file, name
+
+
+class ForFFmpeg:
+    """A file that can seek, as FFmpeg expects it: going to a place that no file has, as damaged ones ask for,
+    is refused by a number, not by an exception, which PyAV would print.
+    """
+
+    def __init__(self, file: BinaryIO) -> None:
+        self._file, self.name = file, getattr(file, "name", "")
+        self.read, self.tell = file.read, file.tell
+
+    def seek(self, offset: int, whence: int = os.SEEK_SET) -> int:
+        """The new position, or a negative number."""
+        try:
+            return self._file.seek(offset, whence)
+        except (OSError, OverflowError, ValueError):
+            return -errno.EINVAL
+
+
+def open_container(file: BinaryIO) -> Any:
+    """Open a file with FFmpeg, from where it stands; a playlist in it does not make us open other files or
+    addresses.
+
+    Raises:
+        av.FFmpegError, OSError, ValueError: FFmpeg does not know what it is.
+    """
+    return av.open(
+        cast(BinaryIO, ForFFmpeg(file)), metadata_errors="ignore", options={"protocol_whitelist": ""}
+    )

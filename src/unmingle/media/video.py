@@ -11,13 +11,14 @@ import numpy as np
 from av.stream import Disposition
 
 from unmingle.errors import InputError
+from unmingle.media import sources
 from unmingle.media.audio import MIN_GAP_S, PLAYS
 from unmingle.media.containers import reason_of
-from unmingle.media.sources import open_source
 
 RATE = 25  # pictures per second, whatever the file has
 LARGEST = 1280  # longer side of a picture as it is given out; larger ones are scaled down [pixels]
 MAX_GAP_S = 3600.0  # between pictures: more is an error of the timestamps
+LONGEST_S = 60.0  # that a picture is shown by its rate: more is an error of that
 SQUEEZES = (Fraction(1, 4), Fraction(4))  # shapes of a pixel that are believed
 
 
@@ -48,13 +49,15 @@ class VideoReader:
 
     def __init__(self, source: str | Path | BinaryIO, *, largest: int = LARGEST) -> None:
         with ExitStack() as stack:
-            file, self.name = open_source(source, stack)
+            file, self.name = sources.open_source(source, stack)
             sound_s = first_sound_s(file)
             self.file = file
             self._container = stack.enter_context(open_container(file, self.name))
             self._stream = moving_picture(self._container, self.name)
             self._stream.thread_type = "AUTO"
             self.codec = self._stream.codec_context.name
+            length_s = float(1 / (self._stream.average_rate or RATE))
+            self._length_s = length_s if length_s <= LONGEST_S else 1 / RATE
             self._last_s = float("-inf")
             self._decoded = self._decode()
             try:
@@ -86,8 +89,7 @@ class VideoReader:
                 yield picture
                 n += 1
             shown, shown_s = frame, begins_s
-        length_s = float(1 / (self._stream.average_rate or RATE))
-        while (n + 0.5) / RATE < shown_s + length_s:
+        while (n + 0.5) / RATE < shown_s + self._length_s:
             if shown is not None:
                 picture, shown = self._upright(shown), None
             yield picture
@@ -110,7 +112,6 @@ class VideoReader:
         """Decoded frames in order, without what is damaged; `_last_s` is when the latest begins [s]."""
         self._damage = ""
         packets = self._container.demux(self._stream)
-        length_s = float(1 / (self._stream.average_rate or RATE))
         while True:
             try:
                 packet = next(packets, None)
@@ -121,7 +122,7 @@ class VideoReader:
             if frames is None:
                 return
             for frame in frames:
-                counted_s = self._last_s + length_s if self._last_s > float("-inf") else 0.0
+                counted_s = self._last_s + self._length_s if self._last_s > float("-inf") else 0.0
                 begins_s = counted_s if frame.time is None else frame.time
                 if self._last_s > float("-inf") and not 0 <= begins_s - self._last_s <= MAX_GAP_S:
                     begins_s = counted_s
@@ -147,7 +148,7 @@ def open_container(file: BinaryIO, name: str) -> Any:
     """Open a video file from its beginning; InputError if it is none."""
     file.seek(0)
     try:
-        return av.open(file, metadata_errors="ignore", options={"protocol_whitelist": ""})
+        return sources.open_container(file)
     except (av.FFmpegError, OSError, ValueError) as error:
         wrong = f"not a readable video file ({reason_of(error)})"
         raise InputError(f"{name}: {wrong}; {PLAYS}") from None

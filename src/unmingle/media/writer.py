@@ -63,7 +63,8 @@ class AudioWriter:
         format: a key of `FORMATS`.
 
     Raises:
-        InputError: the format does not hold this rate or number of channels.
+        InputError: the format does not hold this rate or number of channels; while writing, NaN or infinite
+            samples.
         OSError: it cannot be written; `filename` is the path, and `output.OutputFolder` makes a message of
             it.
         UsageError: unknown format.
@@ -143,6 +144,11 @@ class AudioWriter:
     def _encode(self, samples: np.ndarray) -> None:
         if not samples.shape[1]:
             return
+        if not np.isfinite(samples).all():  # LAME ends the whole process then
+            self._abandon()
+            raise InputError(
+                f"{self.path.name}: NaN or infinite samples cannot be written; check the recording"
+            )
         if self._format.samples == "s32":  # 24 bits, in the upper part of 32
             samples = np.clip(np.rint(samples * 2.0**23), -(2**23), 2**23 - 1).astype(np.int32) << 8
         else:

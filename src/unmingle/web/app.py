@@ -9,20 +9,21 @@ from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager, suppress
 from pathlib import Path
 from string import Template
-from typing import Any, cast
+from typing import cast
 from urllib.parse import quote
 
 from starlette.applications import Starlette
 from starlette.concurrency import run_in_threadpool
 from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
-from starlette.requests import ClientDisconnect, Request
+from starlette.requests import Request
 from starlette.responses import FileResponse, HTMLResponse, JSONResponse, Response, StreamingResponse
 from starlette.routing import Route
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from unmingle.errors import InputError, UnmingleError, UsageError
+from unmingle.errors import UnmingleError, UsageError
 from unmingle.media.audio import open_audio
+from unmingle.web.errors import ERRORS
 from unmingle.web.files import PIECE, file_response, zipped
 from unmingle.web.jobs import MIXTURE, Job, Jobs, Task, model_options
 from unmingle.web.noises import VOICES
@@ -85,13 +86,8 @@ def create_app(limits: Limits) -> Starlette:
         Route("/recordings/{id}/files/{name}", download),
         Route("/recordings/{id}/all.zip", download_all),
     ]
-    errors: dict[Any, Any] = {
-        UnmingleError: say_error,
-        HTTPException: say_missing,
-        ClientDisconnect: say_nothing,
-    }
     return Starlette(
-        routes=routes, middleware=[Middleware(Guard)], exception_handlers=errors, lifespan=lifespan
+        routes=routes, middleware=[Middleware(Guard)], exception_handlers=ERRORS, lifespan=lifespan
     )
 
 
@@ -350,22 +346,6 @@ async def small_body(request: Request) -> bytes:
         if len(body) > 10_000:
             raise UsageError("not a task; load the page again")
     return body
-
-
-async def say_error(_: Request, error: Exception) -> Response:
-    code = 503 if isinstance(error, Refused) else 422 if isinstance(error, InputError) else 400
-    return JSONResponse({"error": str(error)}, code)
-
-
-async def say_missing(_: Request, error: Exception) -> Response:
-    code = error.status_code if isinstance(error, HTTPException) else 500
-    return JSONResponse(
-        {"error": "nothing of yours is at this address, or it was removed; load the page again"}, code
-    )
-
-
-async def say_nothing(_: Request, error: Exception) -> Response:
-    return Response(status_code=400)  # nobody is there to read it
 
 
 def listen(host: str, port: int) -> socket.socket:

@@ -17,6 +17,7 @@ from unmingle.inference.outputs import output_stems
 from unmingle.web.faces import Seen
 
 PER_VISITOR = 4
+NO_ROOM = "the server's disk has no room for this file now; try again later, or a shorter recording"
 
 
 class Refused(UnmingleError):
@@ -147,16 +148,14 @@ class Uploads:
         self.check_size(name, n_bytes)
         # The upload, with noise, and its voices.
         if shutil.disk_usage(self._folder).free < 4 * n_bytes + 2**28:
-            raise Refused(
-                "the server's disk has no room for this file now; try again later, or a shorter recording"
-            )
+            raise Refused(NO_ROOM)
         with self._lock:
             if sum(recording.visitor == visitor for recording in self._all.values()) >= PER_VISITOR:
                 raise Refused(
                     f"you have {PER_VISITOR} recordings open; close one of the other tabs with this page"
                 )
             recording = Upload(visitor, self._folder / secrets.token_hex(8), name)
-            recording.folder.mkdir()
+            recording.folder.mkdir()  # an OSError leaves nothing
             self._all[recording.id] = recording
         return recording
 
