@@ -164,7 +164,7 @@ def test_faces_that_were_found_before_need_no_picture_again(tmp_path: Path) -> N
     result = separate_file(tmp_path / "talk.wav", tmp_path / "out", faces=found)
     assert [path.name for path in result.outputs] == ["face-1.wav", "face-2.wav"]
     with pytest.raises(UsageError, match="no faces are given"):
-        separate_file(tmp_path / "talk.wav", tmp_path / "out", faces=[])
+        separate_file(tmp_path / "talk.wav", tmp_path / "other", faces=[])
 
 
 @real_faces
