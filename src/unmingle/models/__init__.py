@@ -21,6 +21,7 @@ from unmingle.models.sepreformer import SepReformer
 from unmingle.models.sudormrf import SuDoRMRF
 from unmingle.models.tasnet import TasNet
 from unmingle.models.the_conversation import TheConversation
+from unmingle.models.tiger import TIGER
 from unmingle.models.unet_a import UNetA
 from unmingle.models.unet_b import UNetB
 from unmingle.models.upit import UPIT
@@ -42,6 +43,7 @@ MODELS: dict[str, type[nn.Module]] = {
     "sudormrf": SuDoRMRF,
     "tasnet": TasNet,
     "the-conversation": TheConversation,
+    "tiger": TIGER,
     "unet-a": UNetA,
     "unet-b": UNetB,
     "upit": UPIT,

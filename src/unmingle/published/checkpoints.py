@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import safetensors.torch
 import torch
 from torch import Tensor
 from torch.torch_version import TorchVersion
@@ -52,14 +53,7 @@ def read_checkpoint(path: Path) -> tuple[Any, str]:
         InputError: not a file, larger than `LARGEST_BYTES`, truncated, or holding anything but tensors and
             plain values; code in it is not run.
     """
-    try:
-        if not path.is_file():
-            raise InputError(f"{path}: no such file; give a checkpoint that 'torch.save' wrote")
-        if path.stat().st_size > LARGEST_BYTES:
-            raise _too_large(path)
-        content = path.read_bytes()
-    except OSError as error:
-        raise InputError(f"{path}: cannot be read ({error.strerror})") from None
+    content = _content(path)
     stream = io.BytesIO(content)
     try:
         if zipfile.is_zipfile(stream):
@@ -77,6 +71,33 @@ def read_checkpoint(path: Path) -> tuple[Any, str]:
     except Exception as error:  # whatever a damaged file leads to
         raise InputError(f"{path}: {_reason(error)}") from None
     return values, hashlib.sha256(content).hexdigest()
+
+
+def read_safetensors(path: Path) -> tuple[dict[str, Tensor], str]:
+    """The tensors of a file of safetensors, which can hold nothing else, and the file's SHA-256.
+
+    Raises:
+        InputError: not a file, larger than `LARGEST_BYTES`, or truncated. It has no checksums: a changed
+            weight goes unseen.
+    """
+    content = _content(path)
+    try:
+        return safetensors.torch.load(content), hashlib.sha256(content).hexdigest()
+    except Exception:  # whatever a damaged file leads to
+        raise InputError(
+            f"{path}: no whole file of safetensors (truncated, changed, or something else); get it again"
+        ) from None
+
+
+def _content(path: Path) -> bytes:
+    try:
+        if not path.is_file():
+            raise InputError(f"{path}: no such file; give a checkpoint that 'torch.save' wrote")
+        if path.stat().st_size > LARGEST_BYTES:
+            raise _too_large(path)
+        return path.read_bytes()
+    except OSError as error:
+        raise InputError(f"{path}: cannot be read ({error.strerror})") from None
 
 
 def _too_large(path: Path) -> InputError:

@@ -110,6 +110,7 @@ def fill(
     }
     for key in set(shapes) - set(ours):
         ours[key] = torch.zeros(shapes[key])
+    model = build(name, **arguments)  # again, with the constants that are no weights
     model.load_state_dict(ours, assign=True)
     return model.eval()
 
