@@ -80,7 +80,7 @@ TINY: dict[str, dict[str, Any]] = {
     "the-conversation": {"n_channels": 8, "n_phase": 8, "n_embedding": 8, "lip_width": 2, "pool": 4},
     "tiger": {
         "hop": 320,
-        "n_features": 8,
+        "n_features": 12,
         "n_hidden": 8,
         "n_levels": 3,
         "n_heads": 2,

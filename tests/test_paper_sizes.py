@@ -85,6 +85,14 @@ def test_the_conversation_has_as_many_parameters_as_ever() -> None:
     assert parts == {"stft": 0, "encoder": 11_183_296, "magnitude": 77_643_585, "phase": 7_494_144}
 
 
+def test_tiger_has_the_parameters_of_its_paper_but_for_those_that_nothing_reads() -> None:
+    with torch.device("meta"):
+        model = build("tiger")
+    n_parameters = sum(parameter.numel() for parameter in model.parameters())
+    unread = 2 * 3 * 3 * 256  # of both walks, at the coarsest scale, three convolutions and norms
+    assert n_parameters + unread == 821_932 == pytest.approx(0.82e6, rel=0.01)
+
+
 def test_fasnet_has_a_dual_path_network_for_each_of_its_two_stages() -> None:
     with torch.device("meta"):
         model, lone = build("fasnet"), build("dprnn")

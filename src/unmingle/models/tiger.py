@@ -174,9 +174,7 @@ class MultiScale(nn.Module):
 
     def __init__(self, n_features: int, n_hidden: int, n_levels: int) -> None:
         super().__init__()
-        self.widen = nn.Sequential(
-            nn.Conv1d(n_features, n_hidden, 1), GlobalLayerNorm(n_hidden), nn.PReLU()
-        )
+        self.widen = nn.Sequential(nn.Conv1d(n_features, n_hidden, 1), GlobalLayerNorm(n_hidden), nn.PReLU())
         self.down = nn.ModuleList(
             nn.Sequential(
                 nn.Conv1d(n_hidden, n_hidden, 5, 2 if level else 1, 2, groups=n_hidden),

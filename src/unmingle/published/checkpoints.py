@@ -53,13 +53,13 @@ def read_checkpoint(path: Path) -> tuple[Any, str]:
         InputError: not a file, larger than `LARGEST_BYTES`, truncated, or holding anything but tensors and
             plain values; code in it is not run.
     """
-    content = _content(path)
+    content, sha256 = read_bytes(path, "give a checkpoint that 'torch.save' wrote")
     stream = io.BytesIO(content)
     try:
         if zipfile.is_zipfile(stream):
             with zipfile.ZipFile(stream) as archive:
                 if sum(entry.file_size for entry in archive.infolist()) > LARGEST_BYTES:
-                    raise _too_large(path)
+                    raise too_large(path)
                 if (damaged := archive.testzip()) is not None:  # PyTorch does not look at the checksums
                     raise ValueError(f"{damaged} is damaged")
         stream.seek(0)
@@ -70,7 +70,7 @@ def read_checkpoint(path: Path) -> tuple[Any, str]:
         raise
     except Exception as error:  # whatever a damaged file leads to
         raise InputError(f"{path}: {_reason(error)}") from None
-    return values, hashlib.sha256(content).hexdigest()
+    return values, sha256
 
 
 def read_safetensors(path: Path) -> tuple[dict[str, Tensor], str]:
@@ -80,27 +80,29 @@ def read_safetensors(path: Path) -> tuple[dict[str, Tensor], str]:
         InputError: not a file, larger than `LARGEST_BYTES`, or truncated. It has no checksums: a changed
             weight goes unseen.
     """
-    content = _content(path)
+    content, sha256 = read_bytes(path, "give a file of safetensors")
     try:
-        return safetensors.torch.load(content), hashlib.sha256(content).hexdigest()
+        return safetensors.torch.load(content), sha256
     except Exception:  # whatever a damaged file leads to
         raise InputError(
             f"{path}: no whole file of safetensors (truncated, changed, or something else); get it again"
         ) from None
 
 
-def _content(path: Path) -> bytes:
+def read_bytes(path: Path, wanted: str) -> tuple[bytes, str]:
+    """A file that is there, can be read and is not too large, and its SHA-256; InputError if it is not."""
     try:
         if not path.is_file():
-            raise InputError(f"{path}: no such file; give a checkpoint that 'torch.save' wrote")
+            raise InputError(f"{path}: no such file; {wanted}")
         if path.stat().st_size > LARGEST_BYTES:
-            raise _too_large(path)
-        return path.read_bytes()
+            raise too_large(path)
+        content = path.read_bytes()
     except OSError as error:
         raise InputError(f"{path}: cannot be read ({error.strerror})") from None
+    return content, hashlib.sha256(content).hexdigest()
 
 
-def _too_large(path: Path) -> InputError:
+def too_large(path: Path) -> InputError:
     return InputError(f"{path}: larger than {LARGEST_BYTES // 10**6} MB, which no model here is; not opened")
 
 

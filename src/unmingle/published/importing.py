@@ -8,7 +8,10 @@ from unmingle.catalog import cards, not_installed, plain_name, user_folder
 from unmingle.errors import InputError, UsageError
 
 #: What each format is; the module of that name here has `read(path, sample_rate)`, which gives an `Imported`.
-FORMATS = {"asteroid": "file that torch.save(model.serialize(), PATH) wrote"}
+FORMATS = {
+    "asteroid": "file that torch.save(model.serialize(), PATH) wrote",
+    "tiger": "folder with config.json and model.safetensors, as save_pretrained(FOLDER) wrote it",
+}
 NEEDED = ("torch", "onnx", "onnxruntime", "safetensors")
 RESERVED = ("all", "gev", "mixture", "mvdr", "noisereduce", "rnnoise")  # mean something else to `evaluate`
 UNKNOWN = {"code": "MIT", "weights": "not stated", "data": "not stated"}

@@ -88,7 +88,9 @@ def _weights(path: Path) -> Path:
     for name in WEIGHTS:
         if (path / name).is_file():
             return path / name
-    raise InputError(f"{path}: holds none of {', '.join(WEIGHTS)}; give the folder that save_pretrained wrote")
+    raise InputError(
+        f"{path}: holds none of {', '.join(WEIGHTS)}; give the folder that save_pretrained wrote"
+    )
 
 
 def _arguments(path: Path, sample_rate: int | None) -> dict[str, Any]:
@@ -115,7 +117,9 @@ def _arguments(path: Path, sample_rate: int | None) -> dict[str, Any]:
         except ValueError as error:
             raise InputError(f"{path}: TIGER with {key}={value!r:.40} is not converted; {error}") from None
     if sample_rate not in (None, arguments["sample_rate"]):
-        raise InputError(f"{path}: says sample_rate={arguments['sample_rate']}, not {sample_rate}; leave it out")
+        raise InputError(
+            f"{path}: says sample_rate={arguments['sample_rate']}, not {sample_rate}; leave it out"
+        )
     return arguments
 
 
