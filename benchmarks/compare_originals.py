@@ -44,8 +44,8 @@ def main(folder: Path, format: str) -> None:
             by_openvino["f32"](noise.astype(np.float32))
             factor = (time.process_time() - began) / 10
             print(
-                f"{path.name}: {separator.card.parameters:,} parameters, imported in {took:.0f} s of one core; ONNX "
-                f"Runtime {by_onnxruntime:.0f} dB, OpenVINO {agree['f32']:.0f} dB, in bfloat16 "
+                f"{path.name}: {separator.card.parameters:,} parameters, imported in {took:.0f} s; "
+                f"ONNX Runtime {by_onnxruntime:.0f} dB, OpenVINO {agree['f32']:.0f} dB, in bfloat16 "
                 f"{agree['bf16']:.0f} dB; real-time factor {factor:.2f}",
                 flush=True,
             )

@@ -159,7 +159,7 @@ def nan(*shape: int) -> torch.Tensor:
     [
         ({"dropout": 0}, "unknown arguments of TIGER: 'dropout'"),
         ({"win": 641}, "win=641 is not converted; known: 2, 4, … 65536"),
-        ({"win": 512}, "257 bins at 16000 Hz cannot be cut into its bands"),
+        ({"win": 512}, "257 bins at 16000 Hz are too few"),
         ({"num_sources": 1}, "num_sources=1 is not converted; known: 2 to 10"),
         ({"num_sources": 3}, r"n_features \(8\) a multiple of n_src"),
         ({"num_blocks": "2"}, "num_blocks='2' is not converted; it must be a whole number"),

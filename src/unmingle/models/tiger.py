@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Sequence
+from typing import cast
 
 import torch
 from torch import Tensor, nn
@@ -12,7 +13,7 @@ from unmingle.layers import crm
 from unmingle.layers.centred_stft import CentredSTFT
 from unmingle.layers.norms import GlobalLayerNorm
 
-# Number of bands and their width [Hz], up to 8 kHz; what is above is one more band.
+# Number of bands and their width [Hz], from below; what is left above them is one more.
 BANDS = ((40, 25), (10, 100), (8, 250), (8, 500))
 
 
@@ -31,8 +32,8 @@ class TIGER(nn.Module):
 
     Args:
         n_src: number of voices, at least 2.
-        sample_rate: [Hz]; at least 16 kHz, because of the bands.
-        n_fft, hop: of the STFT [samples].
+        sample_rate: [Hz]; below 16 kHz there are fewer bands.
+        n_fft, hop: of the STFT [samples]; with a bin per 25 Hz at least.
         n_features: length of the vector of a band; a multiple of `n_heads` and of `n_src`.
         n_hidden: channels of the convolutions.
         n_levels: scales, each half as fine as the one before, at least 3.
@@ -69,9 +70,9 @@ class TIGER(nn.Module):
             )
         self.n_src, self.n_levels, self.n_blocks = n_src, n_levels, n_blocks
         self.stft = CentredSTFT(n_fft=n_fft, hop=hop)
-        self.bands = nn.ModuleList(
-            Bands(count, width, n_features, n_src) for count, width in widths(self.stft.n_bins, sample_rate)
-        )
+        groups = widths(self.stft.n_bins, sample_rate)
+        self.n_bands = sum(count for count, _ in groups)
+        self.bands = nn.ModuleList(Bands(count, width, n_features, n_src) for count, width in groups)
         sizes = (n_features, n_hidden, n_levels, n_heads, n_keys)
         self.frequency, self.time = Walk(*sizes), Walk(*sizes)
         self.gain = nn.Parameter(torch.ones(n_features))
@@ -84,11 +85,12 @@ class TIGER(nn.Module):
         """`(B, 1, T)` → `(B, S, T)`."""
         with torch.autocast(mixture.device.type, enabled=False):
             spectrum = self.stft(mixture[:, 0].float())
-        parts = spectrum.split([bands.n_bins for bands in self.bands], 2)
-        encoded = [bands.encoded(part) for bands, part in zip(self.bands, parts, strict=True)]
+        all_bands = cast("list[Bands]", list(self.bands))
+        parts = spectrum.split([bands.n_bins for bands in all_bands], 2)
+        encoded = [bands.encoded(part) for bands, part in zip(all_bands, parts, strict=True)]
         vectors = self.separated(torch.cat(encoded, 1))
-        groups = vectors.split([bands.count for bands in self.bands], 1)
-        decoded = [bands.decoded(group) for bands, group in zip(self.bands, groups, strict=True)]
+        groups = vectors.split([bands.count for bands in all_bands], 1)
+        decoded = [bands.decoded(group) for bands, group in zip(all_bands, groups, strict=True)]
         with torch.autocast(mixture.device.type, enabled=False):
             masks = torch.cat(decoded, 3).float()
             masks = masks + (self.whole - masks.sum(1, keepdim=True)) / self.n_src
@@ -101,8 +103,7 @@ class TIGER(nn.Module):
         added to its input.
         """
         x = vectors
-        n_bands = sum(bands.count for bands in self.bands)
-        across, along = (Scales(n, self.n_levels, x.device) for n in (n_bands, x.shape[2]))
+        across, along = (Scales(n, self.n_levels, x.device) for n in (self.n_bands, x.shape[2]))
         for k in range(self.n_blocks):
             if k:
                 x = self.activation((vectors + x) * self.gain + self.offset)
@@ -111,15 +112,24 @@ class TIGER(nn.Module):
         return x
 
 
-def widths(n_bins: int, sample_rate: int) -> Sequence[tuple[int, int]]:
-    """How many bands there are of which width [bins]; ValueError if the bins do not suffice."""
-    groups = [(count, math.floor(hz / (sample_rate / 2) * n_bins)) for count, hz in BANDS]
-    rest = n_bins - sum(count * width for count, width in groups)
-    if groups[0][1] < 1 or rest < 1:
-        raise ValueError(
-            f"{n_bins} bins at {sample_rate} Hz cannot be cut into its bands; they need a bin per 25 Hz "
-            "and reach above 8 kHz"
-        )
+def widths(n_bins: int, sample_rate: int) -> list[tuple[int, int]]:
+    """How many bands there are of which width [bins], as many as fit below one more that takes the rest;
+    ValueError if a bin is too wide.
+
+    >>> widths(321, 16_000)
+    [(40, 1), (10, 4), (8, 10), (8, 20), (1, 1)]
+    """
+    groups, rest = [], n_bins
+    for count, hz in BANDS:
+        width = math.floor(hz / (sample_rate / 2) * n_bins)
+        if width < 1:
+            raise ValueError(
+                f"{n_bins} bins at {sample_rate} Hz are too few: its narrowest bands are of 25 Hz"
+            )
+        count = min(count, (rest - 1) // width)
+        rest -= count * width
+        if count:
+            groups.append((count, width))
     return [*groups, (1, rest)]
 
 

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from unmingle.errors import InputError
 from unmingle.facts import SAMPLE_RATES
-from unmingle.models.tiger import BANDS
+from unmingle.models.tiger import widths
 from unmingle.published.checkpoints import plain_tensor, read_checkpoint, read_safetensors
 from unmingle.published.conversion import Imported, Number, fill
 
@@ -66,8 +66,8 @@ def read(path: Path, sample_rate: int | None = None) -> Imported:
         state = state["state_dict"]  # as their training saves it
     if not isinstance(state, Mapping):
         raise InputError(f"{weights}: holds no dictionary of weights; get the file again")
-    state = _joined(weights, state, dict(_parts(arguments)))
     try:
+        state = _joined(weights, state, dict(_parts(arguments)))
         model: Any = fill(
             weights,
             "tiger",
@@ -126,7 +126,8 @@ def _arguments(path: Path, sample_rate: int | None) -> dict[str, Any]:
 def _parts(arguments: Mapping[str, Any]) -> Iterator[tuple[str, list[str]]]:
     """Which of their tensors are one of ours: those of bands of one width, and those of the heads."""
     first = 0
-    for group, count in enumerate([*(count for count, _ in BANDS), 1]):
+    bands = widths(arguments["n_fft"] // 2 + 1, arguments["sample_rate"])
+    for group, (count, _) in enumerate(bands):
         for ours, theirs in (
             ("norm.weight", "BN.{}.0.weight"),
             ("norm.bias", "BN.{}.0.bias"),
