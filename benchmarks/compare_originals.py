@@ -1,7 +1,7 @@
 """Imports checkpoints of usual size, and compares what the ONNX files return with what the original returned:
 prints a line for each [dB], with the seconds of one core that the import and a second of noise take.
 
-    python benchmarks/compare_originals.py FOLDER FORMAT
+    python benchmarks/compare_originals.py FOLDER FORMAT [SAMPLE_RATE]
 
 FOLDER is what a make_…_originals.py --full wrote: a folder for each, in which `outputs` holds a mixture and
 the original's outputs.
@@ -24,11 +24,11 @@ def decibels(found: np.ndarray, wanted: np.ndarray) -> float:
     return float(10 * np.log10(np.square(wanted).sum() / np.square(found - wanted).sum()))
 
 
-def main(folder: Path, format: str) -> None:
+def main(folder: Path, format: str, sample_rate: int | None) -> None:
     with tempfile.TemporaryDirectory() as out:
         for path in sorted(each.parent for each in folder.glob("*/outputs")):
             began = time.process_time()
-            card = import_checkpoint(path, format=format, out=Path(out))
+            card = import_checkpoint(path, format=format, out=Path(out), sample_rate=sample_rate)
             took = time.process_time() - began
             known = torch.load(path / "outputs", weights_only=True)
             expected, mixture = known["outputs"][0].numpy(), known["mixture"].numpy()
@@ -52,4 +52,4 @@ def main(folder: Path, format: str) -> None:
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]), sys.argv[2])
+    main(Path(sys.argv[1]), sys.argv[2], int(sys.argv[3]) if len(sys.argv) > 3 else None)

@@ -53,6 +53,14 @@ TINY: dict[str, dict[str, Any]] = {
         "n_features": 8,
     },
     "looking-to-listen-audio": {"n_channels": 4, "n_last": 2, "hidden": 8, "n_features": 8},
+    "mossformer2": {
+        "n_filters": 8,
+        "n_inner": 4,
+        "n_keys": 4,
+        "group_size": 16,
+        "n_memory": 5,
+        "n_blocks": 1,
+    },
     "one-and-rest": {
         "n_filters": 16,
         "n_features": 8,
@@ -144,6 +152,14 @@ SMALL: dict[str, dict[str, Any]] = {
         "n_channels": 12,
         "hidden": 64,
         "n_features": 64,
+    },
+    "mossformer2": {
+        "n_filters": 64,
+        "n_inner": 32,
+        "n_keys": 16,
+        "group_size": 32,
+        "n_memory": 10,
+        "n_blocks": 2,
     },
     "one-and-rest": {
         "n_filters": 64,

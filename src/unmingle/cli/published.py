@@ -17,7 +17,7 @@ Out = Annotated[Path | None, typer.Option(help="Folder for the files; the user's
 
 def import_(
     checkpoint: Annotated[Path, typer.Argument(help="File or folder, as the project writes it.")],
-    format: Annotated[str, typer.Option(help="The project that wrote it: asteroid, tiger.")],
+    format: Annotated[str, typer.Option(help="The project that wrote it: asteroid, clearervoice, tiger.")],
     name: Annotated[str | None, typer.Option(help="Name of the model. [default: that of the file]")] = None,
     out: Out = None,
     sample_rate: Annotated[

@@ -16,6 +16,7 @@ from unmingle.models.fasnet_tac import FaSNetTAC
 from unmingle.models.lips import Lips
 from unmingle.models.looking_to_listen import LookingToListenAudio
 from unmingle.models.looking_to_listen_av import LookingToListen
+from unmingle.models.mossformer2 import MossFormer2
 from unmingle.models.one_and_rest import OneAndRest
 from unmingle.models.sepreformer import SepReformer
 from unmingle.models.sudormrf import SuDoRMRF
@@ -38,6 +39,7 @@ MODELS: dict[str, type[nn.Module]] = {
     "lips": Lips,
     "looking-to-listen": LookingToListen,
     "looking-to-listen-audio": LookingToListenAudio,
+    "mossformer2": MossFormer2,
     "one-and-rest": OneAndRest,
     "sepreformer": SepReformer,
     "sudormrf": SuDoRMRF,

@@ -10,6 +10,7 @@ from unmingle.errors import InputError, UsageError
 #: What each format is; the module of that name here has `read(path, sample_rate)`, which gives an `Imported`.
 FORMATS = {
     "asteroid": "file that torch.save(model.serialize(), PATH) wrote",
+    "clearervoice": "folder with last_best_checkpoint and the file that it names, or that file",
     "tiger": "folder with config.json and model.safetensors, as save_pretrained(FOLDER) wrote it",
 }
 NEEDED = ("torch", "onnx", "onnxruntime", "safetensors")
