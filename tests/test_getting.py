@@ -20,7 +20,7 @@ from unmingle.published.importing import FORMATS
 from unmingle.published.table import published
 
 NAME = "conv-tasnet-libri2-clean-8k"
-NETWORKS = {"Conv-TasNet", "DPRNN", "TIGER"}
+NETWORKS = {"Conv-TasNet", "DPRNN", "MossFormer2", "TIGER"}
 needs_hub = pytest.mark.skipif(not find_spec("huggingface_hub"), reason="needs huggingface_hub")
 
 

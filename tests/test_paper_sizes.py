@@ -41,11 +41,12 @@ def test_at_the_size_of_its_paper_it_has_as_many_parameters(
     [
         ("tasnet", {}, 23.1e6),
         ("tasnet", {"causal": True, "hidden": 1000}, 31.1e6),
+        ("mossformer2", {}, 55.7e6),
         ("upit", {}, 46.4e6),
         ("upit", {"causal": True, "hidden": 1792}, 65.7e6),
     ],
 )
-def test_a_recurrent_network_of_its_papers_size_has_the_parameters_that_the_paper_describes(
+def test_a_large_network_of_its_papers_size_has_the_parameters_that_the_paper_describes(
     name: str, arguments: dict[str, Any], counted: float
 ) -> None:
     with torch.device("meta"):
