@@ -90,13 +90,13 @@ class MossFormer2(nn.Module):
         """`(B, 1, T)` → `(B, S, T)`."""
         frames = self.filterbank(mixture[:, 0])
         n_batch, n_filters, n_frames = frames.shape
-        encoded = self.encode(self.norm(frames)).transpose(1, 2)
+        encoded = self.encode(self.norm.in_stages(frames)).transpose(1, 2)
         place = torch.arange(n_frames, device=frames.device)[:, None]
         waves, turns = place * self.waves, place * self.turns
         x = first = encoded + torch.cat([waves.sin(), waves.cos()], 1) * self.position_scale
         for attention, memory in cast("list[tuple[Attention, Memory]]", self.blocks):
             x = memory(attention(x, turns.cos(), turns.sin()))
-        x = self.norm_all(self.norm_last(x).transpose(1, 2)) + first.transpose(1, 2)
+        x = self.norm_all.in_stages(self.norm_last(x).transpose(1, 2)) + first.transpose(1, 2)
         voices = self.split(x).reshape(n_batch * self.n_src, n_filters, n_frames)
         masks = self.mask(self.value(voices).tanh() * self.gate(voices).sigmoid()).relu().float()
         separated = masks.reshape(n_batch, self.n_src, n_filters, n_frames) * frames[:, None]
