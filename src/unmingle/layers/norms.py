@@ -42,7 +42,6 @@ class GlobalLayerNorm(nn.Module):
         variance, mean = torch.var_mean(wide, (1, 2), correction=0, keepdim=True)
         return ((wide - mean) * (variance + EPS).rsqrt() * self.weight + self.bias).to(x.dtype)
 
-
     def in_stages(self, x: Tensor) -> Tensor:
         """The same of `(B, D, N)`, by means over features of means over time: ONNX Runtime adds up what it
         averages one by one, and of a million values 80 dB are left.
