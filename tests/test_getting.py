@@ -21,7 +21,17 @@ from unmingle.published.importing import FORMATS
 from unmingle.published.table import published
 
 NAME = "conv-tasnet-libri2-clean-8k"
-NETWORKS = {"Conv-TasNet", "DPRNN", "DTLN", "DeepFilterNet", "GTCRN", "RE-SepFormer", "SepFormer"}
+NETWORKS = {
+    "Conv-TasNet",
+    "DPRNN",
+    "DTLN",
+    "DeepFilterNet",
+    "GTCRN",
+    "MossFormer2",
+    "RE-SepFormer",
+    "SepFormer",
+    "TIGER",
+}
 needs_hub = pytest.mark.skipif(not find_spec("huggingface_hub"), reason="needs huggingface_hub")
 
 
