@@ -43,11 +43,12 @@ def test_at_the_size_of_its_paper_it_has_as_many_parameters(
     [
         ("tasnet", {}, 23.1e6),
         ("tasnet", {"causal": True, "hidden": 1000}, 31.1e6),
+        ("mossformer2", {}, 55.7e6),
         ("upit", {}, 46.4e6),
         ("upit", {"causal": True, "hidden": 1792}, 65.7e6),
     ],
 )
-def test_a_recurrent_network_of_its_papers_size_has_the_parameters_that_the_paper_describes(
+def test_a_large_network_of_its_papers_size_has_the_parameters_that_the_paper_describes(
     name: str, arguments: dict[str, Any], counted: float
 ) -> None:
     with torch.device("meta"):
@@ -89,6 +90,14 @@ def test_the_conversation_has_as_many_parameters_as_ever() -> None:
         model = build("the-conversation")
     parts = {name: sum(p.numel() for p in part.parameters()) for name, part in model.named_children()}
     assert parts == {"stft": 0, "encoder": 11_183_296, "magnitude": 77_643_585, "phase": 7_494_144}
+
+
+def test_tiger_has_the_parameters_of_its_paper_but_for_those_that_nothing_reads() -> None:
+    with torch.device("meta"):
+        model = build("tiger")
+    n_parameters = sum(parameter.numel() for parameter in model.parameters())
+    unread = 2 * 3 * 3 * 256  # of both walks, at the coarsest scale, three convolutions and norms
+    assert n_parameters + unread == 821_932 == pytest.approx(0.82e6, rel=0.01)
 
 
 def test_fasnet_has_a_dual_path_network_for_each_of_its_two_stages() -> None:

@@ -86,7 +86,9 @@ class LearnedFilterbank(nn.Module):
         """`(B, F, N)` → `(B, length)`; `length` is that of the signal that was analysed [samples]."""
         samples = self.synthesise(frames)
         if not self.padded:
-            return functional.pad(samples, (0, length - samples.shape[-1]))
+            lack = length - samples.shape[-1]
+            # No less than 0, which OpenVINO refuses.
+            return functional.pad(samples, (0, (lack + abs(lack)) // 2))[:, :length]
         return samples[:, self.overlap : self.overlap + length]
 
     def synthesise(self, frames: Tensor) -> Tensor:

@@ -20,6 +20,7 @@ from unmingle.models.gtcrn import GTCRN
 from unmingle.models.lips import Lips
 from unmingle.models.looking_to_listen import LookingToListenAudio
 from unmingle.models.looking_to_listen_av import LookingToListen
+from unmingle.models.mossformer2 import MossFormer2
 from unmingle.models.one_and_rest import OneAndRest
 from unmingle.models.resepformer import RESepFormer
 from unmingle.models.sepformer import SepFormer
@@ -27,6 +28,7 @@ from unmingle.models.sepreformer import SepReformer
 from unmingle.models.sudormrf import SuDoRMRF
 from unmingle.models.tasnet import TasNet
 from unmingle.models.the_conversation import TheConversation
+from unmingle.models.tiger import TIGER
 from unmingle.models.unet_a import UNetA
 from unmingle.models.unet_b import UNetB
 from unmingle.models.upit import UPIT
@@ -47,6 +49,7 @@ MODELS: dict[str, type[nn.Module]] = {
     "lips": Lips,
     "looking-to-listen": LookingToListen,
     "looking-to-listen-audio": LookingToListenAudio,
+    "mossformer2": MossFormer2,
     "one-and-rest": OneAndRest,
     "resepformer": RESepFormer,
     "sepformer": SepFormer,
@@ -54,6 +57,7 @@ MODELS: dict[str, type[nn.Module]] = {
     "sudormrf": SuDoRMRF,
     "tasnet": TasNet,
     "the-conversation": TheConversation,
+    "tiger": TIGER,
     "unet-a": UNetA,
     "unet-b": UNetB,
     "upit": UPIT,

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import safetensors.torch
 import torch
 from torch import Tensor
 from torch.torch_version import TorchVersion
@@ -45,20 +46,20 @@ HARMLESS: list[Any] = [
 ]
 
 
-def read_checkpoint(path: Path) -> tuple[Any, str]:
+def read_checkpoint(path: Path, largest: int | None = None) -> tuple[Any, str]:
     """What `torch.save` wrote into a file, of tensors and plain values only, and the file's SHA-256.
 
     Raises:
-        InputError: not a file, larger than `LARGEST_BYTES`, truncated, or holding anything but tensors and
-            plain values; code in it is not run.
+        InputError: not a file, larger than `largest` (`LARGEST_BYTES` unless given), truncated, or holding
+            anything but tensors and plain values; code in it is not run.
     """
-    content, sha256 = read_bytes(path, "give a checkpoint that 'torch.save' wrote")
+    content, sha256 = read_bytes(path, "give a checkpoint that 'torch.save' wrote", largest)
     stream = io.BytesIO(content)
     try:
         if zipfile.is_zipfile(stream):
             with zipfile.ZipFile(stream) as archive:
-                if sum(entry.file_size for entry in archive.infolist()) > LARGEST_BYTES:
-                    raise too_large(path)
+                if sum(entry.file_size for entry in archive.infolist()) > (largest or LARGEST_BYTES):
+                    raise too_large(path, largest)
                 if (damaged := archive.testzip()) is not None:  # PyTorch does not look at the checksums
                     raise ValueError(f"{damaged} is damaged")
         stream.seek(0)
@@ -138,21 +139,39 @@ def _no_onnx(path: Path) -> InputError:
     )
 
 
-def read_bytes(path: Path, wanted: str) -> tuple[bytes, str]:
+def read_safetensors(path: Path) -> tuple[dict[str, Tensor], str]:
+    """The tensors of a file of safetensors, which can hold nothing else, and the file's SHA-256.
+
+    Raises:
+        InputError: not a file, larger than `LARGEST_BYTES`, or truncated. It has no checksums: a changed
+            weight goes unseen.
+    """
+    content, sha256 = read_bytes(path, "give a file of safetensors")
+    try:
+        return safetensors.torch.load(content), sha256
+    except Exception:  # whatever a damaged file leads to
+        raise InputError(
+            f"{path}: no whole file of safetensors (truncated, changed, or something else); get it again"
+        ) from None
+
+
+def read_bytes(path: Path, wanted: str, largest: int | None = None) -> tuple[bytes, str]:
     """A file that is there, can be read and is not too large, and its SHA-256; InputError if it is not."""
     try:
         if not path.is_file():
             raise InputError(f"{path}: no such file; {wanted}")
-        if path.stat().st_size > LARGEST_BYTES:
-            raise too_large(path)
+        if path.stat().st_size > (largest or LARGEST_BYTES):
+            raise too_large(path, largest)
         content = path.read_bytes()
     except OSError as error:
         raise InputError(f"{path}: cannot be read ({error.strerror})") from None
     return content, hashlib.sha256(content).hexdigest()
 
 
-def too_large(path: Path) -> InputError:
-    return InputError(f"{path}: larger than {LARGEST_BYTES // 10**6} MB, which no model here is; not opened")
+def too_large(path: Path, largest: int | None = None) -> InputError:
+    return InputError(
+        f"{path}: larger than {(largest or LARGEST_BYTES) // 10**6} MB, which no model here is; not opened"
+    )
 
 
 def _reason(error: Exception) -> str:
