@@ -65,6 +65,13 @@ def test_two_people_who_take_turns_get_a_track_each(recording: Path, tmp_path: P
     assert "segments" in result.to_dict() and result.to_dict()["segments"][0]["speaker"] == "speaker-1"
 
 
+def test_nobody_speaks_after_the_end(tmp_path: Path) -> None:
+    soundfile.write(tmp_path / "cut.wav", voices()[0][: round(4.01 * RATE)], RATE)
+    result = separate_file(tmp_path / "cut.wav", tmp_path)
+    ends = [each.end_s for each in (*(result.segments or []), *read_rttm(tmp_path / "cut/speakers.rttm"))]
+    assert max(ends) == 4.01
+
+
 def test_two_people_in_turns_are_told_apart_in_a_few_seconds_too() -> None:
     length = round(4.5 * RATE)
     first, second = (voice[:length] for voice in voices())

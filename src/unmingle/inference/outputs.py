@@ -2,7 +2,7 @@
 
 import re
 from contextlib import ExitStack
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Protocol, Self
 
@@ -134,7 +134,14 @@ class Outputs:
     def finish(self) -> None:
         """Complete the files and draw the pictures."""
         self._gain = self.tracks.finish()
+        duration_s = self._n_written / self._sample_rate
         if self.segments is not None:
+            # A frame may reach over the recording's end.
+            self.segments = [
+                replace(each, end_s=min(each.end_s, round(duration_s, 3)))
+                for each in self.segments
+                if each.start_s < duration_s
+            ]
             write_segments(self._staged, self.segments, self.files[0].parent.name)
         if self._choice.faces:
             self._choice.faces.write(self._staged, [self._staged / file.name for file in self.files])
@@ -147,7 +154,6 @@ class Outputs:
             paths = [self._staged / file.name for file in self.files]
             plot_separation(self._drawn.path, paths, self._staged / self.plot.name)
             if self.timeline and self.segments is not None:
-                duration_s = self._n_written / self._sample_rate
                 plot_timeline(
                     self.segments, self._choice.names, duration_s, self._staged / self.timeline.name
                 )

@@ -41,7 +41,7 @@ class EnhancerPair(MaskedSTFT):
         grouped: Mapping[str, Any] | None = None,
     ) -> None:
         super().__init__()
-        shared = {"sample_rate": sample_rate, "n_fft": n_fft, "hop": hop}
+        shared: dict[str, Any] = {"sample_rate": sample_rate, "n_fft": n_fft, "hop": hop}
         self.unet, self.grouped = ErbUNet(**shared, **unet or {}), GTCRN(**shared, **grouped or {})
         facts, other = self.unet.facts, self.grouped.facts
         if replace(facts, state=0) != replace(other, state=0):
