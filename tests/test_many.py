@@ -91,7 +91,7 @@ def test_a_bad_file_is_a_row_and_the_others_are_done(tmp_path: Path) -> None:
     run([tmp_path / "in"], tmp_path / "out")
     rows = manifest(tmp_path / "out")
     assert (rows["good"]["status"], rows["good"]["error"]) == ("done", None)
-    assert rows["bad"]["status"] == "failed" and "not a readable audio" in rows["bad"]["error"]
+    assert rows["bad"]["status"] == "failed" and rows["bad"]["error"].startswith("not a readable audio")
 
 
 def test_what_is_done_is_skipped_and_what_failed_is_tried_again(tmp_path: Path) -> None:

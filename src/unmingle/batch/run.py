@@ -149,7 +149,7 @@ class Batch:
                 self.n_skipped += 1
             elif item.folder in occupied:
                 remedy = "choose another output folder, or --overwrite"
-                error = f"{below(self._out, item.folder)}: results are there already; {remedy}"
+                error = f"results are there already, in {below(self._out, item.folder)}; {remedy}"
                 self._refused.append(Row(item.input, item.folder, FAILED, error=error))
             else:
                 self.items.append(item)

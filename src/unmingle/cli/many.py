@@ -92,7 +92,7 @@ def process(
                 n_done, n_failed = n_done + (row.error is None), n_failed + (row.error is not None)
                 seconds += row.seconds or 0
                 if row.error:
-                    say(row.error)
+                    say(f"{row.input}: {row.error}")
                 show(n_done + n_failed, n_failed, seconds)
         except InputError as error:
             line = str(error)
