@@ -10,6 +10,7 @@ from typing import Any
 
 import pyarrow.parquet as pq
 import pytest
+import s3fs
 import soundfile
 from stores import s3
 from test_many import MODEL, record, run
@@ -73,6 +74,29 @@ def test_a_second_run_into_the_same_bucket_is_refused(s3: Any, tmp_path: Path) -
         Batch(["s3://calls"], "s3://voices", model=MODEL),
     ):
         pass
+
+
+@pytest.mark.parametrize(
+    ("unset", "message"),
+    [
+        (False, r'cannot be reached \(EndpointConnectionError: [^:]+: "127.0.0.1:9"\); check the network and'),
+        (True, r"cannot be reached \(NoCredentialsError: [^()]+\); set the credentials in the environment"),
+    ],
+)
+def test_what_s3_lacks_is_said_in_a_line(
+    unset: bool, message: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
+        monkeypatch.delenv(name, raising=False) if unset else monkeypatch.setenv(name, "testing")
+    for name in ("AWS_CONFIG_FILE", "AWS_SHARED_CREDENTIALS_FILE"):
+        monkeypatch.setenv(name, str(tmp_path / "none"))
+    monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
+    monkeypatch.setenv("AWS_MAX_ATTEMPTS", "1")
+    monkeypatch.setenv("AWS_ENDPOINT_URL", "http://127.0.0.1:9")
+    s3fs.S3FileSystem.clear_instance_cache()
+    with pytest.raises(InputError, match=message):
+        files_below("s3://voices")
+    s3fs.S3FileSystem.clear_instance_cache()
 
 
 @pytest.fixture

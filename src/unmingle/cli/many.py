@@ -96,6 +96,10 @@ def process(
                 show(n_done + n_failed, n_failed, seconds)
         except InputError as error:
             line = str(error)
+        except KeyboardInterrupt:
+            n, n_all = batch.progress
+            say(f"{n} of {n_all} are done; the same command goes on with the others")
+            raise
     if line:
         say(line)
     if as_json:
