@@ -81,7 +81,7 @@ def all_done_once(rows: list[Row], out: Path, names: set[str]) -> None:
 def test_recordings_keep_the_folders_in_which_they_lie(tmp_path: Path) -> None:
     for name in ("a/talk.wav", "b/talk.wav", "b/talk.flac", "b/notes.txt"):
         record(tmp_path / "in" / name) if name[-3:] != "txt" else (tmp_path / "in" / name).write_text("")
-    rows = run([tmp_path / "in"], tmp_path / "out", workers=2)
+    rows = run([tmp_path / "in"], tmp_path / "out")
     all_done_once(rows, tmp_path / "out", {"a/talk", "b/talk", "b/talk-2"})
 
 

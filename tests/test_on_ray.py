@@ -59,7 +59,7 @@ def ray() -> Iterator[Any]:
 
 
 def test_an_actor_that_is_killed_loses_nothing_and_does_nothing_twice(ray: Any, tmp_path: Path) -> None:
-    names = {f"talk-{k}" for k in range(4)}
+    names = {f"talk-{k}" for k in range(3)}
     for name in names:
         record(tmp_path / f"in/{name}.wav", 2)
     killer = Killer(tmp_path / "out")
@@ -69,6 +69,7 @@ def test_an_actor_that_is_killed_loses_nothing_and_does_nothing_twice(ray: Any, 
     all_done_once(rows, tmp_path / "out", names)
 
 
+@pytest.mark.slow
 def test_a_pool_goes_on_with_what_ray_began(ray: Any, tmp_path: Path) -> None:
     record(tmp_path / "in/good.wav")
     (tmp_path / "in/bad.wav").write_text("no sound")

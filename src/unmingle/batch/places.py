@@ -77,9 +77,10 @@ def reaching(address: str) -> Iterator[None]:
         remedy = "check the credentials in the environment"
         raise InputError(f"{address}: access denied ({_said(error)}); {remedy}") from None
     except Exception as error:  # each store has kinds of its own
-        about_credentials = "credential" in f"{type(error).__name__} {error}".lower()
-        remedy = "set the credentials in the environment" if about_credentials else "check network and address"
-        if protocol_of(address) in ("s3", "s3a") and not about_credentials:
+        remedy = "check the network and the address"
+        if "credential" in f"{type(error).__name__} {error}".lower():
+            remedy = "set the credentials in the environment"
+        elif protocol_of(address) in ("s3", "s3a"):
             remedy = "check the network and AWS_ENDPOINT_URL"
         wrong = f"{type(error).__name__}: {_said(error)}"
         raise Unreachable(f"{address}: cannot be reached ({wrong}); {remedy}") from None
