@@ -1,11 +1,45 @@
 """Many recordings on a Ray of this machine, of two workers."""
 
+import socket
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 from test_many import Killer, all_done_once, manifest, record, run
+
+from unmingle.batch.on_ray import address_to_use
+from unmingle.errors import InputError
+
+
+@pytest.fixture
+def last_started(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[socket.socket]:
+    """What the Ray that was started last on this machine left behind: a port, at which nobody listens yet."""
+    monkeypatch.delenv("RAY_ADDRESS", raising=False)
+    monkeypatch.setenv("RAY_TMPDIR", str(tmp_path))
+    with socket.socket() as port:
+        port.bind(("127.0.0.1", 0))
+        (tmp_path / "ray").mkdir()
+        (tmp_path / "ray/ray_current_cluster").write_text(f"127.0.0.1:{port.getsockname()[1]}")
+        yield port
+
+
+def test_a_ray_that_was_killed_is_not_waited_for(last_started: socket.socket) -> None:
+    assert address_to_use() == "local"
+
+
+def test_a_ray_that_runs_on_this_machine_is_used(last_started: socket.socket) -> None:
+    last_started.listen()
+    assert address_to_use() is None
+
+
+def test_a_dead_address_in_the_environment_is_one_line(
+    last_started: socket.socket, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    record(tmp_path / "in/talk.wav")
+    monkeypatch.setenv("RAY_ADDRESS", f"127.0.0.1:{last_started.getsockname()[1]}")
+    with pytest.raises(InputError, match=r"RAY_ADDRESS 127.0.0.1:\d+: nothing answers there"):
+        run([tmp_path / "in"], tmp_path / "out", engine="ray")
 
 
 @pytest.fixture(scope="module")
@@ -25,7 +59,7 @@ def ray() -> Iterator[Any]:
 
 
 def test_an_actor_that_is_killed_loses_nothing_and_does_nothing_twice(ray: Any, tmp_path: Path) -> None:
-    names = {f"talk-{k}" for k in range(4)}
+    names = {f"talk-{k}" for k in range(3)}
     for name in names:
         record(tmp_path / f"in/{name}.wav", 2)
     killer = Killer(tmp_path / "out")
@@ -35,6 +69,7 @@ def test_an_actor_that_is_killed_loses_nothing_and_does_nothing_twice(ray: Any, 
     all_done_once(rows, tmp_path / "out", names)
 
 
+@pytest.mark.slow
 def test_a_pool_goes_on_with_what_ray_began(ray: Any, tmp_path: Path) -> None:
     record(tmp_path / "in/good.wav")
     (tmp_path / "in/bad.wav").write_text("no sound")

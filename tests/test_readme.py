@@ -64,11 +64,13 @@ def recordings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
             for k in (1, 2)
         ]
     )
-    (tmp_path / "interviews").mkdir()
+    for folder in ("interviews", "calls"):
+        (tmp_path / folder).mkdir()
     for name, format in (
         ("talk.mp3", "mp3"),
         ("talk.wav", "wav"),
         ("interviews/first.flac", "flac"),
+        ("calls/first.flac", "flac"),
         ("meeting.mp4", "m4a"),
         ("panel.mp4", "m4a"),
     ):

@@ -10,8 +10,9 @@ from typing import Any
 
 import pyarrow.parquet as pq
 import pytest
+import s3fs
 import soundfile
-from stores import s3
+from stores import s3, s3_server
 from test_many import MODEL, record, run
 
 from unmingle.batch import Batch
@@ -20,7 +21,7 @@ from unmingle.batch.worker import publish
 from unmingle.cli import main
 from unmingle.errors import InputError
 
-__all__ = ["s3"]
+__all__ = ["s3", "s3_server"]
 
 
 def put(store: Any, path: Path, *addresses: str) -> None:
@@ -65,6 +66,7 @@ def test_what_a_store_has_of_others_is_not_replaced(s3: Any, tmp_path: Path) -> 
     assert s3.cat_file("voices/talk/speaker-1.wav") == b"theirs"
 
 
+@pytest.mark.slow
 def test_a_second_run_into_the_same_bucket_is_refused(s3: Any, tmp_path: Path) -> None:
     put(s3, tmp_path / "talk.wav", "calls/talk.wav")
     with (
@@ -75,14 +77,37 @@ def test_a_second_run_into_the_same_bucket_is_refused(s3: Any, tmp_path: Path) -
         pass
 
 
+@pytest.mark.parametrize(
+    ("unset", "message"),
+    [
+        (False, r'reached \(EndpointConnectionError: [^:]+: "127.0.0.1:9"\); check the network and'),
+        (True, r"reached \(NoCredentialsError: [^()]+\); set the credentials in the environment"),
+    ],
+)
+def test_what_s3_lacks_is_said_in_a_line(
+    unset: bool, message: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
+        monkeypatch.delenv(name, raising=False) if unset else monkeypatch.setenv(name, "testing")
+    for name in ("AWS_CONFIG_FILE", "AWS_SHARED_CREDENTIALS_FILE"):
+        monkeypatch.setenv(name, str(tmp_path / "none"))
+    monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
+    monkeypatch.setenv("AWS_MAX_ATTEMPTS", "1")
+    monkeypatch.setenv("AWS_ENDPOINT_URL", "http://127.0.0.1:9")
+    s3fs.S3FileSystem.clear_instance_cache()
+    with pytest.raises(InputError, match=message):
+        files_below("s3://voices")
+    s3fs.S3FileSystem.clear_instance_cache()
+
+
 @pytest.fixture
 def web(tmp_path: Path) -> Iterator[str]:
-    """The address of a folder of two recordings, of which `one.wav` is not to be had at first."""
+    """The address of a folder of two recordings; what follows a `?` is not to be had at first."""
     refused = []
 
     class Handler(SimpleHTTPRequestHandler):
         def do_GET(self) -> None:
-            if self.path == "/one.wav" and not refused:
+            if "?" in self.path and not refused:
                 refused.append(self.path)
                 return self.send_error(503)
             return super().do_GET()
@@ -106,13 +131,13 @@ def test_a_folder_of_a_web_server_is_walked(web: str, tmp_path: Path) -> None:
 
 
 def test_what_a_network_refuses_once_is_tried_again(web: str, tmp_path: Path) -> None:
-    (row,) = run([f"{web}/one.wav"], tmp_path / "out")
+    (row,) = run([f"{web}/one.wav?signed"], tmp_path / "out")
     assert (row.status, row.attempts) == ("done", 2)
 
 
 def test_a_missing_address_is_a_row(web: str, tmp_path: Path) -> None:
     (row,) = run([f"{web}/three.wav"], tmp_path / "out")
-    assert row.error == f"{web}/three.wav: nothing is there; check bucket and path" and row.attempts == 1
+    assert row.error == "nothing is there; check bucket and path" and row.attempts == 1
 
 
 def test_files_are_published_under_their_names(s3: Any, tmp_path: Path) -> None:

@@ -135,20 +135,23 @@ class Manifest:
     Args:
         out: the output folder.
         about: task and options.
+        usual: what an option is that `about` leaves out.
         overwrite: begin anew where the folder holds results that were made with others.
 
     Raises:
         InputError: another run is writing there, or there is a manifest that was made otherwise.
     """
 
-    def __init__(self, out: str, about: dict[str, Any], overwrite: bool = False) -> None:
+    def __init__(
+        self, out: str, about: dict[str, Any], usual: dict[str, Any], overwrite: bool = False
+    ) -> None:
         schema()
         self.place, self.about, self.rows = (
             below(out, NAME),
             json.loads(json.dumps(about, default=str)),
             dict[str, Row](),
         )
-        self._claim, self._overwrite = below(out, CLAIM), overwrite
+        self._claim, self._usual, self._overwrite = below(out, CLAIM), usual, overwrite
         self.run = secrets.token_hex(6)
         self._lock, self._stop, self._lost = RLock(), Event(), ""
         self._written, self._cost_s, self._dirty = 0.0, 0.0, False
@@ -166,12 +169,11 @@ class Manifest:
             self._check()
             if content := read_bytes(self.place):
                 rows, about = from_parquet(content, self.place)
-                if about == self.about:
+                if about == self.about or not any(row.status == DONE for row in rows):
                     self.rows = {row.input: row for row in rows}
                 elif not self._overwrite:
-                    raise InputError(
-                        f"{self.place}: made with other options ({difference(about, self.about)}); {OTHER}"
-                    )
+                    differ = difference(about, self.about, self._usual)
+                    raise InputError(f"{self.place}: made with other options ({differ}); {OTHER}")
         except BaseException:
             self._release()
             raise
@@ -255,10 +257,15 @@ class Manifest:
 OTHER = "give the same ones, choose another output folder, or begin anew with --overwrite"
 
 
-def difference(before: dict[str, Any], now: dict[str, Any]) -> str:
+def difference(before: dict[str, Any], now: dict[str, Any], usual: dict[str, Any]) -> str:
     """In which options two runs differ."""
-    names = [name for name in (*before, *now) if before.get(name) != now.get(name)]
-    return ", ".join(f"{name}: {before.get(name)}, now {now.get(name)}" for name in dict.fromkeys(names))
+    names = dict.fromkeys(name for name in (*before, *now) if before.get(name) != now.get(name))
+    before, now = usual | before, usual | now
+    return ", ".join(f"{name}: {_shown(before.get(name))}, now {_shown(now.get(name))}" for name in names)
+
+
+def _shown(value: Any) -> str:
+    return "the default" if value is None else str(value)
 
 
 def _is_alive(other: dict[str, Any]) -> bool:

@@ -3,16 +3,22 @@
 import json
 import logging
 import os
+import socket
+import sys
+import tempfile
 import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict
+from pathlib import Path
 from typing import Any
 
 from unmingle.batch.items import Item
 from unmingle.batch.manifest import Row
 from unmingle.batch.worker import Job, Worker, given_up
 from unmingle.errors import InputError, UsageError
+
+KNOCK_S = 5.0  # how long a cluster may take to accept a connection; Ray itself tries for minutes
 
 
 def run_on_ray(job: Job, items: Sequence[Item], n_workers: int | None) -> Iterator[Row]:
@@ -74,6 +80,46 @@ def import_ray() -> Any:
     return ray
 
 
+def address_to_use() -> str | None:
+    """What `ray.init` is told: "local", a Ray of one's own, where the one that was started last on this
+    machine is dead (a Ray that was killed leaves its address behind); otherwise None, and Ray chooses.
+
+    Raises:
+        InputError: nothing answers at RAY_ADDRESS.
+    """
+    given = os.environ.get("RAY_ADDRESS", "")
+    if given not in ("", "auto"):
+        if given != "local" and not _answers(given):
+            remedy = "start the cluster, or correct or unset RAY_ADDRESS"
+            raise InputError(f"RAY_ADDRESS {given}: nothing answers there; {remedy}")
+        return None
+    try:
+        left = (_ray_folder() / "ray_current_cluster").read_text().strip()
+    except OSError:
+        return None
+    return None if not left or _answers(left) else "local"
+
+
+def _ray_folder() -> Path:
+    """Where Ray notes which Ray was started last, as Ray 2.60 finds it."""
+    temporary = "/tmp" if sys.platform in ("linux", "darwin") else tempfile.gettempdir()
+    if sys.platform == "linux":
+        temporary = os.environ.get("TMPDIR", temporary)
+    return Path(os.environ.get("RAY_TMPDIR", temporary), "ray")
+
+
+def _answers(address: str) -> bool:
+    """Whether `host:port` accepts a connection; what is no such address is Ray's to judge."""
+    host, colon, port = address.rpartition("://")[2].rpartition(":")
+    if not colon or not port.isdecimal() or int(port) > 65_535:
+        return True
+    try:
+        socket.create_connection((host.strip("[]"), int(port)), KNOCK_S).close()
+    except OSError:
+        return False
+    return True
+
+
 @contextmanager
 def _cluster() -> Iterator[Any]:
     """The Ray that this process is connected to; otherwise that of RAY_ADDRESS or of this machine, or one
@@ -84,8 +130,9 @@ def _cluster() -> Iterator[Any]:
         logging.getLogger(name).setLevel(logging.CRITICAL)
     begun = not ray.is_initialized()
     if begun:
+        address = address_to_use()
         try:
-            ray.init(include_dashboard=False, log_to_driver=False, logging_level=logging.CRITICAL)
+            ray.init(address, include_dashboard=False, log_to_driver=False, logging_level=logging.CRITICAL)
         except (ConnectionError, RuntimeError, ValueError) as error:
             wrong = " ".join(str(error).split())
             raise InputError(f"Ray cannot be reached or started ({wrong:.200}); check RAY_ADDRESS") from None

@@ -75,11 +75,21 @@ def reaching(address: str) -> Iterator[None]:
         raise InputError(f"{address}: nothing is there; check bucket and path") from None
     except PermissionError as error:
         remedy = "check the credentials in the environment"
-        raise InputError(f"{address}: access denied ({' '.join(str(error).split())}); {remedy}") from None
+        raise InputError(f"{address}: access denied ({_said(error)}); {remedy}") from None
     except Exception as error:  # each store has kinds of its own
-        wrong = f"{type(error).__name__}: {' '.join(str(error).split()):.200}"
-        remedy = "check the network, the endpoint and the credentials in the environment"
+        remedy = "check the network and the address"
+        if "credential" in f"{type(error).__name__} {error}".lower():
+            remedy = "set the credentials in the environment"
+        elif protocol_of(address) in ("s3", "s3a"):
+            remedy = "check the network and AWS_ENDPOINT_URL"
+        wrong = f"{type(error).__name__}: {_said(error)}"
         raise Unreachable(f"{address}: cannot be reached ({wrong}); {remedy}") from None
+
+
+def _said(error: Exception) -> str:
+    """What a store says, in a line; of addresses the host, since what follows is the store's own language."""
+    text = re.sub(r"""[a-z][a-z0-9+.-]*://(?:[^/\s"'@]*@)?([^/\s"'?]+)[^\s"']*""", r"\1", str(error))
+    return f"{' '.join(text.split()):.200}"
 
 
 def read_bytes(place: str) -> bytes | None:

@@ -90,7 +90,7 @@ class Batch:
             raise UsageError(f"task {task!r}: unknown; choose from {', '.join(TASKS)}")
         read_options(only_of_files(self._options), TASKS[task])  # what is wrong is wrong for every recording
         about = {"task": task, **unusual(self._options, task)}
-        self._manifest = Manifest(self._out, about, overwrite)
+        self._manifest = Manifest(self._out, about, usual_of(task), overwrite)
         self.manifest = self._manifest.place
         self._found = list_items([str(each) for each in inputs], self._out)
         given = [name for name in THEIR_OWN if self._options.get(name) not in (None, "mix")]
@@ -101,6 +101,12 @@ class Batch:
         options = {**self._options, "overwrite": True}  # what may not be replaced, `_plan` finds out
         self._job = Job(task, self._out, self._manifest.run, retries, options)
         self._refused: list[Row] = []
+
+    @property
+    def progress(self) -> tuple[int, int]:
+        """How many of the recordings are done, those of earlier runs included, and how many there are."""
+        rows = [self._manifest.rows.get(item.input) for item in self._found]
+        return sum(row is not None and row.status == DONE for row in rows), len(rows)
 
     def __enter__(self) -> Self:
         with ExitStack() as stack:
@@ -149,7 +155,7 @@ class Batch:
                 self.n_skipped += 1
             elif item.folder in occupied:
                 remedy = "choose another output folder, or --overwrite"
-                error = f"{below(self._out, item.folder)}: results are there already; {remedy}"
+                error = f"results are there already, in {below(self._out, item.folder)}; {remedy}"
                 self._refused.append(Row(item.input, item.folder, FAILED, error=error))
             else:
                 self.items.append(item)
@@ -190,8 +196,14 @@ def only_of_files(options: dict[str, Any]) -> dict[str, Any]:
     return {name: value for name, value in options.items() if name not in own}
 
 
+def usual_of(task: str) -> dict[str, Any]:
+    """All options, as they are unless given."""
+    parameters = signature(TASKS[task]).parameters.values()
+    defaults = {each.name: each.default for each in parameters if each.default is not each.empty}
+    return defaults | asdict(FileOptions())
+
+
 def unusual(options: dict[str, Any], task: str) -> dict[str, Any]:
     """The options that are not as they are unless given: what results are made with."""
-    parameters = signature(TASKS[task]).parameters.values()
-    usual = {each.name: each.default for each in parameters} | asdict(FileOptions())
+    usual = usual_of(task)
     return {name: value for name, value in options.items() if value != usual.get(name)}

@@ -109,10 +109,11 @@ class Worker:
         text = " ".join(str(error).split()).replace(f"{self._job.workshop / self.name}{os.sep}in{os.sep}", "")
         if not isinstance(error, UnmingleError):
             text = f"unexpected {type(error).__name__}: {text}"
-        name = item.source.rpartition("/")[2].partition("?")[0]
-        if is_address(item.source) and text.startswith(name):
-            return item.source + text.removeprefix(name)
-        return text if item.source in text else f"{item.input}: {text}"
+        copied = item.source.rpartition("/")[2].partition("?")[0]
+        if item.cut is None:  # otherwise the column input says it already
+            for name in (item.source, copied):
+                text = text.removeprefix(f"{name}: ")
+        return text
 
 
 def fetched(source: str, here: Path) -> Path:
@@ -165,5 +166,5 @@ def remove_what_the_dead_left(workshop: Path) -> None:
 def given_up(item: Item, attempts: int, why: str) -> Row:
     """The row of a recording over which workers died."""
     remedy = "it may be damaged, or take more memory than there is"
-    error = f"{item.input}: its worker died {attempts} times ({why}); {remedy}"
+    error = f"its worker died {attempts} times ({why}); {remedy}"
     return Row(item.input, item.folder, FAILED, error=error, attempts=attempts, finished=time.time())

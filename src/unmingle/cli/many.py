@@ -92,10 +92,14 @@ def process(
                 n_done, n_failed = n_done + (row.error is None), n_failed + (row.error is not None)
                 seconds += row.seconds or 0
                 if row.error:
-                    say(row.error)
+                    say(f"{row.input}: {row.error}")
                 show(n_done + n_failed, n_failed, seconds)
         except InputError as error:
             line = str(error)
+        except KeyboardInterrupt:
+            n, n_all = batch.progress
+            say(f"{n} of {n_all} are done; the same command goes on with the others")
+            raise
     if line:
         say(line)
     if as_json:
