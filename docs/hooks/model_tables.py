@@ -61,7 +61,7 @@ def table(some: list[Card]) -> str:
 
 
 def figures(card: Card) -> str:
-    """What was measured, by which command, and the licences; folded, and opened by a link that leads to it."""
+    """What was measured, by which command, and the licences; folded until a link leads to it."""
     lines = [f'<details id="{card.name}" markdown><summary>{card.name}</summary>', ""]
     lines += [f"- {MEASURED.format(**row)}: `{row['command']}`" for row in card.measured]
     licence = "; ".join(f"{what}: {text}" for what, text in card.licence.items())
