@@ -11,8 +11,12 @@ check: setup
 	.venv/bin/ruff check
 	.venv/bin/mypy
 
-docs: setup
-	.venv/bin/mkdocs build --strict
+# What is there already is taken as it is, whoever installed it.
+docs:
+	[ -x .venv/bin/python ] || python3 -m venv .venv
+	.venv/bin/python -c 'import material, mdx_truly_sane_lists, mkdocs, mkdocstrings_handlers.python, unmingle, starlette, matplotlib' 2>/dev/null \
+	  || .venv/bin/pip install -q -c constraints.txt -e '.[docs]'
+	.venv/bin/python -m mkdocs build --strict
 
 picture: setup
 	.venv/bin/unmingle separate examples/conversation.flac --plot --overwrite

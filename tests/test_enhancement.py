@@ -236,7 +236,7 @@ def test_a_pipe_without_an_end_is_stopped_by_ctrl_c(weights: Path) -> None:
     assert process.stdout.read(1_000) == bytes(1_000)  # it is at work
     process.send_signal(2)
     _, said = process.communicate(timeout=60)
-    assert (process.returncode, said.decode().count("drop-outs")) == (0, 1), said
+    assert (process.returncode, said.decode().count("behind real time 0 times")) == (0, 1), said
 
 
 def test_processing_that_piles_up_is_counted_as_a_drop_out_and_said_once_a_second() -> None:
@@ -250,6 +250,15 @@ def test_processing_that_piles_up_is_counted_as_a_drop_out_and_said_once_a_secon
     assert 20 < watch.drop_outs <= 50
     assert len(said) == 5
     assert f"10.0 s, busy 200% of the time, {watch.drop_outs} drop-outs" == str(watch)
+
+
+def test_a_pipe_that_falls_behind_is_said_to_lose_nothing() -> None:
+    said: list[str] = []
+    watch = RealTimeMonitor(RATE, said.append, piped=True)
+    watch.processed(RATE // 10, 0.1 + 2 * BUFFER_S)
+    assert said[0].startswith("behind real time 1 time in 0.1 s: nothing is lost") and "drop-out" not in str(
+        watch
+    )
 
 
 def test_a_sound_card_that_loses_samples_is_heard_of() -> None:

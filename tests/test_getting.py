@@ -209,10 +209,28 @@ def test_the_published_models_are_listed_in_80_columns(capsys: pytest.CaptureFix
     assert '"revision": "38fc890e' in capsys.readouterr().out
 
 
+def test_the_published_models_are_grouped_by_what_they_do() -> None:
+    groups = published_table(published()).split("\n\n")
+    assert [group.splitlines()[0].partition(",")[0].split("  ")[0] for group in groups[:3]] == [
+        "Voices apart",
+        "A voice out of noise",
+        "No download here",
+    ]
+    for row in published():
+        group = 2 if row.download is None else int(row.task == "enhance")
+        assert f"  {row.name} " in groups[group]
+
+
+def test_a_figure_that_is_unknown_is_left_out(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["models", "--available", "gtcrn"]) == 0
+    said = capsys.readouterr().out
+    assert "DNSMOS OVRL 2.70" in said and "SI-SDRi" not in said
+
+
 @pytest.mark.parametrize(
     ("name", "said"),
     [
-        ("nothing", "no published model 'nothing'; 'unmingle get' knows: conv-tasnet"),
+        ("nothing", "no published model 'nothing'; see unmingle models --available"),
         ("conv-tasnet-base-libri2", "it is not on the hub, nor is its SHA-256 known here; download models/"),
     ],
 )

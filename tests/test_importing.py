@@ -148,7 +148,9 @@ def test_after_a_removal_another_model_may_have_the_name(tmp_path: Path) -> None
 
 
 def test_only_what_was_imported_is_removed(models: Path) -> None:
-    for name in ("duet", "../duet", "nothing"):
+    with pytest.raises(UsageError, match="duet ships with unmingle and cannot be removed"):
+        remove("duet")
+    for name in ("../duet", "nothing"):
         with pytest.raises(UsageError, match=f"no imported model '{name}' in .*; there are: none"):
             remove(name)
     assert resolve("duet").is_file()

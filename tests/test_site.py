@@ -91,3 +91,20 @@ def test_the_models_of_the_repository_stand_in_the_table_with_their_figures(site
     names += [path.stem for path in (ROOT / "packages").rglob("*.onnx")]
     assert [name for name in names if f'<a href="#{name}">{name}</a>' not in text] == []
     assert "SI-SDRi 6.19 dB" in text
+
+
+def test_a_link_to_the_figures_of_a_model_opens_them(site: Path, page: Page) -> None:
+    page.goto((site / "models/index.html").as_uri())
+    figures = page.locator("details#duet")
+    assert not figures.evaluate("each => each.open")
+    page.get_by_role("link", name="duet", exact=True).first.click()
+    expect(figures).to_have_attribute("open", "")
+
+
+def test_no_command_is_cut_off(site: Path, page: Page) -> None:
+    cut = []
+    for name in (*PAGES, "published-models", "reliability"):
+        page.goto((site / f"{name}.html").as_uri())
+        wide = "all => all.filter(each => each.scrollWidth > each.clientWidth).map(each => each.textContent)"
+        cut += page.locator(".language-sh pre > code").evaluate_all(wide)
+    assert cut == []

@@ -61,8 +61,8 @@ def table(some: list[Card]) -> str:
 
 
 def figures(card: Card) -> str:
-    """What was measured, by which command, and the licences."""
-    lines = [f"### {card.name}", ""]
+    """What was measured, by which command, and the licences; folded until a link leads to it."""
+    lines = [f'<details id="{card.name}" markdown><summary>{card.name}</summary>', ""]
     lines += [f"- {MEASURED.format(**row)}: `{row['command']}`" for row in card.measured]
     licence = "; ".join(f"{what}: {text}" for what, text in card.licence.items())
-    return "\n".join([*lines, f"- licences: {licence}"])
+    return "\n".join([*lines, f"- licences: {licence}", "", "</details>"])

@@ -141,6 +141,8 @@ def remove(name: str) -> None:
     folder = user_folder()
     there = {path.stem: path.with_suffix(".onnx") for path in folder.glob("*.*") if path.suffix in FILES}
     if name not in there:
+        if any(path.stem == name for shipped in folders()[:-1] for path in shipped.glob("*.onnx")):
+            raise UsageError(f"{name} ships with unmingle and cannot be removed; what you imported can be")
         names = ", ".join(sorted(there)) or "none"
         raise UsageError(f"no imported model {name!r} in {folder}; there are: {names}")
     try:

@@ -12,6 +12,12 @@ def say(line: str) -> None:
     print(f"unmingle: {line}", file=sys.stderr)
 
 
+def stage(line: str) -> None:
+    """One line about what begins; quiet when standard error is not a terminal, as `track` is."""
+    if sys.stderr.isatty():
+        say(line)
+
+
 def track(items: Iterable[Item], description: str, total: int | None = None) -> Iterator[Item]:
     """Go through `items` with a progress bar; quiet when standard error is not a terminal."""
     from rich.console import Console

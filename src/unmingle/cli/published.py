@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from unmingle.cli.processing import stopping_cleanly
+from unmingle.cli.table import HEADINGS
 from unmingle.published.importing import FORMATS
 
 if TYPE_CHECKING:
@@ -70,12 +71,13 @@ def list_published(name: str | None, as_json: bool) -> None:
 
 
 def published_table(rows: list["Published"]) -> str:
-    """One line per model, those that can be converted first."""
+    """One line per model, grouped by task; last those that cannot be converted."""
+    groups = {
+        f"{heading}, to get": [row for row in rows if row.download and row.task == task]
+        for task, heading in HEADINGS.items()
+    }
     lines = []
-    for heading, some in (
-        ("unmingle get NAME", [row for row in rows if row.download]),
-        ("No download here", [row for row in rows if not row.download]),
-    ):
+    for heading, some in {**groups, "No download here": [row for row in rows if not row.download]}.items():
         lines += [f"{heading:<37}{'voices':>7}{'kHz':>5}{'M':>7}{'MB':>6}{'SI-SDRi':>9}", "-" * 71]
         for row in some:
             n_src, rate = row.n_src or "?", "?" if row.sample_rate is None else f"{row.sample_rate / 1000:g}"
@@ -84,6 +86,7 @@ def published_table(rows: list["Published"]) -> str:
             gain = "?" if row.si_sdri_db is None else f"{row.si_sdri_db:.1f}"
             lines.append(f"  {row.name:<35}{n_src:>7}{rate:>5}{millions:>7}{size:>6}{gain:>9}")
         lines.append("")
+    lines.append("To get one: unmingle get NAME")
     lines.append("M: parameters in millions; SI-SDRi [dB]: its authors' figure; ?: not verified")
     lines.append("Sets, licences and sources: unmingle models --available NAME")
     return "\n".join(lines)
@@ -95,7 +98,7 @@ def describe_published(row: "Published") -> str:
     rows = [
         ("network", f"{row.network}, {f'{row.parameters:,}' if row.parameters else unknown} parameters"),
         ("task", f"{row.task}, {row.n_src or unknown} {voices}, {row.sample_rate or unknown} Hz"),
-        ("published", f"SI-SDRi {row.si_sdri_db or unknown} dB on {row.set}"),
+        ("published", row.set if row.si_sdri_db is None else f"SI-SDRi {row.si_sdri_db} dB on {row.set}"),
         *((f"licence of {what}", text) for what, text in row.licence.items()),
         ("download", f"{row.size_mb or unknown} MB"),
         ("source", row.source),

@@ -22,6 +22,7 @@ class RealTimeMonitor:
     Attributes:
         sample_rate: [Hz].
         say: is called with a line about drop-outs, once a second at most.
+        piped: the source waits, so that what is called a drop-out elsewhere loses nothing.
         n_samples: processed so far.
         busy_s: processing time.
         behind_s: processing that has piled up.
@@ -30,6 +31,7 @@ class RealTimeMonitor:
 
     sample_rate: int
     say: Callable[[str], None]
+    piped: bool = False
     n_samples: int = 0
     busy_s: float = 0.0
     behind_s: float = 0.0
@@ -48,19 +50,25 @@ class RealTimeMonitor:
         reported, when = self.reported
         if self.drop_outs > reported and (not reported or self.n_samples - when >= self.sample_rate):
             self.reported = self.drop_outs, self.n_samples
-            many = f"{self.drop_outs} drop-out{'' if self.drop_outs == 1 else 's'}"
+            why = "nothing is lost" if self.piped else "processing is slower than real time"
             self.say(
-                f"{many} in {self.n_samples / self.sample_rate:.1f} s: processing is slower than real time; "
-                "try a larger --block-ms"
+                f"{self.times()} in {self.n_samples / self.sample_rate:.1f} s: {why}; "
+                f"{'if it must play along, ' * self.piped}try a larger --block-ms"
             )
+
+    def times(self) -> str:
+        """How often it fell behind, in words."""
+        end = "" if self.drop_outs == 1 else "s"
+        return (
+            f"behind real time {self.drop_outs} time{end}"
+            if self.piped
+            else f"{self.drop_outs} drop-out{end}"
+        )
 
     def __str__(self) -> str:
         duration_s = self.n_samples / self.sample_rate
         share = self.busy_s / duration_s if duration_s else 0.0
-        return (
-            f"{duration_s:.1f} s, busy {share:.0%} of the time, {self.drop_outs} "
-            f"drop-out{'' if self.drop_outs == 1 else 's'}"
-        )
+        return f"{duration_s:.1f} s, busy {share:.0%} of the time, {self.times()}"
 
 
 def from_pipe(
@@ -88,7 +96,7 @@ def from_pipe(
     Raises:
         InputError: the pipe ends within a sample, all before which is written; or it brings a WAV file.
     """
-    dtype, watch = np.dtype(SAMPLE_FORMATS[format]), RealTimeMonitor(stream.sample_rate, say)
+    dtype, watch = np.dtype(SAMPLE_FORMATS[format]), RealTimeMonitor(stream.sample_rate, say, piped=True)
     scale = 32768 if format == "s16" else 1
     wanted, spare = (block or stream.hop) * dtype.itemsize, 0
 

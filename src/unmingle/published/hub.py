@@ -5,6 +5,7 @@ import re
 import tempfile
 from pathlib import Path
 
+from unmingle.console import stage
 from unmingle.errors import InputError, UsageError
 from unmingle.published import github
 from unmingle.published.importing import FORMATS, free_name, import_checkpoint, need_packages
@@ -39,6 +40,8 @@ def get(name: str, *, as_name: str | None = None, out: Path | None = None) -> Pa
     from_hub = row.download.host == "huggingface"
     need_packages(*(("huggingface_hub",) if from_hub else ()))
     as_name = free_name(as_name or name, out)
+    size = f" ({row.size_mb:g} MB)" if row.size_mb else ""
+    stage(f"downloading {row.download.repository}{size}")
     with tempfile.TemporaryDirectory(prefix="unmingle-") as folder:
         if from_hub:
             path = download(name, row.download)

@@ -5,6 +5,7 @@ from importlib.util import find_spec
 from pathlib import Path
 
 from unmingle.catalog import cards, not_installed, plain_name, user_folder
+from unmingle.console import stage
 from unmingle.errors import InputError, UsageError
 
 #: What each format is; the module of that name here has `read(path, sample_rate)`, which gives an `Imported`.
@@ -62,6 +63,7 @@ def import_checkpoint(
 
     path = Path(path)
     name = free_name(path.stem.removesuffix(".tar") if name is None else name, out)
+    stage(f"reading {path.name}")
     model, facts, sha256 = import_module(f"unmingle.published.{format}").read(path, sample_rate)
     final = (out or user_folder()) / f"{name}.onnx"
     origin = f"not by unmingle: imported from {path.name} ({format}, SHA-256 {sha256})"
@@ -85,7 +87,7 @@ def import_checkpoint(
 def need_packages(*more: str) -> None:
     """UsageError if a package is missing that importing needs, or one of `more`."""
     if missing := [name for name in (*NEEDED, *more) if not find_spec(name)]:
-        raise UsageError(f"this needs {' and '.join(missing)}: pip install 'unmingle[hub]'")
+        raise UsageError(f"this needs {', '.join(missing)}: pip install 'unmingle[hub]'")
 
 
 def free_name(name: str, out: Path | None = None) -> str:

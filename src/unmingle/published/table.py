@@ -77,11 +77,10 @@ def published() -> list[Published]:
 
 
 def find_published(name: str) -> Published:
-    """The row of that name; UsageError lists the names that there are."""
+    """The row of that name; UsageError says which name is like it, and where all are."""
     for row in published():
         if row.name == name:
             return row
-    like = get_close_matches(name.lower(), [row.name for row in published()], 1, 0.7)
+    like = get_close_matches(name.lower(), [row.name for row in published()], 1, 0.6)
     similar = f"did you mean {like[0]}? " if like else ""
-    names = ", ".join(row.name for row in published() if row.download)
-    raise UsageError(f"no published model {name!r}; {similar}'unmingle get' knows: {names}")
+    raise UsageError(f"no published model {name!r}; {similar}see unmingle models --available")

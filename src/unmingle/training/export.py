@@ -15,6 +15,7 @@ import torch
 import yaml
 
 from unmingle.catalog import WEIGHTS, plain_name
+from unmingle.console import stage, track
 from unmingle.errors import InputError
 from unmingle.facts import Facts
 from unmingle.models import build
@@ -118,6 +119,7 @@ def write_model(
     final.parent.mkdir(parents=True, exist_ok=True)
     # The card is renamed first: a model without one would be an error in the catalogue.
     with replacing(final) as beside, replacing(path) as card_beside:
+        stage("exporting to ONNX")
         graph = to_onnx(model, beside)
         header = {
             "format": FORMAT,
@@ -129,7 +131,8 @@ def write_model(
         onnx.helper.set_model_props(graph, {key: json.dumps(value) for key, value in header.items()})
         onnx.save(graph, beside)
         arrays = (facts.n_mics,) if facts.n_mics else MICROPHONES
-        worst = min(agreement_db(model, beside, length, n) for length in LENGTHS for n in arrays)
+        lengths = track(LENGTHS, "Comparing ONNX with PyTorch")
+        worst = min(agreement_db(model, beside, length, n) for length in lengths for n in arrays)
         if not worst >= AGREEMENT_DB:  # nor if it is no number
             raise InputError(
                 f"{source}: ONNX and PyTorch agree to {worst:.0f} dB only, {AGREEMENT_DB:.0f} dB are asked "
