@@ -310,21 +310,13 @@ def models(
     as_json: Annotated[bool, typer.Option("--json", help="Print the cards as JSON.")] = False,
 ) -> None:
     """List the models: for what, how good, how large; or print one card, with its licences."""
-    from unmingle.catalog import cards, not_installed, resolve
+    from unmingle.catalog import not_installed
     from unmingle.cli.published import list_published
-    from unmingle.cli.table import describe, model_table
-    from unmingle.published.table import published as published_rows
+    from unmingle.cli.table import describe, model_table, wanted
 
     if available:
         return list_published(name, as_json)
-    chosen = cards()
-    if name is not None:
-        if any(row.name == name for row in published_rows()) and all(card.name != name for card in chosen):
-            raise UsageError(f"{name} is published by others; about it: unmingle models --available {name}")
-        path = resolve(name)
-        chosen = [card for card in chosen if card.path == path]
-        if not chosen:
-            raise UsageError(f"{name}: not in the catalogue; 'unmingle models' lists what is")
+    chosen = wanted(name)
     if as_json:
         print(json.dumps({"models": [card.to_dict() for card in chosen]}, indent=1))
     elif name is not None:

@@ -5,9 +5,11 @@ import shutil
 import textwrap
 from typing import Any
 
-from unmingle.catalog import Card, Elsewhere, count_text, fitting, made_for
+from unmingle.catalog import Card, Elsewhere, cards, count_text, fitting, made_for, resolve
+from unmingle.errors import UsageError
 from unmingle.facts import LIPS, Task
 from unmingle.inference.choosing import N_MORE
+from unmingle.published.table import published
 
 HEADINGS: dict[Task, str] = {"separate": "Voices apart", "enhance": "A voice out of noise"}
 MEASURED = "SI-SDRi {si_sdri_db:.2f} dB, SNRi {snri_db:.2f} dB on {n} mixtures of {set}"
@@ -23,11 +25,24 @@ USES: dict[str, dict[str, Any]] = {
 }
 
 
-def model_table(cards: list[Card], elsewhere: list[Elsewhere]) -> str:
+def wanted(name: str | None) -> list[Card]:
+    """The cards of all models, or the one of that name; UsageError if there is none."""
+    found = cards()
+    if name is None:
+        return found
+    if any(row.name == name for row in published()) and all(card.name != name for card in found):
+        raise UsageError(f"{name} is published by others; about it: unmingle models --available {name}")
+    path = resolve(name)
+    if chosen := [card for card in found if card.path == path]:
+        return chosen
+    raise UsageError(f"{name}: not in the catalogue; 'unmingle models' lists what is")
+
+
+def model_table(models: list[Card], elsewhere: list[Elsewhere]) -> str:
     """One line per model, grouped by task, the default first; then what data packages would add."""
     lines: list[str] = []
     for task, heading in HEADINGS.items():
-        rows = [card for card in cards if card.facts.task == task]
+        rows = [card for card in models if card.facts.task == task]
         lines += [f"{heading:<32}{'voices':>7}{'kHz':>5}{'MB':>6}{'SI-SDRi':>9}  for", "-" * 80]
         lines += [_row(card) for card in sorted(rows, key=lambda card: (not card.default, card.name))]
         lines.append("")
