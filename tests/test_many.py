@@ -133,7 +133,7 @@ def command(tmp_path: Path) -> list[str]:
 def test_a_run_that_is_stopped_goes_on_where_it_was(tmp_path: Path, number: signal.Signals) -> None:
     names = {f"talk-{k}" for k in range(4)}
     for name in names:
-        record(tmp_path / f"in/{name}.wav", 2)
+        record(tmp_path / f"in/{name}.wav", 15 if name == "talk-3" else 2)  # long enough to be stopped in
     out = tmp_path / "out"
     process = subprocess.Popen(command(tmp_path), stderr=subprocess.PIPE, text=True)
     while process.poll() is None and not any(out.glob("talk-*/speaker-2.wav")):

@@ -182,9 +182,9 @@ class Manifest:
         return self
 
     def __exit__(self, *error: Any) -> None:
-        self._stop.set()
-        self._keeper.join()
         try:
+            self._stop.set()
+            self._keeper.join()
             if not self._lost:
                 self.write()
         finally:
