@@ -1,15 +1,18 @@
 """Small versions of the benchmarks that fuzz, soak and visit, and a test for each defect that they found."""
 
+import asyncio
 import itertools
 import json
 import subprocess
 import sys
 import tempfile
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 from conftest import encode, sweep
+from starlette.exceptions import HTTPException
 from test_bad_input import outcome, write_wav
 from web_server import Limits, Visitor, voices
 from web_server import Server as ThreadedServer
@@ -21,7 +24,7 @@ from unmingle.media.recording import LOUDEST
 from unmingle.media.video import VideoReader
 from unmingle.media.writer import FORMATS, AudioWriter
 from unmingle.web.errors import RETRY_S
-from unmingle.web.files import zipped
+from unmingle.web.files import file_response, zipped
 
 sys.path.append(str(Path(__file__).parents[1] / "benchmarks"))
 import fuzz
@@ -144,6 +147,22 @@ def test_an_archive_is_whole_even_if_its_files_are_removed_meanwhile(tmp_path: P
         [sys.executable, "-m", "zipfile", "-t", tmp_path / "all.zip"], capture_output=True, text=True
     )
     assert listed.stdout == "Done testing\n"
+
+
+def test_a_file_that_is_removed_before_it_is_opened_is_not_found(tmp_path: Path) -> None:
+    (tmp_path / "a.wav").write_bytes(bytes(1000))
+    answer, sent = file_response(tmp_path / "a.wav", None), []
+    (tmp_path / "a.wav").unlink()
+
+    async def receive() -> Any:
+        await asyncio.sleep(60)
+
+    async def send(message: Any) -> None:
+        sent.append(message)
+
+    with pytest.raises(HTTPException) as refused:
+        asyncio.run(answer({"type": "http", "method": "GET", "headers": []}, receive, send))
+    assert (refused.value.status_code, sent) == (404, [])
 
 
 def test_who_is_refused_for_now_is_told_when_to_come_back() -> None:

@@ -8,8 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from unmingle.cli.processing import stopping_cleanly
-from unmingle.cli.table import HEADINGS
-from unmingle.published.importing import FORMATS
+from unmingle.published.table import FORMATS
 
 if TYPE_CHECKING:
     from unmingle.published.table import Published
@@ -72,6 +71,8 @@ def list_published(name: str | None, as_json: bool) -> None:
 
 def published_table(rows: list["Published"]) -> str:
     """One line per model, grouped by task; last those that cannot be converted."""
+    from unmingle.cli.table import HEADINGS
+
     groups = {
         f"{heading}, to get": [row for row in rows if row.download and row.task == task]
         for task, heading in HEADINGS.items()

@@ -7,18 +7,8 @@ from pathlib import Path
 from unmingle.catalog import cards, not_installed, plain_name, user_folder
 from unmingle.console import stage
 from unmingle.errors import InputError, UsageError
+from unmingle.published.table import FORMATS
 
-#: What each format is; the module of that name here has `read(path, sample_rate)`, which gives an `Imported`.
-FORMATS = {
-    "asteroid": "file that torch.save(model.serialize(), PATH) wrote",
-    "clearervoice": "folder with last_best_checkpoint and the file that it names, or that file",
-    "deepfilternet": "archive DeepFilterNet3_onnx.tar.gz",
-    "dtln": "folder with model_1.onnx and model_2.onnx",
-    "gtcrn": "file of the weights, or of a dict that has them as model",
-    "speechbrain": "folder with hyperparams.yaml, encoder.ckpt, masknet.ckpt and decoder.ckpt",
-    "tiger": "folder with config.json and model.safetensors, as save_pretrained(FOLDER) wrote it",
-    "torchaudio": "file with the weights of its conv_tasnet_base",
-}
 NEEDED = ("torch", "onnx", "onnxruntime", "safetensors")
 RESERVED = ("all", "gev", "mixture", "mvdr", "noisereduce", "rnnoise")  # mean something else to `evaluate`
 UNKNOWN = {"code": "MIT", "weights": "not stated", "data": "not stated"}

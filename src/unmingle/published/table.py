@@ -12,6 +12,17 @@ from unmingle.errors import UsageError
 from unmingle.facts import Task
 
 TABLE = Path(__file__).parent / "table.yaml"
+#: What each format is. The module of that name beside this one has `read(path, sample_rate)`: an `Imported`.
+FORMATS = {
+    "asteroid": "file that torch.save(model.serialize(), PATH) wrote",
+    "clearervoice": "folder with last_best_checkpoint and the file that it names, or that file",
+    "deepfilternet": "archive DeepFilterNet3_onnx.tar.gz",
+    "dtln": "folder with model_1.onnx and model_2.onnx",
+    "gtcrn": "file of the weights, or of a dict that has them as model",
+    "speechbrain": "folder with hyperparams.yaml, encoder.ckpt, masknet.ckpt and decoder.ckpt",
+    "tiger": "folder with config.json and model.safetensors, as save_pretrained(FOLDER) wrote it",
+    "torchaudio": "file with the weights of its conv_tasnet_base",
+}
 
 
 @dataclass(frozen=True)
@@ -19,7 +30,7 @@ class Download:
     """Where a checkpoint is.
 
     Attributes:
-        format: the project that wrote it, see `importing.FORMATS`.
+        format: the project that wrote it, see `FORMATS`.
         repository: there.
         revision: the commit, which settles the file's content.
         files: their names there; of several, the folder that holds them is the checkpoint.

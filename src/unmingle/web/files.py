@@ -12,6 +12,7 @@ from zipfile import ZipFile, ZipInfo
 
 from starlette.exceptions import HTTPException
 from starlette.responses import FileResponse, Response
+from starlette.types import Message, Receive, Scope, Send
 
 PIECE = 2**20
 SHOWN = ("audio/", "video/", "image/png", "image/jpeg")
@@ -25,7 +26,27 @@ def file_response(path: Path, download_name: str | None) -> Response:
         raise HTTPException(404) from None
     kind = mimetypes.guess_type(path.name)[0] or ""
     kind = kind if kind.startswith(SHOWN) else "application/octet-stream"
-    return FileResponse(path, media_type=kind, filename=download_name, stat_result=status)
+    return FileAnswer(path, media_type=kind, filename=download_name, stat_result=status)
+
+
+class FileAnswer(FileResponse):
+    """A file that may be removed before it is opened, which is when the answer begins: 404 then."""
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        begin: list[Message] = []
+
+        async def when_opened(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                begin.append(message)
+                return
+            while begin:
+                await send(begin.pop())
+            await send(message)
+
+        try:
+            await super().__call__(scope, receive, when_opened)
+        except FileNotFoundError:
+            raise HTTPException(404) from None
 
 
 def zipped(files: dict[str, Path]) -> Iterator[bytes]:
