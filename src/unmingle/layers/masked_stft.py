@@ -1,5 +1,7 @@
 """Networks that mask an STFT: how they go through a whole mixture, and through a stream."""
 
+from abc import ABC, abstractmethod
+
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
@@ -9,7 +11,7 @@ from unmingle.layers.stft import STFT
 from unmingle.layers.stream_state import StreamState
 
 
-class MaskedSTFT(nn.Module):
+class MaskedSTFT(nn.Module, ABC):
     """From a mixture to the sources, whose spectra `estimate` makes of it.
 
     Attributes:
@@ -22,9 +24,9 @@ class MaskedSTFT(nn.Module):
     n_src: int
     ahead: int = 0
 
+    @abstractmethod
     def estimate(self, samples: Tensor, *past: StreamState) -> Tensor:
         """`(B, T)` → spectra of the sources `(B, S, 2, F, N)`, `ahead` frames late."""
-        raise NotImplementedError
 
     def forward(self, mixture: Tensor) -> Tensor:
         """`(B, 1, T)` → `(B, S, T)`."""

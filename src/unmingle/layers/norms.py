@@ -46,10 +46,7 @@ class GlobalLayerNorm(nn.Module):
         """The same of `(B, D, N)`, by means over features of means over time: ONNX Runtime adds up what it
         averages one by one, and of a million values 80 dB are left.
         """
-        wide = x.float()
-        centred = wide - wide.mean(2, keepdim=True).mean(1, keepdim=True)
-        power = centred.square().mean(2, keepdim=True).mean(1, keepdim=True)
-        return (centred * (power + EPS).rsqrt() * self.weight[:, None] + self.bias[:, None]).to(x.dtype)
+        return (_standardised(x.float()) * self.weight[:, None] + self.bias[:, None]).to(x.dtype)
 
 
 class SheetNorm(nn.Module):
@@ -67,9 +64,13 @@ class SheetNorm(nn.Module):
         self.bias = nn.Parameter(torch.zeros(n_features))
 
     def forward(self, x: Tensor) -> Tensor:
-        centred = x.float() - _mean(x.float())
-        scaled = centred * (_mean(centred.square()) + EPS).rsqrt()
-        return (scaled * self.weight + self.bias).to(x.dtype)
+        return (_standardised(x.float()) * self.weight + self.bias).to(x.dtype)
+
+
+def _standardised(x: Tensor) -> Tensor:
+    """Each item `(B, …)` without its mean, at a variance of 1."""
+    centred = x - _mean(x)
+    return centred * (_mean(centred.square()) + EPS).rsqrt()
 
 
 def _mean(x: Tensor) -> Tensor:
