@@ -28,6 +28,19 @@ def server() -> Iterator[Any]:
         yield running
 
 
+@pytest.fixture
+def models(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """The user's own folder of models, empty."""
+    from unmingle.catalog import cards
+
+    folder = tmp_path / "models"
+    monkeypatch.setenv("UNMINGLE_MODELS", str(folder))
+    cards.cache_clear()
+    yield folder
+    monkeypatch.undo()
+    cards.cache_clear()
+
+
 def sweep(duration_s: float, sample_rate: int, n_channels: int = 1) -> np.ndarray:
     """A sweep whose level wobbles, float32 `(channels, T)`: it matches itself at one lag only; each channel a
     little softer than the one before.

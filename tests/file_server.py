@@ -1,11 +1,11 @@
 """A stand-in for GitHub's raw files on this machine: `with Files() as files:`."""
 
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from threading import Thread
-from typing import Any, Self
+from http.server import BaseHTTPRequestHandler
+
+from local_server import LocalServer
 
 
-class Files:
+class Files(LocalServer):
     """Serves `contents`, by paths.
 
     Attributes:
@@ -31,18 +31,4 @@ class Files:
                 self.end_headers()
                 self.wfile.write((content or b"")[: files.cut])
 
-            def log_message(self, *_: Any) -> None:
-                """Say nothing."""
-
-        self._server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-        self._thread = Thread(target=self._server.serve_forever, daemon=True)
-        self.url = f"http://127.0.0.1:{self._server.server_address[1]}"
-
-    def __enter__(self) -> Self:
-        self._thread.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._server.shutdown()
-        self._server.server_close()
-        self._thread.join()
+        super().__init__(Handler)

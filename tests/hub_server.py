@@ -5,12 +5,12 @@ headers, and any part of the content.
 """
 
 import hashlib
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from threading import Thread
-from typing import Any, Self
+from http.server import BaseHTTPRequestHandler
+
+from local_server import LocalServer
 
 
-class Hub:
+class Hub(LocalServer):
     """Serves `content` as every file of every repository; what it `says` its SHA-256 is may be another's.
 
     Attributes:
@@ -69,18 +69,4 @@ class Hub:
                 self.wfile.write(part)
                 self.close_connection = len(part) < len(says) - start
 
-            def log_message(self, *_: Any) -> None:
-                """Say nothing."""
-
-        self._server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-        self._thread = Thread(target=self._server.serve_forever, daemon=True)
-        self.url = f"http://127.0.0.1:{self._server.server_address[1]}"
-
-    def __enter__(self) -> Self:
-        self._thread.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._server.shutdown()
-        self._server.server_close()
-        self._thread.join()
+        super().__init__(Handler)

@@ -4,9 +4,7 @@ is refused and leaves nothing behind.
 Shapes and outputs are Asteroid's own: benchmarks/make_asteroid_originals.py.
 """
 
-import os
 import zipfile
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +14,7 @@ import soundfile
 import torch
 import yaml
 from asteroid_checkpoints import SMALL, expected, formula, saved, signal
+from checkpoints_of_others import Evil, decibels
 from web_server import Server, Visitor, voices
 
 from unmingle import load, separate
@@ -30,20 +29,7 @@ from unmingle.published.importing import RESERVED, import_checkpoint
 from unmingle.runtime.openvino import compile_openvino
 from unmingle.training import export
 
-
-@pytest.fixture(autouse=True)
-def models(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
-    """The user's own folder, empty."""
-    folder = tmp_path / "models"
-    monkeypatch.setenv("UNMINGLE_MODELS", str(folder))
-    cards.cache_clear()
-    yield folder
-    monkeypatch.undo()
-    cards.cache_clear()
-
-
-def decibels(found: np.ndarray, wanted: np.ndarray) -> float:
-    return float(10 * np.log10(np.square(wanted).sum() / np.square(found - wanted).sum()))
+pytestmark = pytest.mark.usefixtures("models")
 
 
 @pytest.mark.parametrize("name", SMALL)
@@ -195,16 +181,6 @@ def test_the_sample_rate_of_an_old_checkpoint_is_asked_for(tmp_path: Path, model
     assert Card.read(models / "a.yaml").facts.sample_rate == 16_000
     with pytest.raises(InputError, match="says sample_rate=8000, not 16000"):
         import_checkpoint(saved(tmp_path / "b.pth"), format="asteroid", sample_rate=16_000)
-
-
-class Evil:
-    """What a pickle would run."""
-
-    def __init__(self, path: Path) -> None:
-        self.path = path
-
-    def __reduce__(self) -> Any:
-        return os.mkdir, (str(self.path),)
 
 
 @pytest.mark.parametrize("legacy", [False, True])

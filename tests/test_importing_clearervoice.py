@@ -4,8 +4,6 @@ anything else is refused and leaves nothing behind.
 Shapes and outputs are the program's own: benchmarks/make_clearervoice_originals.py.
 """
 
-import os
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -13,10 +11,11 @@ import numpy as np
 import pytest
 import torch
 from asteroid_checkpoints import signal
+from checkpoints_of_others import Evil, decibels
 from clearervoice_checkpoints import LENGTHS, SMALL, expected, saved, weights
 
 from unmingle import load
-from unmingle.catalog import Card, cards
+from unmingle.catalog import Card
 from unmingle.errors import InputError
 from unmingle.published import clearervoice
 from unmingle.published.importing import import_checkpoint
@@ -26,19 +25,7 @@ from unmingle.runtime.openvino import compile_openvino
 BLOCKS = "mask_net.mdl.intra_mdl.mossformerM"
 
 
-@pytest.fixture(autouse=True)
-def models(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
-    """The user's own folder, empty."""
-    folder = tmp_path / "models"
-    monkeypatch.setenv("UNMINGLE_MODELS", str(folder))
-    cards.cache_clear()
-    yield folder
-    monkeypatch.undo()
-    cards.cache_clear()
-
-
-def decibels(found: np.ndarray, wanted: np.ndarray) -> float:
-    return float(10 * np.log10(np.square(wanted).sum() / np.square(found - wanted).sum()))
+pytestmark = pytest.mark.usefixtures("models")
 
 
 @pytest.mark.parametrize("name", SMALL)
@@ -80,16 +67,6 @@ def test_weights_of_several_graphics_cards_are_the_same(tmp_path: Path) -> None:
 def test_the_published_one_has_its_commit_and_the_sha_256_of_its_files() -> None:
     row = find_published("mossformer2-ss-16k")
     assert row.download is not None and set(row.download.sha256) == set(row.download.files)
-
-
-class Evil:
-    """What a pickle would run."""
-
-    def __init__(self, path: Path) -> None:
-        self.path = path
-
-    def __reduce__(self) -> Any:
-        return os.mkdir, (str(self.path),)
 
 
 def test_code_in_a_checkpoint_is_not_run(tmp_path: Path, models: Path) -> None:

@@ -5,7 +5,6 @@ Shapes and outputs are the originals' own: benchmarks/make_enhancer_originals.py
 """
 
 import gzip
-import os
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +12,7 @@ import numpy as np
 import onnx
 import pytest
 import torch
+from checkpoints_of_others import Evil, decibels
 from enhancer_checkpoints import expected, mixture, saved_deepfilternet, saved_dtln, saved_gtcrn
 
 import unmingle
@@ -35,10 +35,6 @@ def imported(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
         name: import_checkpoint(path, format=name, out=folder / "models").with_suffix(".onnx")
         for name, path in checkpoints.items()
     }
-
-
-def decibels(found: np.ndarray, wanted: np.ndarray) -> float:
-    return float(10 * np.log10(np.square(wanted).sum() / np.square(found - wanted).sum()))
 
 
 RATES = {"deepfilternet": 48_000, "dtln": 16_000, "gtcrn": 16_000}
@@ -111,16 +107,6 @@ def test_what_is_no_checkpoint_of_gtcrn_is_refused(tmp_path: Path) -> None:
     )
     path.write_bytes(whole[:at] + bytes([whole[at] ^ 1]) + whole[at + 1 :])
     assert "no whole checkpoint of PyTorch" in refused(path, "gtcrn", tmp_path)
-
-
-class Evil:
-    """What a pickle would run."""
-
-    def __init__(self, path: Path) -> None:
-        self.path = path
-
-    def __reduce__(self) -> Any:
-        return os.mkdir, (str(self.path),)
 
 
 def test_code_in_a_gtcrn_checkpoint_is_not_run(tmp_path: Path) -> None:

@@ -4,8 +4,6 @@ refused and leaves nothing behind.
 Shapes and outputs are their own: benchmarks/make_speechbrain_originals.py.
 """
 
-import os
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -15,10 +13,10 @@ import soundfile
 import torch
 import yaml
 from asteroid_checkpoints import signal
+from checkpoints_of_others import Evil, decibels
 from speechbrain_checkpoints import PARTS, SMALL, expected, saved, saved_conv_tasnet
 
 from unmingle import load, separate
-from unmingle.catalog import cards
 from unmingle.cli import main
 from unmingle.errors import InputError
 from unmingle.published import hyperparams, speechbrain, torchaudio
@@ -26,23 +24,17 @@ from unmingle.published.importing import import_checkpoint
 from unmingle.runtime.openvino import compile_openvino
 from unmingle.training import export
 
+pytestmark = pytest.mark.usefixtures("models")
+
 
 @pytest.fixture(autouse=True)
-def models(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
-    """The user's own folder, empty; an import is compared at one length, which takes a third of the time."""
-    folder = tmp_path / "models"
-    monkeypatch.setenv("UNMINGLE_MODELS", str(folder))
+def one_length(monkeypatch: pytest.MonkeyPatch) -> None:
+    """An import is compared at one length, which takes a third of the time."""
     monkeypatch.setattr(export, "LENGTHS", (1_000,))
-    cards.cache_clear()
-    yield folder
-    monkeypatch.undo()
-    cards.cache_clear()
 
 
-def decibels(found: np.ndarray, known: dict[str, Any]) -> float:
-    wanted = np.array(known["outputs"])
-    difference = found[:, :: known["step"]] - wanted
-    return float(10 * np.log10(np.square(wanted).sum() / np.square(difference).sum()))
+def agreement(found: np.ndarray, known: dict[str, Any]) -> float:
+    return decibels(found[:, :: known["step"]], np.array(known["outputs"]))
 
 
 @pytest.mark.parametrize("name", SMALL)
@@ -54,14 +46,14 @@ def test_an_imported_model_returns_what_speechbrain_returned(name: str, tmp_path
     (by_openvino,) = compile_openvino(card.with_suffix(".onnx"), cached=False)(mixture[None])
     for outputs in (separator.outputs(mixture), by_openvino[0]):
         assert outputs.shape == (SMALL[name][1]["n_src"], SMALL[name][2])
-        assert decibels(outputs, expected(name)) >= 60
+        assert agreement(outputs, expected(name)) >= 60
 
 
 def test_a_conv_tasnet_returns_what_torchaudio_returned(tmp_path: Path) -> None:
     model, facts, _ = torchaudio.read(saved_conv_tasnet(tmp_path / "base.pt"), 8_000)
     with torch.inference_mode():
         outputs = model(torch.from_numpy(signal(1001))[None, None])[0].numpy()
-    assert outputs.shape == (2, 1001) and decibels(outputs, expected("torchaudio")) >= 60
+    assert outputs.shape == (2, 1001) and agreement(outputs, expected("torchaudio")) >= 60
     assert (facts.sample_rate, facts.n_src, facts.head) == (8_000, 2, "as-loud")
 
 
@@ -232,16 +224,6 @@ def test_a_changed_weight_is_noticed(tmp_path: Path) -> None:
     path.write_bytes(content[:weights] + bytes([content[weights] ^ 1]) + content[weights + 1 :])
     with pytest.raises(InputError, match=r"encoder\.ckpt: no whole checkpoint"):
         speechbrain.read(tmp_path / "a")
-
-
-class Evil:
-    """What a pickle would run."""
-
-    def __init__(self, path: Path) -> None:
-        self.path = path
-
-    def __reduce__(self) -> Any:
-        return os.mkdir, (str(self.path),)
 
 
 @pytest.mark.parametrize("format", ["speechbrain", "torchaudio"])

@@ -5,8 +5,6 @@ Shapes and outputs are the program's own: benchmarks/make_tiger_originals.py.
 """
 
 import json
-import os
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -14,10 +12,11 @@ import numpy as np
 import pytest
 import torch
 from asteroid_checkpoints import formula, signal
+from checkpoints_of_others import Evil, decibels
 from tiger_checkpoints import LENGTHS, SMALL, expected, saved
 
 from unmingle import load
-from unmingle.catalog import Card, cards
+from unmingle.catalog import Card
 from unmingle.errors import InputError
 from unmingle.models.tiger import nearest
 from unmingle.published import checkpoints, tiger
@@ -25,20 +24,7 @@ from unmingle.published.importing import import_checkpoint
 from unmingle.published.table import find_published
 from unmingle.runtime.openvino import compile_openvino
 
-
-@pytest.fixture(autouse=True)
-def models(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
-    """The user's own folder, empty."""
-    folder = tmp_path / "models"
-    monkeypatch.setenv("UNMINGLE_MODELS", str(folder))
-    cards.cache_clear()
-    yield folder
-    monkeypatch.undo()
-    cards.cache_clear()
-
-
-def decibels(found: np.ndarray, wanted: np.ndarray) -> float:
-    return float(10 * np.log10(np.square(wanted).sum() / np.square(found - wanted).sum()))
+pytestmark = pytest.mark.usefixtures("models")
 
 
 @pytest.mark.parametrize("name", SMALL)
@@ -101,16 +87,6 @@ def test_the_published_one_is_that_of_the_paper() -> None:
     row = find_published("tiger-speech")
     assert row.download is not None and set(row.download.sha256) == set(row.download.files)
     assert row.parameters == 821_932
-
-
-class Evil:
-    """What a pickle would run."""
-
-    def __init__(self, path: Path) -> None:
-        self.path = path
-
-    def __reduce__(self) -> Any:
-        return os.mkdir, (str(self.path),)
 
 
 def test_code_in_a_checkpoint_is_not_run(tmp_path: Path, models: Path) -> None:
